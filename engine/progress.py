@@ -1,0 +1,36 @@
+"""What a stage may tell its caller, and how it learns that it should stop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Handed to every stage. A stage calls `step` at least once a second."""
+
+    def step(self, done: float, total: float, message: str) -> None:
+        """Report `done` of `total` units.
+
+        Raises:
+            Cancelled: the user asked to stop; let it pass.
+        """
+
+    def metric(self, name: str, value: float) -> None:
+        """Record a number about the result."""
+
+    def warning(self, message: str, frames: Sequence[int] = ()) -> None:
+        """Tell the user about something that degrades the result, and in which plate frames."""
+
+
+class Silent:
+    """A `Progress` that keeps quiet and never cancels: tests, notebooks."""
+
+    def step(self, done: float, total: float, message: str) -> None:
+        """Ignore."""
+
+    def metric(self, name: str, value: float) -> None:
+        """Ignore."""
+
+    def warning(self, message: str, frames: Sequence[int] = ()) -> None:
+        """Ignore."""

@@ -1,0 +1,93 @@
+"""The solved cameras and sparse points of a clip: what the poses stage hands to every later one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.geometry import Lens
+
+
+@dataclass(frozen=True)
+class SparsePoints:
+    """Triangulated points and where they were seen.
+
+    Attributes:
+        xyz: (P, 3) float64, world.
+        rgb: (P, 3) uint8.
+        error_px: (P,) mean reprojection error, plate pixels.
+        observation_frame: (M,) plate frame numbers.
+        observation_point: (M,) rows of `xyz`.
+        observation_pixel: (M, 2) pixel coordinates on the (distorted) plate.
+    """
+
+    xyz: NDArray[np.float64]
+    rgb: NDArray[np.uint8]
+    error_px: NDArray[np.float64]
+    observation_frame: NDArray[np.int64]
+    observation_point: NDArray[np.int64]
+    observation_pixel: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class CameraTrack:
+    """Cameras of a clip.
+
+    Attributes:
+        lens: shared intrinsics in plate pixels.
+        lens_known: the focal length was given, not estimated.
+        focal_std_pct: one standard deviation of the focal length in percent, None when unknown.
+        world_from_camera: plate frame number -> (4, 4); only registered frames. World z is up.
+        reasons: plate frame number -> why it was not registered.
+        reprojection_px: plate frame number -> median reprojection error, plate pixels.
+        up_estimated: world up was estimated from the cameras (False: assumed).
+        points: sparse points.
+    """
+
+    lens: Lens
+    lens_known: bool
+    focal_std_pct: float | None
+    world_from_camera: dict[int, NDArray[np.float64]]
+    reasons: dict[int, str]
+    reprojection_px: dict[int, float]
+    up_estimated: bool
+    points: SparsePoints
+
+    def save(self, folder: Path) -> None:
+        """Write `track.json` and `points.npz` into `folder`."""
+        document = {
+            "lens": asdict(self.lens),
+            "lens_known": self.lens_known,
+            "focal_std_pct": self.focal_std_pct,
+            "up_estimated": self.up_estimated,
+            "world_from_camera": {str(n): pose.tolist() for n, pose in self.world_from_camera.items()},
+            "reasons": {str(n): reason for n, reason in self.reasons.items()},
+            "reprojection_px": {str(n): error for n, error in self.reprojection_px.items()},
+        }
+        (folder / "track.json").write_text(json.dumps(document))
+        np.savez(folder / "points.npz", allow_pickle=False, **asdict(self.points))
+
+    @classmethod
+    def load(cls, folder: Path) -> CameraTrack:
+        """Read what `save` wrote."""
+        document = json.loads((folder / "track.json").read_text())
+        with np.load(folder / "points.npz", allow_pickle=False) as arrays:
+            points = SparsePoints(**{name: arrays[name] for name in SparsePoints.__dataclass_fields__})
+        return cls(
+            lens=Lens(**document["lens"]),
+            lens_known=document["lens_known"],
+            focal_std_pct=document["focal_std_pct"],
+            world_from_camera={int(n): np.array(pose) for n, pose in document["world_from_camera"].items()},
+            reasons={int(n): reason for n, reason in document["reasons"].items()},
+            reprojection_px={int(n): error for n, error in document["reprojection_px"].items()},
+            up_estimated=document["up_estimated"],
+            points=points,
+        )
+
+    def frames(self) -> list[int]:
+        """Registered plate frame numbers, in order."""
+        return sorted(self.world_from_camera)
