@@ -1,0 +1,268 @@
+"""A clip: what it is (`probe`) and its frames by their own numbers (`read_frames`)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from engine.errors import FootageError
+from engine.footage.decode import (
+    MOVIE_SUFFIXES,
+    STILL_SUFFIXES,
+    Image,
+    Stored,
+    display_referred,
+    movie_frames,
+    movie_rate,
+    read_still,
+)
+from engine.footage.sequence import only_sequence, sequence_of
+
+_FIX_DAMAGED = "Export or copy it again, or choose a frame range without it."
+
+
+@dataclass(frozen=True)
+class Footage:
+    """A movie or an image sequence, and the frames of it that were asked for.
+
+    Attributes:
+        path: the movie, or the first image asked for of the sequence; absolute.
+        kind: "movie" or "sequence".
+        pattern: sequences: file name with a # for each digit of the number; None for movies.
+        width: pixels.
+        height: pixels.
+        fps: numerator, denominator; image sequences do not say, so 24/1 for them.
+        numbers: plate frame numbers present and asked for, in order. Movies count from 1.
+        missing: numbers asked for, between the first and the last frame, that the sequence does not have.
+        files: sequences: the file names, one for each of `numbers`; empty for movies.
+        colourspace: of the stored values: "srgb" (display-referred) or "linear" (scene-linear).
+        content_id: a hash of the contents, the same wherever the footage lies.
+    """
+
+    path: Path
+    kind: str
+    pattern: str | None
+    width: int
+    height: int
+    fps: tuple[int, int]
+    numbers: tuple[int, ...]
+    missing: tuple[int, ...]
+    files: tuple[str, ...]
+    colourspace: str
+    content_id: str
+
+
+def frame_name(number: int) -> str:
+    """A frame number as every file of the solve folder is named by: 101 -> "000101"."""
+    return f"{number:06d}"
+
+
+def probe(
+    path: Path, first: int | None = None, last: int | None = None, step: int = 1, colourspace: str = "auto"
+) -> Footage:
+    """Find out what the footage is. Reads a movie to `last` (or to its end) once, since only decoding tells its frames.
+
+    Args:
+        path: a movie, any file of an image sequence, or a folder that holds one sequence.
+        first: first frame number wanted; None = first of the footage.
+        last: last frame number wanted, inclusive; None = last of the footage.
+        step: take every step-th number, counted from `first`.
+        colourspace: of the stored values: "srgb", "linear" or "auto" (float pictures are scene-linear).
+
+    Raises:
+        FootageError: `footage.missing`, `.empty`, `.unsupported`, `.not_video`, `.unreadable_frame`, `.no_frames`,
+            `.several_sequences` or `.empty_range`.
+    """
+    path = Path(path).absolute()
+    if not path.exists():
+        raise FootageError(
+            "footage.missing",
+            f"There is no footage at {path}.",
+            "The file or folder does not exist, or its drive is not connected.",
+            "Check the path; relink the clip in Blender if it was moved.",
+        )
+    if path.is_dir():
+        return _probe_sequence(path, first, last, step, colourspace)
+    if path.stat().st_size == 0:
+        raise FootageError(
+            "footage.empty",
+            f"{path} is empty (0 bytes).",
+            "Its copy or export did not finish.",
+            "Copy or export it again.",
+        )
+    suffix = path.suffix.lower()
+    if suffix in STILL_SUFFIXES:
+        return _probe_sequence(path, first, last, step, colourspace)
+    if suffix in MOVIE_SUFFIXES:
+        return _probe_movie(path, first, last, step, colourspace)
+    raise FootageError(
+        "footage.unsupported",
+        f"{path.name} is not of a kind that the engine reads.",
+        f"It reads movies ({' '.join(MOVIE_SUFFIXES)}) and image sequences ({' '.join(STILL_SUFFIXES)}).",
+        "Convert it, for example to a PNG or EXR sequence, and choose that.",
+    )
+
+
+def read_frames(footage: Footage, numbers: Sequence[int] | None = None) -> Iterator[tuple[int, Image]]:
+    """Stream frames in the order of their numbers, one in memory at a time.
+
+    Args:
+        footage: what `probe` found.
+        numbers: which of `footage.numbers`; None = all.
+
+    Yields:
+        (plate frame number, (H, W, 3) float32 RGB in [0, 1], display-referred).
+
+    Raises:
+        FootageError: `footage.unreadable_frame` or `footage.size_changes`, naming the frame.
+        KeyError: a number that is not one of `footage.numbers`.
+    """
+    wanted = sorted(set(footage.numbers if numbers is None else numbers))
+    unknown = set(wanted) - set(footage.numbers)
+    if unknown:
+        raise KeyError(f"not frames of {footage.path.name}: {sorted(unknown)}")
+    frames = _movie_frames(footage, wanted) if footage.kind == "movie" else _sequence_frames(footage, wanted)
+    for number, stored in frames:
+        height, width = stored.shape[:2]
+        if (width, height) != (footage.width, footage.height):
+            raise FootageError(
+                "footage.size_changes",
+                f"Frame {number} is {width}x{height}, the footage is {footage.width}x{footage.height}.",
+                "All frames of a shot must have one size, since they share one lens.",
+                "Export the shot again at one size, or choose a frame range of one size.",
+            )
+        yield number, display_referred(stored, footage.colourspace == "linear")
+
+
+def _sequence_frames(footage: Footage, wanted: Sequence[int]) -> Iterator[tuple[int, Stored]]:
+    files = dict(zip(footage.numbers, footage.files, strict=True))
+    for number in wanted:
+        try:
+            yield number, read_still(footage.path.parent / files[number])
+        except (OSError, ValueError) as error:
+            raise _unreadable(number, files[number], str(error)) from error
+
+
+def _movie_frames(footage: Footage, wanted: Sequence[int]) -> Iterator[tuple[int, Stored]]:
+    left = set(wanted)
+    try:
+        for number, frame in movie_frames(footage.path, left.__contains__):
+            if frame is not None:
+                yield number, frame
+                left.remove(number)
+            if not left:
+                return
+    except ValueError as error:
+        raise _unreadable(min(left), footage.path.name, str(error)) from error
+    if left:
+        raise _unreadable(min(left), footage.path.name, "the movie ends before it")
+
+
+def _unreadable(number: int, name: str, why: str) -> FootageError:
+    return FootageError(
+        "footage.unreadable_frame",
+        f"Frame {number} ({name}) cannot be read.",
+        f"{why[:1].upper()}{why[1:].rstrip('.')}.",
+        _FIX_DAMAGED,
+    )
+
+
+def _probe_sequence(path: Path, first: int | None, last: int | None, step: int, colourspace: str) -> Footage:
+    if path.is_dir():
+        sequence = only_sequence(path, STILL_SUFFIXES)
+    else:
+        sequence = sequence_of(path, [p.name for p in path.parent.iterdir() if p.is_file()])
+    numbers, missing = _selection(list(sequence.files), first, last, step, sequence.pattern)
+    files = tuple(sequence.files[n] for n in numbers)
+    content = hashlib.blake2b(digest_size=16)
+    # Everything is hashed: a frame may be replaced by another of the same size that differs in its middle only.
+    for number, name in zip(numbers, files, strict=True):
+        file = sequence.folder / name
+        if file.stat().st_size == 0:
+            raise _unreadable(number, name, "the file is empty (0 bytes)")
+        content.update(f"{number}:{file.stat().st_size}:".encode() + _file_hash(file))
+    start = sequence.folder / files[0]
+    try:
+        picture = read_still(start)
+    except (OSError, ValueError) as error:
+        raise _unreadable(numbers[0], files[0], str(error)) from error
+    is_float = np.issubdtype(picture.dtype, np.floating)
+    return Footage(
+        path=start,
+        kind="sequence",
+        pattern=sequence.pattern,
+        width=picture.shape[1],
+        height=picture.shape[0],
+        fps=(24, 1),
+        numbers=numbers,
+        missing=missing,
+        files=files,
+        colourspace=("linear" if is_float else "srgb") if colourspace == "auto" else colourspace,
+        content_id=content.hexdigest(),
+    )
+
+
+def _probe_movie(path: Path, first: int | None, last: int | None, step: int, colourspace: str) -> Footage:
+    start = 1 if first is None else first
+    count, size = 0, None
+    try:
+        rate = movie_rate(path)
+        for number, frame in movie_frames(path, lambda n: n == max(start, 1)):
+            count = number
+            if frame is not None:
+                size = frame.shape
+            if last is not None and number >= last:
+                break
+    except ValueError as error:
+        raise FootageError(
+            "footage.not_video",
+            f"{path} cannot be opened as a movie.",
+            f"{str(error)[:1].upper()}{str(error)[1:]}: damaged, unfinished, or not a movie.",
+            "Play it in a media player to check it; export it again, or convert it to an image sequence.",
+        ) from error
+    numbers, missing = _selection(range(1, count + 1), first, last, step, path.name)
+    if size is None:
+        raise _unreadable(numbers[0], path.name, "it cannot be decoded")
+    return Footage(
+        path=path,
+        kind="movie",
+        pattern=None,
+        width=size[1],
+        height=size[0],
+        fps=rate,
+        numbers=numbers,
+        missing=missing,
+        files=(),
+        colourspace="srgb" if colourspace == "auto" else colourspace,
+        content_id=_file_hash(path).hex(),
+    )
+
+
+def _selection(
+    present: Sequence[int], first: int | None, last: int | None, step: int, name: str
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(numbers asked for that are there, numbers asked for that are missing between first and last of those there)."""
+    if not present:
+        raise FootageError("footage.not_video", f"{name} holds no frames.", "No picture can be decoded.", _FIX_DAMAGED)
+    start = present[0] if first is None else first
+    end = present[-1] if last is None else min(last, present[-1])
+    have = set(present)
+    asked = range(start, end + 1, step)
+    numbers = tuple(n for n in asked if n in have)
+    if not numbers:
+        raise FootageError(
+            "footage.empty_range",
+            f"{name} has no frames in the range asked for ({start} to {end if last is None else last}).",
+            f"Its frames are numbered {present[0]} to {present[-1]}.",
+            "Choose a range within these numbers.",
+        )
+    return numbers, tuple(n for n in asked if n not in have and numbers[0] < n < numbers[-1])
+
+
+def _file_hash(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()

@@ -1,0 +1,163 @@
+"""Pixels from files: every container ends as the same float RGB picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import OpenEXR
+from numpy.typing import NDArray
+
+STILL_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".exr", ".bmp", ".webp", ".dpx")
+MOVIE_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".mts", ".m2ts", ".mxf", ".wmv")
+
+Image = NDArray[np.float32]
+Stored = NDArray[Any]
+
+
+def read_still(path: Path) -> Stored:
+    """One picture as stored: (H, W, 3) RGB, integer or float; alpha is dropped, grey is expanded.
+
+    Orientation tags of stills are not applied, as Blender does not apply them.
+
+    Raises:
+        ValueError: not a picture that can be read.
+        OSError: the file cannot be opened.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".exr":
+        return _read_exr(path)
+    if suffix == ".dpx":
+        return _read_dpx(path)
+    data = np.fromfile(path, np.uint8)  # not cv2.imread, which cannot open every name on Windows
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    except cv2.error as error:
+        raise ValueError(str(error)) from error
+    if image is None:
+        raise ValueError("damaged, incomplete or not of the kind that its name says")
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.shape[2] < 3:
+        return np.repeat(image[..., :1], 3, axis=2)
+    rgb: Stored = image[..., 2::-1]
+    return rgb
+
+
+def display_referred(image: Stored, linear: bool) -> Image:
+    """Stored values to float32 RGB in [0, 1], display-referred.
+
+    Args:
+        image: (H, W, 3) of any integer or float type; integers span their whole range.
+        linear: the values are scene-linear and get the sRGB transfer function (IEC 61966-2-1).
+    """
+    scale = float(np.iinfo(image.dtype).max) if np.issubdtype(image.dtype, np.integer) else 1.0
+    x: Image = np.nan_to_num(image.astype(np.float32) / np.float32(scale), nan=0.0, posinf=1.0, neginf=0.0).clip(
+        0.0, 1.0
+    )
+    if not linear:
+        return x
+    return np.where(x <= 0.0031308, x * 12.92, 1.055 * np.power(x, 1 / 2.4) - 0.055).astype(np.float32)
+
+
+def movie_frames(path: Path, wanted: Callable[[int], bool]) -> Iterator[tuple[int, NDArray[np.uint8] | None]]:
+    """Decode a movie from its start, in order.
+
+    Frames are counted as they come out of the decoder, from 1: neither the container's frame count nor seeking can
+    be trusted. Rotation metadata is applied.
+
+    Yields:
+        (number, (H, W, 3) uint8 RGB), with None in place of frames that are not wanted.
+
+    Raises:
+        ValueError: not a movie that can be read.
+    """
+    capture = _open(path)
+    try:
+        number = 0
+        while capture.grab():
+            number += 1
+            if not wanted(number):
+                yield number, None
+                continue
+            ok, frame = capture.retrieve()
+            if not ok or frame is None:
+                raise ValueError(f"frame {number} cannot be decoded")
+            yield number, frame[..., ::-1]
+    finally:
+        capture.release()
+
+
+def movie_rate(path: Path) -> tuple[int, int]:
+    """Frames per second of a movie as numerator, denominator.
+
+    Raises:
+        ValueError: not a movie that can be read.
+    """
+    capture = _open(path)
+    value = float(capture.get(cv2.CAP_PROP_FPS))
+    capture.release()
+    return frame_rate(value)
+
+
+def frame_rate(value: float) -> tuple[int, int]:
+    """A frame rate as the fraction it stands for: 29.97003 -> (30000, 1001); 24 fps when it is not known."""
+    if not 0.1 < value < 1000:
+        return 24, 1
+    ntsc = round(value * 1.001)
+    for exact in (Fraction(round(value)), Fraction(ntsc * 1000, 1001)):
+        if exact > 0 and abs(value / float(exact) - 1) < 1e-5:
+            return exact.numerator, exact.denominator
+    nearest = Fraction(value).limit_denominator(1001)
+    return nearest.numerator, nearest.denominator
+
+
+def _open(path: Path) -> cv2.VideoCapture:
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    if not capture.isOpened():
+        raise ValueError("no video stream that can be decoded was found in it")
+    capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
+    return capture
+
+
+def _read_dpx(path: Path) -> Stored:
+    for _, frame in movie_frames(path, lambda number: number == 1):
+        if frame is not None:
+            return frame
+    raise ValueError("damaged or incomplete")
+
+
+def _read_exr(path: Path) -> Stored:
+    """RGB of the display window; the first layer that has a picture where there are several."""
+    try:
+        with OpenEXR.File(str(path), separate_channels=True) as file:
+            header, channels = file.header(), file.channels()
+            names = _picture_channels(list(channels))
+            data = np.stack([np.asarray(channels[name].pixels, np.float32) for name in names], axis=-1)
+    except RuntimeError as error:  # OpenEXR reports every failure as a RuntimeError
+        raise ValueError(str(error)) from error
+    (x0, y0), (x1, y1) = (np.asarray(corner) for corner in header["displayWindow"])
+    (u0, v0), (u1, v1) = (np.asarray(corner) for corner in header["dataWindow"])
+    if (x0, y0, x1, y1) == (u0, v0, u1, v1):
+        return data
+    picture = np.zeros((y1 - y0 + 1, x1 - x0 + 1, 3), np.float32)
+    left, top, right, bottom = max(x0, u0), max(y0, v0), min(x1, u1) + 1, min(y1, v1) + 1
+    if left < right and top < bottom:
+        picture[top - y0 : bottom - y0, left - x0 : right - x0] = data[top - v0 : bottom - v0, left - u0 : right - u0]
+    return picture
+
+
+def _picture_channels(names: list[str]) -> list[str]:
+    layers = sorted({name[:-1] for name in names if name.endswith("R")}, key=lambda layer: (layer != "", layer))
+    for layer in layers:
+        rgb = [layer + c for c in "RGB"]
+        if all(name in names for name in rgb):
+            return rgb
+    grey = [name for name in names if name in ("Y", "V")] or (names if len(names) == 1 else [])
+    if grey:
+        return grey[:1] * 3
+    raise ValueError(f"no colour picture in it, only the channels {', '.join(names)}")

@@ -1,0 +1,163 @@
+"""The first pass over a clip: small working copies of its frames, and whether it can be solved at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import FootageError
+from engine.files import write_atomically, write_json
+from engine.footage.clip import Footage, frame_name, read_frames
+from engine.footage.decode import Image
+from engine.progress import Progress
+
+PROXY_LONG_SIDE = 1280
+_MOTION_LONG_SIDE = 640
+_MOTION_SAMPLES = 25
+_DUPLICATE = 0.25
+"""Mean absolute difference of 8-bit grey below which two neighbours count as one picture."""
+_STATIC_PX = 0.5
+"""Pixels, at `_MOTION_LONG_SIDE`: what noise and compression alone make of a tripod shot stays below."""
+
+Grey = NDArray[np.uint8]
+
+
+def prepare(footage: Footage, folder: Path, progress: Progress) -> None:
+    """Write `folder/proxy/<frame>.png` (8-bit sRGB, long side at most 1280) and `folder/preflight.json`.
+
+    Streams the frames once. Proxies that are there already, from a pass that was interrupted, are kept.
+
+    Raises:
+        FootageError: `footage.too_few_frames`, `.black`, `.static`, or what `read_frames` raises.
+        OSError: the folder cannot be written.
+    """
+    numbers = footage.numbers
+    if len(numbers) < 3:
+        raise FootageError(
+            "footage.too_few_frames",
+            f"The footage has {len(numbers)} frame{'s' if len(numbers) > 1 else ''} in the range asked for.",
+            "Depth comes from how things shift between frames; three are the least, twenty or more are good.",
+            "Choose a longer range or a smaller step.",
+        )
+    proxies = folder / "proxy"
+    proxies.mkdir(parents=True, exist_ok=True)
+    sampled = set(np.linspace(0, len(numbers) - 1, min(_MOTION_SAMPLES, len(numbers))).astype(int).tolist())
+    frames = []
+    samples: list[Grey] = []
+    before: Grey | None = None
+    darkest, spread = 255.0, 0.0
+    for index, (number, proxy) in enumerate(_proxies(footage, proxies)):
+        grey = _motion_grey(proxy)
+        difference = None if before is None else float(cv2.absdiff(grey, before).mean())
+        frames.append(
+            {
+                "frame": number,
+                "mean_luma": float(grey.mean()) / 255.0,
+                "sharpness": float(cv2.Laplacian(grey, cv2.CV_32F).var()),
+                "difference": None if difference is None else difference / 255.0,
+                "duplicate": difference is not None and difference < _DUPLICATE,
+            }
+        )
+        low, high = np.percentile(grey, (1, 99))
+        darkest, spread = min(darkest, 255.0 - float(high)), max(spread, float(high - low))
+        if index in sampled:
+            samples.append(grey)
+        before = grey
+        progress.step(index + 1, len(numbers), f"reading frame {number}")
+    if 255.0 - darkest < 5 or spread < 4:
+        raise FootageError(
+            "footage.black",
+            "Every frame is black or a single flat colour.",
+            "The picture has no contents to follow: a lens cap, an empty render layer, or a wrong channel or exposure.",
+            "Choose the footage with the picture in it; scene-linear files must be marked as linear.",
+        )
+    motion = [_motion(a, b) for a, b in pairwise(samples)] + [_motion(samples[0], b) for b in samples[2::4]]
+    moved = [m for m in motion if m is not None]
+    if moved and max(displacement for displacement, _ in moved) < _STATIC_PX:
+        raise FootageError(
+            "footage.static",
+            "The camera does not move in this shot.",
+            "The picture stands still but for things that move by themselves, as from a locked-off tripod. "
+            "Depth needs a moving camera: near things must shift against far ones.",
+            "Shoot with the camera moving sideways by a few percent of the distance to the scene, hand-held will do.",
+        )
+    parallax = [share for _, share in moved if share is not None]
+    write_json(
+        folder / "preflight.json",
+        {
+            "frames": frames,
+            "duplicates": [f["frame"] for f in frames if f["duplicate"]],
+            "motion_px": float(np.median([d for d, _ in moved])) if moved else None,
+            "parallax_share": float(np.median(parallax)) if parallax else None,
+        },
+    )
+
+
+def _proxies(footage: Footage, folder: Path) -> Iterator[tuple[int, Grey]]:
+    """(frame number, BGR proxy) of every frame in order; those missing in `folder` are made."""
+    width, height = _limited(footage.width, footage.height, PROXY_LONG_SIDE)
+    paths = {n: folder / f"{frame_name(n)}.png" for n in footage.numbers}
+    absent = [n for n in footage.numbers if not paths[n].exists()]
+    fresh = read_frames(footage, absent) if absent else iter(())
+    for number, path in paths.items():
+        if number not in absent:
+            kept = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
+            if kept is not None and kept.shape == (height, width, 3):
+                yield number, np.asarray(kept, np.uint8)
+                continue
+        frame = next(fresh if number in absent else read_frames(footage, [number]))[1]
+        proxy = _proxy(frame, (width, height))
+        png = cv2.imencode(".png", proxy, (cv2.IMWRITE_PNG_COMPRESSION, 1))[1]
+        write_atomically(path, png.tofile)
+        yield number, proxy
+
+
+def _proxy(frame: Image, size: tuple[int, int]) -> Grey:
+    if size != (frame.shape[1], frame.shape[0]):
+        frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+    proxy: Grey = np.ascontiguousarray((frame[..., ::-1] * 255.0 + 0.5).astype(np.uint8))
+    return proxy
+
+
+def _limited(width: int, height: int, long_side: int) -> tuple[int, int]:
+    scale = min(1.0, long_side / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _motion_grey(proxy: Grey) -> Grey:
+    grey = cv2.cvtColor(proxy, cv2.COLOR_BGR2GRAY)
+    size = _limited(grey.shape[1], grey.shape[0], _MOTION_LONG_SIDE)
+    small: Grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+    return small
+
+
+def _motion(a: Grey, b: Grey) -> tuple[float, float | None] | None:
+    """How the picture moves from `a` to `b`; None where there is nothing to follow.
+
+    Returns:
+        (median displacement of tracked corners in px, share of the corners that follow the epipolar geometry but no
+        single homography: near zero for a turning camera or a flat scene; None when too few can be followed).
+    """
+    corners = cv2.goodFeaturesToTrack(a, 400, 0.01, 8)
+    if corners is None or len(corners) < 8:
+        return None
+    there, found, _ = cv2.calcOpticalFlowPyrLK(a, b, corners, None, winSize=(21, 21), maxLevel=4)
+    back, returned, _ = cv2.calcOpticalFlowPyrLK(b, a, there, None, winSize=(21, 21), maxLevel=4)
+    same = (found.ravel() == 1) & (returned.ravel() == 1) & (np.linalg.norm(corners - back, axis=-1).ravel() < 1.0)
+    x, y = corners[same, 0], there[same, 0]
+    if len(x) < 8:
+        # Nothing of the one picture is found in the other: that is motion, whatever else it is.
+        return float(max(a.shape)), None
+    displacement = float(np.median(np.linalg.norm(y - x, axis=1)))
+    if len(x) < 40:
+        return displacement, None
+    _, epipolar = cv2.findFundamentalMat(x, y, cv2.USAC_MAGSAC, 1.0, 0.99, 500)
+    _, flat = cv2.findHomography(x, y, cv2.USAC_MAGSAC, 1.0, maxIters=500, confidence=0.99)
+    if epipolar is None or flat is None or not epipolar.any():
+        return displacement, None
+    return displacement, float(((epipolar.ravel() == 1) & (flat.ravel() == 0)).sum() / epipolar.sum())
