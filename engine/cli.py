@@ -1,0 +1,183 @@
+"""Command line: `python -m engine solve | doctor | evaluate`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.errors import Cancelled, CvdError, RequestError
+from engine.request import SCHEMA, Request, parse_request, read_request
+
+PRINT_INTERVAL_S = 5.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command. Returns the exit code: 0 done, 1 could not, 2 bad request or usage, 130 cancelled."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except Cancelled:
+        print("Cancelled. Solving again goes on where it stopped.", file=sys.stderr)
+        return Cancelled.exit_code
+    except CvdError as error:
+        print(f"error: {error.what}\n  why: {error.why}\n  fix: {error.fix}", file=sys.stderr)
+        return error.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="engine", description="Consistent Video Depth engine")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    solve = commands.add_parser("solve", help="solve a clip: footage in, solve folder out")
+    solve.add_argument("what", metavar="REQUEST_OR_FOOTAGE", type=Path)
+    solve.add_argument("--out", type=Path, help="solve folder (default: <clip>.solve beside the footage)")
+    solve.add_argument("--first", type=int, help="first plate frame (movies count from 1)")
+    solve.add_argument("--last", type=int, help="last plate frame, inclusive")
+    solve.add_argument("--step", type=int, help="every STEP-th frame")
+    solve.add_argument("--colourspace", choices=["auto", "srgb", "linear"])
+    solve.add_argument("--lens-model", choices=["SIMPLE_PINHOLE", "SIMPLE_RADIAL"])
+    solve.add_argument("--focal-px", type=float, help="known focal length in plate pixels")
+    solve.add_argument("--preset", choices=["preview", "standard", "best"])
+    solve.add_argument("--seed", type=int)
+    solve.add_argument("--device", choices=["auto", "cpu", "cuda"])
+    solve.add_argument("--json", action="store_true", help="print every event and status as a JSON line")
+    solve.set_defaults(command=_solve)
+
+    doctor = commands.add_parser("doctor", help="check this computer, with a fix for each problem")
+    doctor.add_argument("--json", action="store_true")
+    doctor.set_defaults(command=_doctor)
+
+    evaluate = commands.add_parser("evaluate", help="compare a solve with ground truth")
+    evaluate.add_argument("solve", type=Path)
+    evaluate.add_argument("--truth", type=Path, required=True, help="folder with truth.json")
+    evaluate.add_argument("--json", action="store_true")
+    evaluate.set_defaults(command=_evaluate)
+    return parser
+
+
+def _solve(options: argparse.Namespace) -> int:
+    from engine.pipeline import solve  # torch takes seconds to import: not before the request is known to be good
+
+    request = _request(options)
+    printer = JsonPrinter() if options.json else LinePrinter()
+    folder = solve(request, printer)
+    if not options.json:
+        quality = json.loads((folder / "solve.json").read_text(encoding="utf-8"))["quality"]
+        print(f"{quality['verdict']}\nSolve folder: {folder}\nReport: {folder / 'report.html'}")
+    return 0
+
+
+def _request(options: argparse.Namespace) -> Request:
+    what: Path = options.what.absolute()
+    footage = {"first": options.first, "last": options.last, "step": options.step, "colourspace": options.colourspace}
+    lens = {"model": options.lens_model, "focal_px": options.focal_px}
+    top = {"preset": options.preset, "seed": options.seed, "device": options.device}
+    given = {name: value for part in (footage, lens, top) for name, value in part.items() if value is not None} | (
+        {"out": options.out} if options.out else {}
+    )
+    if what.suffix.lower() == ".json":
+        if given:
+            raise RequestError(
+                "request.two_sources",
+                f"Options ({', '.join(given)}) were given beside a request file.",
+                "The request file already says everything, so one of the two would be ignored.",
+                "Change the request file, or give the footage itself with options.",
+            )
+        return read_request(what)
+    document: dict[str, Any] = {
+        "schema": SCHEMA,
+        "footage": {"path": str(what), **_given(footage)},
+        "output": str((options.out or default_output(what)).absolute()),
+        "lens": _given(lens),
+        **_given(top),
+    }
+    return parse_request(document, "The command line")
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def default_output(footage: Path) -> Path:
+    """Where a solve goes when nobody says: beside the footage. A frame number and its separator leave the name."""
+    stem = (
+        footage.name if footage.is_dir() else footage.stem.rstrip("0123456789#").rstrip("._- ") or footage.parent.name
+    )
+    return footage.parent / f"{stem}.solve"
+
+
+class JsonPrinter:
+    """Prints every event and status as one JSON line."""
+
+    def __call__(self, document: dict[str, Any]) -> None:
+        """Print a document."""
+        print(json.dumps(document), flush=True)
+
+
+class LinePrinter:
+    """Prints progress for people: a line when a stage changes, then one every few seconds."""
+
+    def __init__(self) -> None:
+        self._last_print = 0.0
+
+    def __call__(self, document: dict[str, Any]) -> None:
+        """Print what is worth a line."""
+        if document["schema"] == "cvd.event/1":
+            self._event(document)
+        elif document["state"] == "running" and time.monotonic() - self._last_print > PRINT_INTERVAL_S:
+            self._last_print = time.monotonic()
+            left = f", {format_seconds(document['eta_s'])} left" if document["eta_s"] is not None else ""
+            print(f"  {document['fraction']:4.0%}  {document['message']}{left}", flush=True)
+
+    def _event(self, document: dict[str, Any]) -> None:
+        kind, stage, data = document["type"], document["stage"], document["data"]
+        if kind == "stage_started":
+            print(f"{stage} …", flush=True)
+            self._last_print = time.monotonic()
+        elif kind == "stage_reused":
+            print(f"{stage}: already done, taken from the cache", flush=True)
+        elif kind == "stage_done":
+            print(f"{stage}: done in {format_seconds(data['wall_s'])} ({data['peak_memory_mb']:.0f} MB)", flush=True)
+        elif kind == "warning":
+            print(f"warning: {data['message']}", flush=True)
+
+
+def format_seconds(seconds: float) -> str:
+    """A duration for people: 42 s, 3 min 05 s, 1 h 20 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from engine.doctor import examine
+
+    checks = examine()
+    if options.json:
+        print(json.dumps({"ok": all(c.ok for c in checks), "checks": [c.as_dict() for c in checks]}, indent=1))
+    else:
+        for check in checks:
+            print(f"{'ok ' if check.ok else 'BAD'} {check.name}: {check.found}")
+            if not check.ok:
+                print(f"    fix: {check.fix}")
+    return 0 if all(check.ok for check in checks) else 1
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from engine.evaluation.compare import evaluate
+
+    figures = evaluate(options.solve, options.truth)
+    if options.json:
+        print(json.dumps(figures, indent=1))
+    else:
+        for name, value in figures.items():
+            print(f"{name:20} {value:.4f}")
+    return 0

@@ -1,0 +1,1 @@
+"""Figures that say how good a solve is: against ground truth, and without any."""

@@ -1,0 +1,27 @@
+"""Sparse points as PLY, the format every 3-D tool opens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from engine import files
+from engine.track import SparsePoints
+
+VERTEX = np.dtype(
+    [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1"), ("track_length", "<i4")]
+)
+TYPE_NAMES = {"<f4": "float", "|u1": "uchar", "<i4": "int"}
+
+
+def write_points(path: Path, points: SparsePoints) -> None:
+    """Write a binary little-endian PLY with position (world), colour and track length."""
+    vertices = np.zeros(len(points.xyz), VERTEX)
+    vertices["x"], vertices["y"], vertices["z"] = points.xyz.T
+    vertices["red"], vertices["green"], vertices["blue"] = points.rgb.T
+    vertices["track_length"] = np.bincount(points.observation_point, minlength=len(points.xyz))
+    fields = [f"property {TYPE_NAMES[VERTEX[name].str]} {name}" for name in VERTEX.names or ()]
+    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(vertices)}", *fields, "end_header"]
+    content = "\n".join(header).encode() + b"\n" + vertices.tobytes()
+    files.write_atomically(path, lambda temporary: temporary.write_bytes(content))

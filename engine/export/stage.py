@@ -1,0 +1,295 @@
+"""The export stage: depth and confidence at plate resolution, points, depth video, quality, report, `solve.json`."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pycolmap
+import torch
+from numpy.typing import NDArray
+
+import engine
+from engine import files, footage
+from engine.evaluation.stability import track_stability
+from engine.export import pictures, ply, report
+from engine.export.upsample import PlateGrid, upsample_depth
+from engine.footage import Footage
+from engine.geometry import Lens, array_from_pixel
+from engine.progress import Progress
+from engine.request import Request
+from engine.track import CameraTrack
+
+CONFIDENT = 0.5  # above it, geometry rather than the network decided
+SCHEMA = "cvd.solve/1"
+PICTURE_SIDE = 480
+
+
+@dataclass(frozen=True)
+class DepthResult:
+    """What the depth stage left in its folder, on the work grid.
+
+    Attributes:
+        folder: holds `depth/000101.npy`, `confidence/000101.npy` (H, W) float32, and `consistency.json`.
+        lens: pinhole of the work grid.
+        method: such as "cvd".
+        prior: name of the network or of what stood in for one.
+        licence: of the network's weights.
+    """
+
+    folder: Path
+    lens: Lens
+    method: str
+    prior: str
+    licence: str
+
+    def depth(self, frame: int) -> NDArray[np.float32]:
+        """Planar depth (H, W) of a plate frame, 0 = no value."""
+        return self._load("depth", frame)
+
+    def confidence(self, frame: int) -> NDArray[np.float32]:
+        """Confidence (H, W) of a plate frame, 0..1."""
+        return self._load("confidence", frame)
+
+    def consistency(self) -> dict[int, float]:
+        """Plate frame number -> median flow-reprojection distance over the frame's pairs, work pixels."""
+        text = (self.folder / "consistency.json").read_text(encoding="utf-8")
+        return {int(frame): error for frame, error in json.loads(text).items()}
+
+    def _load(self, kind: str, frame: int) -> NDArray[np.float32]:
+        path = self.folder / kind / f"{footage.frame_name(frame)}.npy"
+        return np.asarray(np.load(path, allow_pickle=False), np.float32)
+
+
+@dataclass(frozen=True)
+class Account:
+    """How the solve was made, for the `engine` part of `solve.json`; `stages` tells what each has cost so far."""
+
+    device: str
+    solve_key: str
+    stages: Callable[[], dict[str, dict[str, float]]]
+    warnings: Sequence[str]
+
+
+def export(
+    root: Path,
+    request: Request,
+    clip: Footage,
+    track: CameraTrack,
+    result: DepthResult,
+    account: Account,
+    progress: Progress,
+) -> None:
+    """Write everything that readers of the solve folder use; `solve.json` last.
+
+    Frames already written for this very solve are kept, so a killed export goes on where it stopped.
+
+    Args:
+        root: the solve folder.
+        request: what was asked.
+        clip: the footage.
+        track: cameras and points in the units of the depth.
+        result: depth on the work grid.
+        account: costs, warnings, device.
+        progress: receives progress; may cancel.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written.
+    """
+    _begin(root, account.solve_key)
+    near, far = depth_range(result, track.frames())
+    confident, thumbnails = _write_frames(root, clip, track, result, (near, far), progress)
+    ply.write_points(root / "points.ply", track.points)
+    to_plate = track.lens.width / result.lens.width
+    consistency = {frame: error * to_plate for frame, error in result.consistency().items()}
+    quality = _quality(clip, track, result, consistency, confident, account.warnings)
+    solve = _solve_document(request, clip, track, result, account, consistency, quality, (near, far))
+    report.write_report(root / "report.html", solve, thumbnails)
+    files.write_json(root / "solve.json", solve)
+
+
+def _begin(root: Path, solve_key: str) -> None:
+    mark = root / "cache" / "export.json"
+    if mark.is_file() and json.loads(mark.read_text(encoding="utf-8"))["solve_key"] == solve_key:
+        return
+    # Another solve's result stays whole until this one is ready to be written.
+    (root / "solve.json").unlink(missing_ok=True)
+    for name in ("depth", "confidence"):
+        shutil.rmtree(root / name, ignore_errors=True)
+    files.write_json(mark, {"solve_key": solve_key})
+
+
+def depth_range(result: DepthResult, frames: Sequence[int]) -> tuple[float, float]:
+    """1st and 99th percentile of the depth over the clip, scene units."""
+    samples = []
+    for frame in frames:
+        depth = result.depth(frame)
+        samples.append(depth[depth > 0][::17])
+    near, far = np.percentile(np.concatenate(samples), [1, 99])
+    return float(near), float(far)
+
+
+def _write_frames(
+    root: Path,
+    clip: Footage,
+    track: CameraTrack,
+    result: DepthResult,
+    span: tuple[float, float],
+    progress: Progress,
+) -> tuple[float, dict[int, report.Thumbnails]]:
+    for name in ("depth", "confidence"):
+        (root / name).mkdir(exist_ok=True)
+    grid = PlateGrid(track.lens, result.lens)
+    frames, consistency = track.frames(), result.consistency()
+    shown = set(report.frames_to_show(frames, consistency))
+    shares, thumbnails = [], {}
+    size = pictures.shrink(np.zeros((clip.height, clip.width), np.uint8), pictures.VIDEO_LONG_SIDE, even=True).shape
+    with pictures.video_writer(root / "depth.mp4", size[1], size[0], Fraction(*clip.fps)) as video:
+        for done, (frame, image) in enumerate(footage.read_frames(clip, frames)):
+            name = footage.frame_name(frame) + ".exr"
+            confidence = np.clip(grid.enlarge(result.confidence(frame)), 0.0, 1.0)
+            if (root / "depth" / name).is_file() and (root / "confidence" / name).is_file():
+                depth = files.read_exr(root / "depth" / name)
+            else:
+                depth = upsample_depth(result.depth(frame), image, grid)
+                files.write_exr(root / "depth" / name, depth)
+                files.write_exr(root / "confidence" / name, confidence.astype(np.float16))
+            shares.append(float((confidence > CONFIDENT).mean()))
+            coloured = pictures.colour_depth(depth, *span)
+            video.write(np.asarray(cv2.resize(coloured, size[::-1], interpolation=cv2.INTER_AREA)))
+            if frame in shown:
+                plate = np.rint(image[..., ::-1] * 255.0).astype(np.uint8)
+                grey = np.rint(confidence * 255.0).astype(np.uint8)
+                thumbnails[frame] = report.Thumbnails(
+                    *(pictures.data_uri(pictures.shrink(picture, PICTURE_SIDE)) for picture in (plate, coloured, grey))
+                )
+            progress.step(done + 1, len(frames), f"{done + 1} of {len(frames)} frames")
+    return float(np.mean(shares)), thumbnails
+
+
+def _quality(
+    clip: Footage,
+    track: CameraTrack,
+    result: DepthResult,
+    consistency: dict[int, float],
+    confident: float,
+    warnings: Sequence[str],
+) -> dict[str, Any]:
+    def depth_at(frame: int, rays: NDArray[np.float64]) -> NDArray[np.floating]:
+        lens = result.lens
+        pixels = np.stack([rays[:, 0] * lens.fx + lens.cx, rays[:, 1] * lens.fy + lens.cy], axis=1)
+        at = array_from_pixel(pixels).astype(np.float32)[None]
+        sampled = cv2.remap(result.depth(frame), at, None, cv2.INTER_NEAREST, borderValue=0)
+        return np.asarray(sampled[0], np.float32)
+
+    registered = len(track.frames()) / len(clip.numbers)
+    figures: dict[str, Any] = {
+        "registered_share": registered,
+        "reprojection_px": float(np.median(list(track.reprojection_px.values()))),
+        "consistency_px": float(np.median(list(consistency.values()))) if consistency else None,
+        "confident_share": confident,
+        "instability_pct": None,
+        "drift_pct": None,
+        **track_stability(track, depth_at),
+    }
+    return {"verdict": verdict(figures, warnings), "warnings": list(warnings), **figures}
+
+
+def verdict(figures: dict[str, Any], warnings: Sequence[str]) -> str:
+    """One or two sentences for the artist."""
+    share = figures["registered_share"]
+    placed = "All frames have a camera" if share == 1.0 else f"{share:.0%} of the frames have a camera"
+    sure = f"geometry decided the depth of {figures['confident_share']:.0%} of the picture, the network the rest"
+    state = "Solved" if not warnings else "Solved with warnings"
+    return f"{state}. {placed} (reprojection {figures['reprojection_px']:.2f} px); {sure}."
+
+
+def _solve_document(
+    request: Request,
+    clip: Footage,
+    track: CameraTrack,
+    result: DepthResult,
+    account: Account,
+    consistency: dict[int, float],
+    quality: dict[str, Any],
+    span: tuple[float, float],
+) -> dict[str, Any]:
+    lens = track.lens
+    return {
+        "schema": SCHEMA,
+        "source": {
+            "path": str(clip.path),
+            "kind": clip.kind,
+            "pattern": clip.pattern,
+            "width": clip.width,
+            "height": clip.height,
+            "fps": list(clip.fps),
+            "first": clip.numbers[0],
+            "last": clip.numbers[-1],
+            "colourspace": clip.colourspace,
+            "content_id": clip.content_id,
+        },
+        "lens": {
+            **{name: getattr(lens, name) for name in ("model", "fx", "fy", "cx", "cy", "k1", "k2", "p1", "p2")},
+            "focal_varies": False,
+            "source": "known" if track.lens_known else "estimated",
+            "uncertainty_pct": track.focal_std_pct,
+        },
+        "frames": [_frame_entry(frame, clip, track, consistency) for frame in sorted({*clip.numbers, *clip.missing})],
+        "world": {"up": "estimated" if track.up_estimated else "assumed", "scale": "arbitrary", "unit": "scene unit"},
+        "depth": {
+            "method": result.method,
+            "prior": result.prior,
+            "licence": result.licence,
+            "width": result.lens.width,
+            "height": result.lens.height,
+            "planar": True,
+            "near": span[0],
+            "far": span[1],
+        },
+        "points": "points.ply",
+        "quality": quality,
+        "engine": {
+            "versions": {
+                "engine": engine.__version__,
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "pycolmap": pycolmap.__version__,
+                "opencv": cv2.__version__,
+                "numpy": np.__version__,
+            },
+            "device": account.device,
+            "seed": request.seed,
+            "preset": request.preset,
+            "solve_key": account.solve_key,
+            "stages": account.stages(),
+        },
+    }
+
+
+def _frame_entry(frame: int, clip: Footage, track: CameraTrack, consistency: dict[int, float]) -> dict[str, Any]:
+    pose = track.world_from_camera.get(frame)
+    name = f"{footage.frame_name(frame)}.exr"
+    if frame in clip.missing:
+        reason: str | None = "The sequence has no picture with this number."
+    else:
+        reason = None if pose is not None else track.reasons.get(frame, "The camera could not be placed.")
+    return {
+        "frame": frame,
+        "registered": pose is not None,
+        "world_from_camera": pose.tolist() if pose is not None else None,
+        "reason": reason,
+        "focal_px": track.lens.fx if pose is not None else None,
+        "depth": f"depth/{name}" if pose is not None else None,
+        "confidence": f"confidence/{name}" if pose is not None else None,
+        "reprojection_px": track.reprojection_px.get(frame),
+        "consistency_px": consistency.get(frame),
+    }

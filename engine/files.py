@@ -1,0 +1,76 @@
+"""Files that are either whole or not there."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import OpenEXR
+from numpy.typing import NDArray
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a file under a temporary name beside `path`, flush it to disk and rename it.
+
+    A kill at any instant leaves the old file, or none, never half of the new one. The temporary name keeps the suffix,
+    since image writers choose the format by it.
+
+    Raises:
+        OSError: what the file system says; the temporary file is removed.
+    """
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write JSON atomically. NaN and infinity are refused: other readers choke on them."""
+    write_text(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+def write_exr(path: Path, values: NDArray[np.floating]) -> None:
+    """Write an (H, W) float16 or float32 array as a one-channel EXR, ZIP compressed.
+
+    The channel is called Y: Blender 4.5 and 5.0 read a lone Z channel as garbage.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written.
+    """
+
+    def write(temporary: Path) -> None:
+        header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+        try:
+            with OpenEXR.File(header, {"Y": np.ascontiguousarray(values)}) as file:
+                file.write(str(temporary))
+        except RuntimeError as error:  # OpenEXR reports every failure of the file system as a RuntimeError
+            raise OSError(f"{path}: {error}") from error
+
+    write_atomically(path, write)
+
+
+def read_exr(path: Path) -> NDArray[np.float32]:
+    """The only channel of an EXR file as (H, W) float32.
+
+    Raises:
+        OSError: not readable as an EXR file.
+    """
+    try:
+        with OpenEXR.File(str(path), separate_channels=True) as file:
+            channels = file.channels()
+            return np.asarray(channels["Y" if "Y" in channels else next(iter(channels))].pixels, np.float32)
+    except RuntimeError as error:
+        raise OSError(f"{path}: {error}") from error
