@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import Cancelled, CvdError, RequestError
+from engine.footage.decode import MOVIE_SUFFIXES
 from engine.request import SCHEMA, Request, parse_request, read_request
 
 PRINT_INTERVAL_S = 5.0
@@ -61,9 +62,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _solve(options: argparse.Namespace) -> int:
+    request = _request(options)
     from engine.pipeline import solve  # torch takes seconds to import: not before the request is known to be good
 
-    request = _request(options)
     printer = JsonPrinter() if options.json else LinePrinter()
     folder = solve(request, printer)
     if not options.json:
@@ -104,10 +105,11 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def default_output(footage: Path) -> Path:
-    """Where a solve goes when nobody says: beside the footage. A frame number and its separator leave the name."""
-    stem = (
-        footage.name if footage.is_dir() else footage.stem.rstrip("0123456789#").rstrip("._- ") or footage.parent.name
-    )
+    """Where a solve goes when nobody says: beside the footage; the name of a still loses its frame number."""
+    if footage.is_dir() or footage.suffix.lower() in MOVIE_SUFFIXES:
+        stem = footage.stem
+    else:
+        stem = footage.stem.rstrip("0123456789#").rstrip("._- ") or footage.parent.name
     return footage.parent / f"{stem}.solve"
 
 

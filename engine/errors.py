@@ -55,7 +55,7 @@ class EvaluationError(CvdError):
     """A solve cannot be compared with the truth given."""
 
 
-class Cancelled(Exception):
+class Cancelled(Exception):  # noqa: N818 - it is not an error
     """Cancelled by the user. Not a failure: everything finished so far is kept."""
 
     exit_code = 130

@@ -340,6 +340,7 @@ def open_workspace(root: Path, listener: Listener) -> Iterator[Workspace]:
     try:
         (root / "cancel").unlink(missing_ok=True)
         log_handler = _log_to(root / "engine.log")
+        workspace.beat()
         workspace.event("solve_started")
         heart.start()
         yield workspace

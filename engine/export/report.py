@@ -22,7 +22,8 @@ FIGURES = {
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#222;background:#fff}
 table{border-collapse:collapse}td,th{padding:.2rem 1rem .2rem 0;text-align:left;vertical-align:top}
-figure{display:inline-block;margin:.3rem .6rem .3rem 0}figcaption{font-size:13px;color:#555}img{display:block;max-width:24rem}
+figure{display:inline-block;margin:.3rem .6rem .3rem 0}figcaption{font-size:13px;color:#555}
+img{display:block;max-width:24rem}
 .warning{color:#a33b00}svg{background:#f6f6f6}
 """
 
@@ -116,15 +117,15 @@ def _plot(title: str, frames: list[dict[str, Any]], name: str) -> str:
     if len(known) < 2:
         return ""
     first, last = known[0][0], known[-1][0]
-    top = max(max(value for _, value in known), 1e-6)
-    bars = "".join(
-        f"<circle r='2' cx='{(number - first) / (last - first) * (PLOT_WIDTH - 20) + 10:.1f}' "
-        f"cy='{PLOT_HEIGHT - 8 - value / top * (PLOT_HEIGHT - 20):.1f}'><title>frame {number}: {value:.2f}</title></circle>"
-        for number, value in known
-    )
+    top = max([value for _, value in known] + [1e-6])
+    dots = []
+    for number, value in known:
+        x = (number - first) / (last - first) * (PLOT_WIDTH - 20) + 10
+        y = PLOT_HEIGHT - 8 - value / top * (PLOT_HEIGHT - 20)
+        dots.append(f"<circle r='2' cx='{x:.1f}' cy='{y:.1f}'><title>frame {number}: {value:.2f}</title></circle>")
     caption = f"{title}: frames {first} to {last}, highest {top:.2f}"
     return (
-        f"<figure><svg width='{PLOT_WIDTH}' height='{PLOT_HEIGHT}' role='img'>{bars}</svg>"
+        f"<figure><svg width='{PLOT_WIDTH}' height='{PLOT_HEIGHT}' role='img'>{''.join(dots)}</svg>"
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 

@@ -1,0 +1,238 @@
+"""The export stage: plate-size depth, points, and a solve.json that follows its schema."""
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import jsonschema
+import numpy as np
+import pytest
+
+from engine import files, footage
+from engine.evaluation.compare import evaluate
+from engine.export.pictures import colour_depth, video_writer
+from engine.export.ply import write_points
+from engine.export.stage import Account, DepthResult, export
+from engine.export.upsample import PlateGrid, upsample_depth
+from engine.geometry import Lens, pixel_centres
+from engine.progress import Silent
+from engine.request import FootageRequest, Request, schema
+from engine.track import CameraTrack, SparsePoints
+
+PLATE = Lens("SIMPLE_RADIAL", 320, 192, 260.0, 260.0, 155.0, 100.0, k1=-0.05)
+WORK = PLATE.scaled(64, 32).undistorted()
+
+
+def plane(lens):
+    """Planar depth of a slanted plane whose disparity is linear on the ideal image."""
+    pixels = pixel_centres(lens.height, lens.width)
+    ray = (pixels - [lens.cx, lens.cy]) / [lens.fx, lens.fy]
+    return (1.0 / (0.25 + 0.1 * ray[..., 0] - 0.05 * ray[..., 1])).astype(np.float32)
+
+
+def test_a_plane_stays_a_plane_on_the_distorted_plate():
+    grid = PlateGrid(PLATE, WORK)
+    image = np.full((192, 320, 3), 0.5, np.float32)
+    upsampled = upsample_depth(plane(WORK), image, grid)
+    x, y = cv2.undistortPoints(
+        pixel_centres(192, 320).reshape(-1, 1, 2), PLATE.matrix(), PLATE.distortion()
+    ).reshape(192, 320, 2).transpose(2, 0, 1)  # fmt: skip
+    truth = 1.0 / (0.25 + 0.1 * x - 0.05 * y)
+    assert np.abs(upsampled / truth - 1.0)[8:-8, 8:-8].max() < 2e-3
+
+
+def test_a_depth_edge_lands_on_the_plates_edge_and_no_depth_lies_between():
+    lens = Lens("SIMPLE_PINHOLE", 320, 192, 260.0, 260.0, 160.0, 96.0)
+    work = lens.scaled(80, 48)
+    edge = 151  # not on a border of the work grid's pixels
+    image = np.full((192, 320, 3), 0.2, np.float32)
+    image[:, :edge] = 0.8
+    depth = np.where(np.arange(80) < 38, 2.0, 8.0).astype(np.float32)[None].repeat(48, axis=0)
+    upsampled = upsample_depth(depth, image, PlateGrid(lens, work))
+    assert ((np.abs(upsampled - 2.0) < 0.01) | (np.abs(upsampled - 8.0) < 0.01)).all()
+    found = (upsampled[5:-5] < 4.0).sum(axis=1)
+    assert np.abs(found - edge).max() <= 1
+
+
+def test_no_value_stays_no_value():
+    depth = plane(WORK)
+    depth[10:20, 10:30] = 0.0
+    upsampled = upsample_depth(depth, np.full((192, 320, 3), 0.5, np.float32), PlateGrid(PLATE, WORK))
+    assert (upsampled[80:100, 80:120] == 0.0).all()
+    assert upsampled.min() >= 0.0
+    assert np.isfinite(upsampled).all()
+
+
+def test_upsampling_refuses_depth_of_another_grid():
+    with pytest.raises(ValueError, match="work grid"):
+        upsample_depth(np.ones((8, 8), np.float32), np.zeros((192, 320, 3), np.float32), PlateGrid(PLATE, WORK))
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32])
+def test_exr_round_trip_and_its_one_channel_is_y(tmp_path, kind):
+    import OpenEXR
+
+    values = np.random.default_rng(0).uniform(0, 20, (33, 47)).astype(kind)
+    files.write_exr(tmp_path / "a.exr", values)
+    assert (files.read_exr(tmp_path / "a.exr") == values).all()
+    with OpenEXR.File(str(tmp_path / "a.exr"), separate_channels=True) as file:
+        assert list(file.channels()) == ["Y"]
+        assert file.channels()["Y"].pixels.dtype == kind
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    files.write_text(tmp_path / "a.txt", "old")
+
+    def fail(temporary):
+        temporary.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        files.write_atomically(tmp_path / "a.txt", fail)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "old"
+
+
+def test_json_refuses_what_other_readers_cannot_read(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        files.write_json(tmp_path / "a.json", {"x": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
+def some_points():
+    return SparsePoints(
+        xyz=np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]),
+        rgb=np.array([[10, 20, 30], [40, 50, 60]], np.uint8),
+        error_px=np.array([0.1, 0.2]),
+        observation_frame=np.array([7, 8, 9, 7]),
+        observation_point=np.array([0, 0, 0, 1]),
+        observation_pixel=np.full((4, 2), 50.0),
+    )
+
+
+def test_ply(tmp_path):
+    write_points(tmp_path / "points.ply", some_points())
+    header, _, body = (tmp_path / "points.ply").read_bytes().partition(b"end_header\n")
+    assert b"element vertex 2" in header
+    assert len(body) == 2 * 19
+    first = np.frombuffer(body[:12], "<f4"), np.frombuffer(body[12:15], np.uint8), np.frombuffer(body[15:19], "<i4")
+    assert [list(part) for part in first] == [[1.0, 2.0, 3.0], [10, 20, 30], [3]]
+
+
+def test_near_is_bright_and_no_value_is_black():
+    picture = colour_depth(np.array([[1.0, 10.0, 0.0]]), 1.0, 10.0).astype(int).sum(-1)
+    assert picture[0, 0] > picture[0, 1] > picture[0, 2] == 0
+
+
+def test_a_movie_that_fails_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError), video_writer(tmp_path / "a.mp4", 64, 48, Fraction(24)):
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def solved(tmp_path):
+    """A small solve whose cameras and depth are exact, exported; with the truth folder beside it."""
+    rng = np.random.default_rng(3)
+    plates, truth_folder, result_folder = tmp_path / "plates", tmp_path / "truth", tmp_path / "result"
+    for folder in (plates, truth_folder, result_folder / "depth", result_folder / "confidence"):
+        folder.mkdir(parents=True)
+    lens = Lens("SIMPLE_PINHOLE", 128, 96, 110.0, 110.0, 64.0, 48.0)
+    numbers, poses, truth_frames = [1001, 1002, 1004, 1005], {}, []
+    for number in numbers:
+        cv2.imwrite(str(plates / f"plate_{number}.png"), rng.integers(0, 255, (96, 128, 3), np.uint8))
+        pose = np.eye(4)
+        pose[:3, 3] = [0.1 * (number - 1001), 0.02 * (number % 3), 0.0]
+        if number != 1004:
+            poses[number] = pose
+            np.save(result_folder / "depth" / f"{number:06d}.npy", np.full((96, 128), 3.0, np.float32))
+            np.save(result_folder / "confidence" / f"{number:06d}.npy", np.full((96, 128), 0.75, np.float32))
+        cv2.imwrite(str(truth_folder / f"{number}.png"), np.full((96, 128), 6000, np.uint16))
+        true_pose = pose.copy()
+        true_pose[:3, 3] *= 2.0
+        truth_frames.append(
+            {"number": number, "world_from_camera": true_pose.tolist(), "depth": f"{number}.png", "mask": None}
+        )
+    (result_folder / "consistency.json").write_text(json.dumps({str(n): 0.5 for n in poses}))
+    truth = {
+        "name": "planes", "width": 128, "height": 96, "metric": True, "depth_to_unit": 0.001, "frames": truth_frames,
+        "lens": {"fx": 110.0, "fy": 110.0, "cx": 64.0, "cy": 48.0},
+    }  # fmt: skip
+    (truth_folder / "truth.json").write_text(json.dumps(truth))
+    clip = footage.probe(plates)
+    track = CameraTrack(
+        lens, False, 1.5, poses, {1004: "too blurred"}, dict.fromkeys(poses, 0.4), True, some_points()
+    )
+    request = Request(FootageRequest(plates), tmp_path / "a.solve")
+    (request.output / "cache").mkdir(parents=True)
+
+    def run(key="k1"):
+        account = Account("cpu", key, lambda: {"export": {"wall_s": 1.0, "cpu_s": 1.0, "peak_memory_mb": 9.0}}, [])
+        result = DepthResult(result_folder, lens, "cvd", "test", "none needed")
+        export(request.output, request, clip, track, result, account, Silent())
+        return request.output
+
+    run()
+    return request.output, truth_folder, run
+
+
+def test_solve_json_follows_its_schema_and_keeps_gaps_and_lost_frames(solved):
+    folder = solved[0]
+    document = json.loads((folder / "solve.json").read_text())
+    jsonschema.validate(document, schema("solve-1"))
+    listed = {frame["frame"]: frame for frame in document["frames"]}
+    assert list(listed) == [1001, 1002, 1003, 1004, 1005]
+    assert [f["registered"] for f in listed.values()] == [True, True, False, False, True]
+    assert "no picture" in listed[1003]["reason"]
+    assert listed[1004]["reason"] == "too blurred"
+    assert listed[1005]["world_from_camera"][0][3] == pytest.approx(0.4), "a lost frame shifts no other pose"
+    for frame in listed.values():
+        assert (frame["depth"] is not None) == frame["registered"]
+        assert frame["depth"] is None or files.read_exr(folder / frame["depth"]).shape == (96, 128)
+
+
+def test_the_report_is_one_page_with_pictures_and_no_links(solved):
+    page = (solved[0] / "report.html").read_text()
+    assert page.count("data:image/jpeg") >= 6
+    assert "http" not in page
+    assert "too blurred" in page
+
+
+def test_a_perfect_solve_scores_perfectly(solved):
+    figures = evaluate(solved[0], solved[1])
+    assert figures["registered"] == pytest.approx(0.75)
+    assert figures["ate_pct"] < 1e-6
+    assert figures["absrel"] < 1e-6
+    assert figures["scale_gap_pct"] < 1e-4
+    assert figures["matte_iou"] == 1.0
+
+
+def test_the_projects_figures_are_the_scorers_figures(solved):
+    scorer = Path(__file__).parents[4] / "shared" / "score" / "score.py"
+    if not scorer.is_file():
+        pytest.skip("../shared is absent")
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("score", scorer)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    # Something to disagree about: one frame's depth is wrong.
+    depth = files.read_exr(solved[0] / "depth" / "001002.exr")
+    depth[:, :40] *= 1.4
+    files.write_exr(solved[0] / "depth" / "001002.exr", depth)
+    theirs, ours = module.score(*solved[:2]), evaluate(*solved[:2])
+    shared = set(theirs) & set(ours)
+    assert shared >= {"ate_pct", "rot_max_deg", "absrel", "d125", "reproj_px", "flicker_pct", "scale_gap_pct"}
+    for name in shared:
+        assert ours[name] == pytest.approx(theirs[name], rel=1e-4, abs=1e-5), name
+
+
+def test_exporting_again_keeps_finished_frames_and_another_solve_replaces_them(solved):
+    folder, _, run = solved
+    marked = np.full((96, 128), 7.0, np.float32)
+    files.write_exr(folder / "depth" / "001001.exr", marked)
+    run("k1")
+    assert (files.read_exr(folder / "depth" / "001001.exr") == marked).all()
+    run("k2")
+    assert np.allclose(files.read_exr(folder / "depth" / "001001.exr"), 3.0)

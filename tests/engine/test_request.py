@@ -1,0 +1,77 @@
+"""Requests: what is accepted, what is refused, and with which words."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from engine.cli import default_output, main
+from engine.errors import RequestError
+from engine.request import SCHEMA, FootageRequest, Request, parse_request, read_request
+
+GOOD = {"schema": SCHEMA, "footage": {"path": "/shots/a.mp4"}, "output": "/shots/a.solve"}
+
+
+def test_a_request_survives_writing_and_reading(tmp_path):
+    request = Request(FootageRequest(Path("/shots/a.mp4"), first=3, step=2), Path("/out"), preset="best", seed=7)
+    (tmp_path / "request.json").write_text(json.dumps(request.as_json()))
+    assert read_request(tmp_path / "request.json") == request
+
+
+def test_only_footage_and_output_are_needed():
+    request = parse_request(GOOD, "test")
+    assert (request.preset, request.lens.model, request.footage.step) == ("standard", "SIMPLE_RADIAL", 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"preset": "fastest"}, "preset"),
+        ({"seed": -1}, "seed"),
+        ({"footage": {"path": "/a.mp4", "step": 0}}, "footage/step"),
+        ({"lens": {"focal_px": 0}}, "lens/focal_px"),
+        ({"output": 5}, "output"),
+    ],
+)
+def test_a_wrong_field_is_named(change, named):
+    with pytest.raises(RequestError) as caught:
+        parse_request({**GOOD, **change}, "test")
+    assert caught.value.code == "request.invalid"
+    assert caught.value.why.startswith(named + ":")
+
+
+@pytest.mark.parametrize("document", [None, [], "text", 3, {}, {"schema": 4}])
+def test_anything_else_is_refused(document):
+    with pytest.raises(RequestError):
+        parse_request(document, "test")
+
+
+def test_a_newer_version_is_refused_as_such():
+    with pytest.raises(RequestError) as caught:
+        parse_request({**GOOD, "schema": "cvd.request/2"}, "test")
+    assert caught.value.code == "request.version"
+
+
+def test_a_range_that_ends_before_it_begins_is_refused():
+    with pytest.raises(RequestError, match="empty"):
+        parse_request({**GOOD, "footage": {"path": "/a.mp4", "first": 9, "last": 3}}, "test")
+
+
+def test_options_beside_a_request_file_are_refused(tmp_path, capsys):
+    path = tmp_path / "request.json"
+    path.write_text(json.dumps(GOOD))
+    assert main(["solve", str(path), "--preset", "best"]) == 2
+    assert "preset" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("footage", "folder"),
+    [
+        ("/shots/take_7.mp4", "/shots/take_7.solve"),
+        ("/shots/plate_1001.png", "/shots/plate.solve"),
+        ("/shots/kitchen/0001.jpg", "/shots/kitchen/kitchen.solve"),
+        ("/shots/IMG_2231.MOV", "/shots/IMG_2231.solve"),
+    ],
+)
+def test_default_output(footage, folder):
+    assert default_output(Path(footage)) == Path(folder)

@@ -1,0 +1,188 @@
+"""The solve folder while an engine works in it."""
+
+import errno
+import json
+import subprocess
+import sys
+import time
+
+import jsonschema
+import pytest
+
+from engine.errors import Cancelled, CvdError, PoseError, WorkspaceError
+from engine.request import schema
+from engine.workspace import Stage, explain_os_error, open_workspace, stage_key
+
+
+def ignore(_document):
+    pass
+
+
+def status(folder):
+    document = json.loads((folder / "status.json").read_text())
+    jsonschema.validate(document, schema("status-1"))
+    return document
+
+
+def events(folder):
+    lines = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    for line in lines:
+        jsonschema.validate(line, schema("event-1"))
+    return lines
+
+
+def stage_in(folder, name="poses", weight=1.0):
+    return Stage(name, "0" * 16, weight, folder / "cache" / f"{name}-0")
+
+
+def test_a_stage_leaves_its_results_its_cost_and_its_events(tmp_path):
+    with open_workspace(tmp_path / "a.solve", ignore) as workspace:
+        stage = stage_in(workspace.root)
+        with workspace.stage(stage) as folder:
+            (folder / "result").write_text("x")
+            workspace.warning("soft focus", [3])
+        assert stage.is_done
+    record = workspace.record(stage)
+    assert record["warnings"] == ["soft focus"]
+    assert record["cost"]["peak_memory_mb"] > 1
+    assert [e["type"] for e in events(tmp_path / "a.solve")] == [
+        "solve_started", "stage_started", "warning", "stage_done", "solve_done",
+    ]  # fmt: skip
+    assert status(tmp_path / "a.solve")["state"] == "done"
+
+
+def test_a_stage_that_fails_is_not_done_and_keeps_its_checkpoints(tmp_path):
+    stage = stage_in(tmp_path / "a.solve")
+    with pytest.raises(PoseError), open_workspace(tmp_path / "a.solve", ignore) as workspace:
+        with workspace.stage(stage) as folder:
+            (folder / "checkpoint").write_text("half way")
+            raise PoseError("poses.no_model", "No cameras.", "No texture.", "Shoot again.")
+    assert not stage.is_done
+    assert (stage.folder / "checkpoint").read_text() == "half way"
+    assert status(tmp_path / "a.solve")["error"] == {
+        "code": "poses.no_model", "what": "No cameras.", "why": "No texture.", "fix": "Shoot again.",
+    }  # fmt: skip
+
+
+def test_a_reused_stage_repeats_its_warnings(tmp_path):
+    with open_workspace(tmp_path / "a.solve", ignore) as workspace:
+        stage = stage_in(workspace.root)
+        with workspace.stage(stage):
+            workspace.warning("soft focus")
+    with open_workspace(tmp_path / "a.solve", ignore) as workspace:
+        workspace.reuse(stage)
+        assert workspace.warnings == ["soft focus"]
+
+
+def test_progress_counts_only_the_stages_that_are_not_in_the_cache(tmp_path):
+    with open_workspace(tmp_path / "a.solve", ignore) as workspace:
+        first, second = stage_in(workspace.root, "footage", 9.0), stage_in(workspace.root, "poses", 1.0)
+        with workspace.stage(first):
+            pass
+    with open_workspace(tmp_path / "a.solve", ignore) as workspace:
+        workspace.plan([first, second])
+        workspace.reuse(first)
+        with workspace.stage(second):
+            workspace.step(1, 2, "half")
+            workspace.beat()
+            assert status(workspace.root)["fraction"] == pytest.approx(0.5)
+
+
+def test_the_cancel_file_stops_the_next_step(tmp_path):
+    folder = tmp_path / "a.solve"
+    with pytest.raises(Cancelled), open_workspace(folder, ignore) as workspace, workspace.stage(stage_in(folder)):
+        (folder / "cancel").touch()
+        workspace.beat()
+        workspace.step(1, 2, "never shown")
+    assert status(folder)["state"] == "cancelled"
+    assert not (folder / "cancel").exists(), "a cancel that was obeyed must not stop the next solve"
+
+
+def test_a_second_engine_is_kept_out_and_a_dead_one_is_not_in_the_way(tmp_path):
+    folder = tmp_path / "a.solve"
+    code = (
+        "import sys,pathlib;from engine.workspace import open_workspace\n"
+        "with open_workspace(pathlib.Path(sys.argv[1]), lambda d: None):\n"
+        "    print('open', flush=True); sys.stdin.read()\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout.readline() == "open\n"
+    with pytest.raises(WorkspaceError) as caught, open_workspace(folder, ignore):
+        pass
+    assert caught.value.code == "workspace.locked"
+    assert str(child.pid) in caught.value.why
+    child.kill()
+    child.communicate()
+    with open_workspace(folder, ignore):
+        pass
+
+
+def test_a_folder_that_holds_something_else_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "depth").mkdir()
+    (tmp_path / "depth" / "holiday.jpg").touch()
+    with pytest.raises(WorkspaceError) as caught, open_workspace(tmp_path, ignore):
+        pass
+    assert caught.value.code == "workspace.not_a_solve_folder"
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["depth", "holiday.jpg"]
+
+
+def test_a_file_in_the_place_of_the_folder_is_a_typed_error(tmp_path):
+    (tmp_path / "a.solve").write_text("not a folder")
+    with pytest.raises(WorkspaceError), open_workspace(tmp_path / "a.solve", ignore):
+        pass
+
+
+def test_a_full_disk_is_named_and_a_finished_result_stays(tmp_path):
+    folder = tmp_path / "a.solve"
+    with open_workspace(folder, ignore):
+        (folder / "solve.json").write_text("{}")
+    with pytest.raises(WorkspaceError) as caught, open_workspace(folder, ignore) as workspace:
+        with workspace.stage(stage_in(folder)):
+            raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.code == "workspace.disk_full"
+    assert status(folder)["error"]["code"] == "workspace.disk_full"
+    assert (folder / "solve.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(errno.ENOSPC, "disk_full"), (errno.EACCES, "not_writable"), (errno.EROFS, "not_writable"), (errno.EIO, "io")],
+)
+def test_what_the_file_system_says_gets_its_own_advice(tmp_path, number, code):
+    error = explain_os_error(OSError(number, "said the kernel"), tmp_path)
+    assert error.code == f"workspace.{code}"
+    assert "said the kernel" in error.why
+
+
+def test_a_defect_is_reported_as_one(tmp_path):
+    with pytest.raises(ZeroDivisionError), open_workspace(tmp_path / "a.solve", ignore):
+        _ = 1 / 0
+    assert status(tmp_path / "a.solve")["error"]["code"] == "engine.defect"
+    assert "ZeroDivisionError" in (tmp_path / "a.solve" / "engine.log").read_text()
+
+
+def test_the_heart_beats_while_a_stage_is_silent(tmp_path):
+    beats = []
+    with open_workspace(tmp_path / "a.solve", beats.append), subprocess.Popen(["sleep", "1.5"]) as silent_work:
+        began = time.time()
+        silent_work.wait()
+    assert any(d["schema"] == "cvd.status/1" and d["updated"] > began for d in beats)
+
+
+def test_stage_keys_differ_by_everything_that_matters():
+    keys = {
+        stage_key("poses", {"seed": 0}, ["a"], "1"),
+        stage_key("poses", {"seed": 1}, ["a"], "1"),
+        stage_key("poses", {"seed": 0}, ["b"], "1"),
+        stage_key("poses", {"seed": 0}, ["a"], "2"),
+        stage_key("flow", {"seed": 0}, ["a"], "1"),
+    }
+    assert len(keys) == 5
+    assert stage_key("poses", {"b": 1, "a": 2}, [], "1") == stage_key("poses", {"a": 2, "b": 1}, [], "1")
+
+
+def test_errors_have_three_parts():
+    error = CvdError("a.b", "What.", "Why.", "Fix.")
+    assert str(error) == "What. Why. Fix."
