@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every difference between the Blender versions we support (4.5 to 5.2). No other module asks for a version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import bpy
+from bpy_extras import anim_utils
+
+# The compositor became a node group of its own in 5.0, and options of its nodes became menu sockets.
+COMPOSITOR_IS_GROUP = bpy.app.version >= (5, 0, 0)
+# Modifier inputs moved from item access to a property group in 5.2.
+MODIFIER_INPUTS_ARE_PROPERTIES = bpy.app.version >= (5, 2, 0)
+# Materials always have nodes from 5.0 on, and saying so warns.
+MATERIALS_ALWAYS_HAVE_NODES = bpy.app.version >= (5, 0, 0)
+
+
+def uses_eevee(scene: bpy.types.Scene) -> bool:
+    """The scene renders with EEVEE (`BLENDER_EEVEE_NEXT` in 4.5)."""
+    return scene.render.engine.startswith("BLENDER_EEVEE")
+
+
+def enable_nodes(material: bpy.types.Material) -> None:
+    """Give the material a node tree."""
+    if not MATERIALS_ALWAYS_HAVE_NODES:
+        material.use_nodes = True
+
+
+# --- animation --------------------------------------------------------------------------------------------------------
+
+
+def ensure_fcurve(action: bpy.types.Action, block: bpy.types.ID, path: str, index: int = 0) -> bpy.types.FCurve:
+    """F-curve of `block` in the slotted `action`, which must already be assigned to it."""
+    return action.fcurve_ensure_for_datablock(block, path, index=index)
+
+
+def remove_fcurve(action: bpy.types.Action, block: bpy.types.ID, path: str) -> None:
+    """Remove the F-curve of `path`, if there is one."""
+    slot = block.animation_data.action_slot if block.animation_data else None
+    bag = anim_utils.action_get_channelbag_for_slot(action, slot) if slot else None
+    curve = bag.fcurves.find(path) if bag else None
+    if curve:
+        bag.fcurves.remove(curve)
+
+
+# --- geometry nodes ---------------------------------------------------------------------------------------------------
+
+
+def _input_identifier(modifier: bpy.types.NodesModifier, name: str) -> str:
+    for item in modifier.node_group.interface.items_tree:
+        if item.item_type == "SOCKET" and item.in_out == "INPUT" and item.name == name:
+            return str(item.identifier)
+    raise KeyError(name)
+
+
+def set_modifier_input(modifier: bpy.types.NodesModifier, name: str, value: Any) -> None:
+    """Set the input called `name` of a Geometry Nodes modifier."""
+    identifier = _input_identifier(modifier, name)
+    if MODIFIER_INPUTS_ARE_PROPERTIES:
+        getattr(modifier.properties.inputs, identifier).value = value
+    else:
+        modifier[identifier] = value
+
+
+def get_modifier_input(modifier: bpy.types.NodesModifier, name: str) -> Any:
+    """Value of the input called `name` of a Geometry Nodes modifier."""
+    identifier = _input_identifier(modifier, name)
+    if MODIFIER_INPUTS_ARE_PROPERTIES:
+        return getattr(modifier.properties.inputs, identifier).value
+    return modifier[identifier]
+
+
+def modifier_input_path(modifier: bpy.types.NodesModifier, name: str) -> str:
+    """Data path, from the object, by which the input called `name` is animated."""
+    identifier = _input_identifier(modifier, name)
+    if MODIFIER_INPUTS_ARE_PROPERTIES:
+        return f'modifiers["{modifier.name}"].properties.inputs.{identifier}.value'
+    return f'modifiers["{modifier.name}"]["{identifier}"]'
+
+
+# --- compositor -------------------------------------------------------------------------------------------------------
+
+
+def compositor_tree(scene: bpy.types.Scene) -> bpy.types.NodeTree | None:
+    """The scene's compositor nodes, None when it has none."""
+    if COMPOSITOR_IS_GROUP:
+        return scene.compositing_node_group
+    return scene.node_tree if scene.node_tree and scene.node_tree.nodes else None
+
+
+def compositor_is_on(scene: bpy.types.Scene) -> bool:
+    """The scene's compositor nodes are used when rendering."""
+    return bool(scene.render.use_compositing and (COMPOSITOR_IS_GROUP or scene.use_nodes))
+
+
+def new_compositor_tree(scene: bpy.types.Scene, name: str) -> tuple[bpy.types.NodeTree, bpy.types.NodeSocket]:
+    """Give a scene without compositor nodes an empty tree.
+
+    Returns:
+        The tree, and the socket that takes the final image.
+    """
+    if COMPOSITOR_IS_GROUP:
+        tree = bpy.data.node_groups.new(name, "CompositorNodeTree")
+        tree.interface.new_socket("Image", in_out="OUTPUT", socket_type="NodeSocketColor")
+        scene.compositing_node_group = tree
+        return tree, tree.nodes.new("NodeGroupOutput").inputs["Image"]
+    scene.use_nodes = True
+    tree = scene.node_tree
+    tree.nodes.clear()  # the two nodes that switching on has just made
+    return tree, tree.nodes.new("CompositorNodeComposite").inputs["Image"]
+
+
+def add_dilate(tree: bpy.types.NodeTree, size: int) -> bpy.types.Node:
+    """Node that takes the maximum over `size` pixels around each."""
+    node = tree.nodes.new("CompositorNodeDilateErode")
+    if COMPOSITOR_IS_GROUP:
+        node.inputs["Type"].default_value = "Steps"
+    else:
+        node.mode = "STEP"
+    node.inputs["Size"].default_value = size
+    return node
+
+
+def add_undistort(tree: bpy.types.NodeTree, clip: bpy.types.MovieClip) -> bpy.types.Node:
+    """Node that takes the lens distortion of `clip` out of an image."""
+    node = tree.nodes.new("CompositorNodeMovieDistortion")
+    node.clip = clip
+    if COMPOSITOR_IS_GROUP:
+        node.inputs["Type"].default_value = "Undistort"
+    else:
+        node.distortion_type = "UNDISTORT"
+    return node
+
+
+def add_scale_to_render(tree: bpy.types.NodeTree) -> bpy.types.Node:
+    """Node that stretches an image to the size of the render."""
+    node = tree.nodes.new("CompositorNodeScale")
+    if COMPOSITOR_IS_GROUP:
+        node.inputs["Type"].default_value = "Render Size"
+        node.inputs["Frame Type"].default_value = "Stretch"
+    else:
+        node.space = "RENDER_SIZE"
+        node.frame_method = "STRETCH"
+    return node
+
+
+def add_multiply_alpha(tree: bpy.types.NodeTree) -> bpy.types.Node:
+    """Node that multiplies an image, colour and alpha, by its input Alpha."""
+    node = tree.nodes.new("CompositorNodeSetAlpha")
+    if COMPOSITOR_IS_GROUP:
+        node.inputs["Type"].default_value = "Apply Mask"
+    else:
+        node.mode = "APPLY"
+    return node
+
+
+def add_alpha_over(tree: bpy.types.NodeTree) -> tuple[bpy.types.Node, bpy.types.NodeSocket, bpy.types.NodeSocket]:
+    """Node that lays one premultiplied image over another: (node, background socket, foreground socket)."""
+    node = tree.nodes.new("CompositorNodeAlphaOver")
+    background, foreground = (0, 1) if COMPOSITOR_IS_GROUP else (1, 2)
+    return node, node.inputs[background], node.inputs[foreground]
+
+
+def add_file_output(
+    tree: bpy.types.NodeTree, folder: Path, name: str, colour_mode: str, colour_depth: str
+) -> tuple[bpy.types.Node, bpy.types.NodeSocket]:
+    """Node that writes `folder/name####.png` on render, values as they are: (node, its input)."""
+    node = tree.nodes.new("CompositorNodeOutputFile")
+    if COMPOSITOR_IS_GROUP:
+        node.directory = str(folder)
+        node.file_name = ""
+        node.format.media_type = "IMAGE"
+        node.file_output_items.clear()
+        node.file_output_items.new("RGBA" if colour_mode != "BW" else "FLOAT", name)
+    else:
+        node.base_path = str(folder)
+        node.file_slots.clear()
+        node.file_slots.new(name)
+    node.format.file_format = "PNG"
+    node.format.color_mode = colour_mode
+    node.format.color_depth = colour_depth
+    return node, node.inputs[0]

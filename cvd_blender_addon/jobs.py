@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Start, watch and stop the engine. Knows nothing of Blender.
+
+The engine is a detached process that outlives Blender; all that is known about it is read from its solve folder, so a
+job can be picked up again by its folder alone (`Job(folder)`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HEARTBEAT_S = 60.0
+CANCEL_GRACE_S = 10.0
+LOG_NAME = "engine_stdout.log"
+FINAL_STATES = ("done", "failed", "cancelled")
+
+
+@dataclass(frozen=True)
+class JobError:
+    """What happened, why, and what to do."""
+
+    code: str
+    what: str
+    why: str
+    fix: str
+
+
+class StartError(Exception):
+    """The engine was not started."""
+
+    def __init__(self, error: JobError) -> None:
+        super().__init__(f"{error.what} {error.why} {error.fix}")
+        self.error = error
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a job is doing: `status.json`, checked, or what its absence means.
+
+    Attributes:
+        state: queued, running, cancelled, failed or done.
+        fraction: share of the whole solve that is done, 0..1.
+        eta_s: estimated seconds to the end, None while unknown.
+        message: one line for people.
+        error: present exactly when failed.
+    """
+
+    state: str
+    stage: str = ""
+    fraction: float = 0.0
+    eta_s: float | None = None
+    message: str = ""
+    pid: int = 0
+    updated: float = 0.0
+    error: JobError | None = None
+
+    @property
+    def final(self) -> bool:
+        """The job has ended."""
+        return self.state in FINAL_STATES
+
+
+def start(engine_python: Path, engine_root: Path, request: dict[str, Any]) -> Job:
+    """Start the engine on `request` as a detached process.
+
+    Args:
+        engine_python: interpreter of the engine's own environment.
+        engine_root: folder that holds the package `engine`.
+        request: a `cvd.request/1`; it is written to `request.json` in its own output folder.
+
+    Raises:
+        StartError: no such interpreter, no engine, the folder cannot be written, or an engine is at work in it.
+    """
+    if not engine_python.is_file():
+        raise StartError(
+            JobError(
+                "engine.python",
+                "The engine was not started.",
+                f"There is no Python interpreter at '{engine_python}'.",
+                "Set Engine Python in the add-on's preferences to the python of the engine's environment.",
+            )
+        )
+    if not (engine_root / "engine" / "__init__.py").is_file():
+        raise StartError(
+            JobError(
+                "engine.missing",
+                "The engine was not started.",
+                f"There is no engine in {engine_root}.",
+                "Install the add-on from the zip that `build.py package` makes: it holds the engine.",
+            )
+        )
+    folder = Path(request["output"])
+    if not Job(folder).poll().final:
+        raise StartError(
+            JobError(
+                "engine.busy",
+                "The engine was not started.",
+                f"Another engine is at work in {folder}.",
+                "Wait for it, cancel it, or choose another solve folder.",
+            )
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # What an earlier engine said must not be taken for news of this one.
+        for name in ("status.json", "cancel"):
+            (folder / name).unlink(missing_ok=True)
+        _write_json(folder / "request.json", request)
+        with (folder / LOG_NAME).open("wb") as log:
+            process = subprocess.Popen(
+                [str(engine_python), "-u", "-m", "engine", "solve", str(folder / "request.json")],
+                cwd=engine_root,
+                env=_engine_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                **_detached(),
+            )
+    except OSError as error:
+        raise StartError(
+            JobError(
+                "engine.start",
+                "The engine was not started.",
+                f"{error}.",
+                "Check that the solve folder can be written to and that Engine Python can be run.",
+            )
+        ) from error
+    return Job(folder, process)
+
+
+class Job:
+    """A solve in a folder, started here (`process` given) or found there."""
+
+    def __init__(self, folder: Path, process: subprocess.Popen[bytes] | None = None) -> None:
+        self.folder = folder
+        self._process = process
+        self._kill_at: float | None = None
+        self._killed = False
+
+    def poll(self) -> Status:
+        """What the job is doing now. Also ends an engine that did not heed `cancel` in time."""
+        # The exit is looked at before the file: whatever an ended engine had to say is in the file by then.
+        exit_code = self._process.poll() if self._process is not None else None
+        status = _read_status(self.folder)
+        if status is not None and status.final:
+            return status
+        if self._kill_at is not None and time.time() > self._kill_at:
+            self._kill(status)
+        if self._killed:
+            return Status("cancelled", message="stopped by force; what was finished is kept")
+        gone = exit_code is not None or (
+            self._process is None and (status is None or not _alive(status.pid) or _silent(status))
+        )
+        if gone:
+            return Status("failed", error=self._crash(exit_code))
+        if status is not None:
+            return status
+        return Status("queued", message="starting the engine")
+
+    def cancel(self, grace_s: float = CANCEL_GRACE_S) -> None:
+        """Ask the engine to stop; `poll` ends it by force once `grace_s` have passed."""
+        status = _read_status(self.folder)
+        if status is not None and status.final:
+            return
+        with suppress(OSError):
+            (self.folder / "cancel").touch()
+        self._kill_at = time.time() + grace_s
+        pid = self._pid(status)
+        if pid:
+            with suppress(OSError):
+                if sys.platform == "win32":
+                    # Reaches only a group that this Blender started; for any other the `cancel` file has to do.
+                    os.kill(pid, signal.CTRL_BREAK_EVENT)
+                else:
+                    os.kill(pid, signal.SIGTERM)
+
+    def log_tail(self, lines: int = 8) -> str:
+        """The last lines that the engine printed."""
+        try:
+            text = (self.folder / LOG_NAME).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+        return "\n".join(text.splitlines()[-lines:])
+
+    def _pid(self, status: Status | None) -> int:
+        """Process to signal: our own child, or a foreign one that still gives signs of life."""
+        if self._process is not None:
+            return self._process.pid if self._process.poll() is None else 0
+        return status.pid if status is not None and not _silent(status) and _alive(status.pid) else 0
+
+    def _kill(self, status: Status | None) -> None:
+        pid = self._pid(status)
+        self._killed = True
+        if not pid:
+            return
+        with suppress(OSError):
+            if sys.platform == "win32":
+                os.kill(pid, signal.SIGTERM)  # TerminateProcess
+            else:
+                # The engine leads its own group; its children must not outlive it.
+                os.killpg(pid, signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait()
+
+    def _crash(self, exit_code: int | None) -> JobError:
+        tail = self.log_tail()
+        ended = "The engine ended without a word" if exit_code is None else f"The engine ended with code {exit_code}"
+        return JobError(
+            "engine.crashed",
+            "The solve stopped before it was done.",
+            f"{ended}; the last it printed: {tail}" if tail else f"{ended} and printed nothing.",
+            f"Press Solve Depth again: it goes on where it stopped. If it ends again, read {LOG_NAME} and engine.log.",
+        )
+
+
+def _detached() -> dict[str, Any]:
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
+    return {"start_new_session": True}
+
+
+def _engine_environment() -> dict[str, str]:
+    # Blender's Python settings would lead the engine's interpreter to Blender's packages.
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    # The engine may lie in Blender's extension folder, where nothing is to be written.
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"
+    return environment
+
+
+def _write_json(path: Path, document: dict[str, Any]) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(document, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _read_status(folder: Path) -> Status | None:
+    """`status.json`, or None where there is none that makes sense (yet)."""
+    try:
+        document = json.loads((folder / "status.json").read_text(encoding="utf-8"))
+        state = document["state"]
+        if state not in ("queued", "running", *FINAL_STATES):
+            return None
+        eta = document["eta_s"]
+        error = document["error"]
+        return Status(
+            state=state,
+            stage=str(document["stage"] or ""),
+            fraction=min(max(float(document["fraction"]), 0.0), 1.0),
+            eta_s=None if eta is None else float(eta),
+            message=str(document["message"]),
+            pid=int(document["pid"]),
+            updated=float(document["updated"]),
+            error=_error(error) if state == "failed" else None,
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _error(entry: dict[str, Any] | None) -> JobError:
+    fields = entry or {}
+    return JobError(
+        str(fields.get("code", "engine.unknown")),
+        str(fields.get("what", "The solve failed.")),
+        str(fields.get("why", "The engine did not say why.")),
+        str(fields.get("fix", "Read engine.log in the solve folder.")),
+    )
+
+
+def _silent(status: Status) -> bool:
+    return time.time() - status.updated > HEARTBEAT_S
+
+
+def _alive(pid: int) -> bool:
+    if pid <= 0:
+        return False
+    if sys.platform == "win32":
+        return _alive_windows(pid)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _alive_windows(pid: int) -> bool:
+    import ctypes
+
+    kernel = getattr(ctypes, "windll").kernel32  # noqa: B009 - absent from the stubs of other systems
+    handle = kernel.OpenProcess(0x1000, False, pid)  # PROCESS_QUERY_LIMITED_INFORMATION
+    if not handle:
+        return False
+    code = ctypes.c_ulong()
+    kernel.GetExitCodeProcess(handle, ctypes.byref(code))
+    kernel.CloseHandle(handle)
+    return code.value == 259  # STILL_ACTIVE

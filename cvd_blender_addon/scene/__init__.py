@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Everything that is built in a scene from a solve folder. `import_solve` does it all, registered add-on or not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bpy
+
+from ..solve_reader import Solve, read, read_points
+from . import camera, compositor, depth_mesh, occlusion, plate, points
+from .occlusion import COMPOSITOR
+from .plate import Report
+
+
+def print_report(level: str, message: str) -> None:
+    """Report to standard output."""
+    print(f"{level}: {message}")
+
+
+def import_solve(
+    scene: bpy.types.Scene,
+    folder: Path,
+    occlusion_mode: str = COMPOSITOR,
+    shadow_catcher: bool = False,
+    sensor_width: float = 36.0,
+    report: Report = print_report,
+) -> Solve:
+    """Build or update everything a solve gives: camera, plate, points, depth mesh, occlusion, compositor.
+
+    Args:
+        scene: where to build.
+        folder: the solve folder.
+        occlusion_mode: COMPOSITOR or HOLDOUT.
+        shadow_catcher: render CG's shadows on what is real (Cycles).
+        sensor_width: mm, of a new camera.
+        report: takes (level, message), level INFO or WARNING.
+
+    Raises:
+        SolveError: the folder cannot be used; nothing has been made.
+    """
+    solve = read(folder)
+    read_points(solve.points_path)  # before anything is made
+    build_all(scene, solve, occlusion_mode, shadow_catcher, sensor_width, report)
+    return solve
+
+
+def build_all(
+    scene: bpy.types.Scene, solve: Solve, occlusion_mode: str, shadow_catcher: bool, sensor_width: float, report: Report
+) -> None:
+    """Run every build step, in the order in which they need each other."""
+    camera.build(scene, solve, sensor_width)
+    plate.build(scene, solve, report)
+    points.build(scene, solve)
+    depth_mesh.build(scene, solve)
+    occlusion.build(scene, solve, occlusion_mode, shadow_catcher, report)
+    compositor.build(scene, solve, occlusion_mode, report)
+    if solve.gaps:
+        report("WARNING", f"No camera for {len(solve.gaps)} frames: {summarise(solve.gaps)}")
+
+
+def summarise(numbers: tuple[int, ...]) -> str:
+    """Frame numbers as ranges, such as `5, 8-12`."""
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and number == ranges[-1][1] + 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    return ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in ranges)

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Small helpers to write node trees as expressions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bpy
+
+COLUMN, ROW = 220, 170
+
+
+class TreeBuilder:
+    """Adds nodes to a tree; values may be numbers or output sockets."""
+
+    def __init__(self, tree: bpy.types.NodeTree) -> None:
+        self.tree = tree
+
+    def node(self, idname: str, label: str = "", **properties: Any) -> Any:
+        """Add a node and set its properties."""
+        node = self.tree.nodes.new(idname)
+        node.label = label
+        for name, value in properties.items():
+            setattr(node, name, value)
+        return node
+
+    def put(self, value: Any, socket: bpy.types.NodeSocket) -> None:
+        """Feed a number or an output socket into `socket`."""
+        if isinstance(value, bpy.types.NodeSocket):
+            self.tree.links.new(value, socket)
+        else:
+            socket.default_value = value
+
+    def math(self, operation: str, *values: Any, label: str = "") -> Any:
+        """One Math node (the shader's, which serves geometry and compositor trees too); returns its output."""
+        node = self.node("ShaderNodeMath", label, operation=operation)
+        for value, socket in zip(values, node.inputs, strict=False):
+            self.put(value, socket)
+        return node.outputs[0]
+
+    def arrange(self) -> None:
+        """Place every node to the right of what it depends on."""
+        columns: dict[Any, int] = {}
+
+        def column(node: Any) -> int:
+            if node not in columns:
+                sources = [link.from_node for socket in node.inputs for link in socket.links]
+                columns[node] = 1 + max((column(source) for source in sources), default=-1)
+            return columns[node]
+
+        rows: dict[int, int] = {}
+        for node in self.tree.nodes:
+            x = column(node)
+            node.location = (x * COLUMN, -rows.get(x, 0) * ROW)
+            rows[x] = rows.get(x, 0) + 1
+
+
+def ensure_socket(tree: bpy.types.NodeTree, in_out: str, socket_type: str, name: str, default: Any = None) -> None:
+    """Give a node group an interface socket, unless it has it: links to it from outside stay."""
+    for item in tree.interface.items_tree:
+        if item.item_type == "SOCKET" and item.in_out == in_out and item.name == name:
+            return
+    socket = tree.interface.new_socket(name, in_out=in_out, socket_type=socket_type)
+    if default is not None:
+        socket.default_value = default

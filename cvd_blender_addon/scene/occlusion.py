@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What hides CG at render time, and what catches its shadows."""
+
+from __future__ import annotations
+
+import bpy
+
+from .. import compat
+from ..solve_reader import Solve
+from . import depth_mesh
+from .layers import Collections, background_layer, ensure_collections, foreground_layer, set_roles
+from .plate import Report
+
+COMPOSITOR, HOLDOUT = "COMPOSITOR", "HOLDOUT"
+
+
+def build(
+    scene: bpy.types.Scene, solve: Solve, mode: str, shadow_catcher: bool, report: Report
+) -> tuple[bpy.types.Object, bpy.types.Object]:
+    """Make or update the held-out mesh and the shadow catcher, and say which of them render.
+
+    Args:
+        mode: COMPOSITOR (depth compare, no mesh rendered) or HOLDOUT.
+        shadow_catcher: also render the shadows of CG on what is real (Cycles only).
+
+    Returns:
+        (holdout, shadow catcher)
+    """
+    collections = ensure_collections(scene, solve)
+    holdout = _holdout(scene, solve, collections)
+    catcher = _catcher(scene, solve, collections)
+    set_roles(scene, collections)
+    holdout.hide_render = mode != HOLDOUT
+    catch = shadow_catcher
+    if catch and compat.uses_eevee(scene):
+        # EEVEE knows no shadow catcher: it would paint the mesh over the plate.
+        report("WARNING", "EEVEE cannot catch shadows, so the catcher is not rendered: use Cycles, build Occlusion again")
+        catch = False
+    catcher.hide_render = not catch
+    foreground_layer(scene).use = True
+    background_layer(scene).use = catch
+    return holdout, catcher
+
+
+def _holdout(scene: bpy.types.Scene, solve: Solve, collections: Collections) -> bpy.types.Object:
+    # Uncut: from the solved camera stretched faces are edge-on, and holes in a holdout would leak.
+    ob, new = depth_mesh.ensure_mesh(
+        scene, solve, collections.holdout, "holdout", f"CVD Holdout {solve.name}", depth_edge=0.0
+    )
+    ob.is_holdout = True
+    if new:
+        ob.hide_viewport = True  # the depth mesh shows the same
+        # It stands in for what hides CG from the camera, and for nothing else.
+        ob.visible_diffuse = ob.visible_glossy = ob.visible_transmission = False
+        ob.visible_volume_scatter = ob.visible_shadow = False
+    return ob
+
+
+def _catcher(scene: bpy.types.Scene, solve: Solve, collections: Collections) -> bpy.types.Object:
+    ob, new = depth_mesh.ensure_mesh(
+        scene, solve, collections.catcher, "catcher", f"CVD Shadow Catcher {solve.name}", depth_mesh.DEPTH_EDGE
+    )
+    ob.is_shadow_catcher = True
+    if new:
+        ob.hide_viewport = True
+        material = depth_mesh.plate_material(solve, "diffuse")
+        compat.set_modifier_input(ob.modifiers[depth_mesh.MODIFIER], "Material", material)
+    return ob

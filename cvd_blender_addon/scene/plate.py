@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plate: as a clip behind the camera and in the compositor, and as an image for materials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import bpy
+
+from ..solve_reader import Solve
+from . import owned
+from .camera import find_camera
+
+Report = Callable[[str, str], None]
+
+SRGB = "sRGB"
+LINEAR = "Linear Rec.709"
+
+
+def find_file(solve: Solve) -> Path | None:
+    """The plate's file: where the engine saw it, or beside the solve folder after both have moved."""
+    for path in (solve.source.path, solve.folder.parent / solve.source.path.name):
+        if path.is_file():
+            return path
+    return None
+
+
+def ensure_clip(solve: Solve) -> bpy.types.MovieClip | None:
+    """The plate as a clip that shows plate frame n at scene frame n and knows the solved lens; None without file."""
+    path = find_file(solve)
+    if path is None:
+        return None
+    clip = owned.find(bpy.data.movieclips, solve.key, "plate")
+    if clip is None:
+        clip = bpy.data.movieclips.load(str(path))
+        owned.mark(clip, solve.key, "plate")
+    elif Path(bpy.path.abspath(clip.filepath)) != path:
+        clip.filepath = str(path)
+    # A clip counts from its own first file, whatever that file's number.
+    clip.frame_start = solve.source.path_number
+    clip.frame_offset = 0
+    clip.colorspace_settings.name = LINEAR if solve.source.linear else SRGB
+    lens, camera = solve.lens, clip.tracking.camera
+    camera.pixel_aspect = 1.0
+    camera.units = "PIXELS"
+    camera.focal_length_pixels = lens.fx
+    # Blender measures the principal point from the bottom.
+    camera.principal_point_pixels = (lens.cx, solve.source.height - lens.cy)
+    camera.distortion_model = "POLYNOMIAL"
+    camera.k1, camera.k2, camera.k3 = lens.k1, lens.k2, 0.0
+    return clip
+
+
+def ensure_image(solve: Solve) -> bpy.types.Image | None:
+    """The plate as an image (sequence or movie) for materials; None without its file."""
+    path = find_file(solve)
+    if path is None:
+        return None
+    image = owned.find(bpy.data.images, solve.key, "plate")
+    if image is None:
+        image = bpy.data.images.load(str(path))
+        owned.mark(image, solve.key, "plate")
+    elif Path(bpy.path.abspath(image.filepath)) != path:
+        image.filepath = str(path)
+    image.source = "SEQUENCE" if solve.source.sequence else "MOVIE"
+    image.colorspace_settings.name = LINEAR if solve.source.linear else SRGB
+    return image
+
+
+def set_image_frames(user: bpy.types.ImageUser | bpy.types.Node, solve: Solve) -> None:
+    """Let an image user show plate frame n at scene frame n.
+
+    Blender shows the file number `frame - frame_start + 1 + frame_offset` and stops after `frame_duration` files.
+    """
+    user.frame_start = solve.source.first
+    user.frame_offset = solve.source.first - 1
+    user.frame_duration = solve.source.last - solve.source.first + 1
+    user.use_auto_refresh = True
+
+
+def build(scene: bpy.types.Scene, solve: Solve, report: Report) -> bpy.types.MovieClip | None:
+    """Show the plate behind the solved camera, with its distortion taken out, and leave its colours alone."""
+    camera = find_camera(scene, solve)
+    clip = ensure_clip(solve)
+    if camera is None or clip is None:
+        report("WARNING", f"The plate {solve.source.path} is missing: put it beside the solve folder and build again")
+        return None
+    scene.active_clip = clip
+    backgrounds = camera.data.background_images
+    background = next((entry for entry in backgrounds if entry.clip == clip), None)
+    if background is None:
+        background = backgrounds.new()
+        background.source = "MOVIE_CLIP"
+        background.clip = clip
+        background.alpha = 1.0
+        background.display_depth = "BACK"
+        background.frame_method = "STRETCH"
+        camera.data.show_background_images = True
+    # CG is seen by a pinhole camera, so the plate has to be, too.
+    background.clip_user.use_render_undistorted = solve.lens.distorted
+    # Under AgX or Filmic a plate comes out of the render with other colours than it went in (mean error 2-3 %).
+    view = scene.view_settings
+    if view.view_transform != "Standard":
+        report("INFO", f"View transform changed from {view.view_transform} to Standard: the plate keeps its colours")
+        view.look = "None"
+        view.view_transform = "Standard"
+    return clip

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The sparse points, as a mesh of vertices shown as coloured points."""
+
+from __future__ import annotations
+
+import bpy
+
+from .. import compat
+from ..solve_reader import Solve, read_points
+from . import owned
+from .camera import find_root
+from .layers import ensure_collections
+from .nodes import TreeBuilder, ensure_socket
+
+COLOUR = "Colour"
+TRACK_LENGTH = "Track Length"
+# Radius of a point as a share of the scene's far distance.
+RADIUS_SHARE = 0.0015
+
+
+def build(scene: bpy.types.Scene, solve: Solve) -> bpy.types.Object:
+    """Make or update the point cloud object."""
+    points = read_points(solve.points_path)
+    collection = ensure_collections(scene, solve).rig
+    mesh = bpy.data.meshes.new(f"CVD Points {solve.name}")
+    mesh.from_pydata([point.xyz for point in points], [], [])
+    colour = mesh.attributes.new(COLOUR, "BYTE_COLOR", "POINT")
+    colour.data.foreach_set("color_srgb", [value / 255 for point in points for value in (*point.rgb, 255)])
+    length = mesh.attributes.new(TRACK_LENGTH, "INT", "POINT")
+    length.data.foreach_set("value", [point.track_length for point in points])
+
+    ob, new = owned.ensure_object(scene, collection, solve.key, "points", mesh.name, lambda _: mesh)
+    if new:
+        ob.parent = find_root(scene, solve)
+        ob.hide_render = True
+        modifier = ob.modifiers.new("CVD Points", "NODES")
+        modifier.node_group = _node_group()
+        compat.set_modifier_input(modifier, "Radius", solve.far * RADIUS_SHARE)
+        compat.set_modifier_input(modifier, "Material", _material())
+    else:
+        old, name = ob.data, ob.data.name
+        ob.data = mesh
+        bpy.data.meshes.remove(old)
+        mesh.name = name
+    return ob
+
+
+def _node_group() -> bpy.types.NodeTree:
+    tree = owned.find(bpy.data.node_groups, owned.SHARED, "points")
+    if tree is not None:
+        return tree
+    tree = bpy.data.node_groups.new("CVD Points", "GeometryNodeTree")
+    owned.mark(tree, owned.SHARED, "points")
+    tree.is_modifier = True
+    ensure_socket(tree, "INPUT", "NodeSocketGeometry", "Geometry")
+    ensure_socket(tree, "INPUT", "NodeSocketFloat", "Radius", 0.01)
+    ensure_socket(tree, "INPUT", "NodeSocketMaterial", "Material")
+    ensure_socket(tree, "OUTPUT", "NodeSocketGeometry", "Geometry")
+    build = TreeBuilder(tree)
+    inputs = build.node("NodeGroupInput").outputs
+    points = build.node("GeometryNodeMeshToPoints")
+    build.put(inputs["Geometry"], points.inputs["Mesh"])
+    build.put(inputs["Radius"], points.inputs["Radius"])
+    material = build.node("GeometryNodeSetMaterial")
+    build.put(points.outputs[0], material.inputs["Geometry"])
+    build.put(inputs["Material"], material.inputs["Material"])
+    build.put(material.outputs[0], build.node("NodeGroupOutput").inputs["Geometry"])
+    build.arrange()
+    return tree
+
+
+def _material() -> bpy.types.Material:
+    material = owned.find(bpy.data.materials, owned.SHARED, "points")
+    if material is not None:
+        return material
+    material = bpy.data.materials.new("CVD Points")
+    owned.mark(material, owned.SHARED, "points")
+    compat.enable_nodes(material)
+    material.node_tree.nodes.clear()
+    build = TreeBuilder(material.node_tree)
+    attribute = build.node("ShaderNodeAttribute", attribute_name=COLOUR)
+    emission = build.node("ShaderNodeEmission")
+    build.put(attribute.outputs["Color"], emission.inputs["Color"])
+    build.put(emission.outputs[0], build.node("ShaderNodeOutputMaterial").inputs["Surface"])
+    build.arrange()
+    return material

@@ -1,0 +1,459 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read and check a solve folder (`cvd.solve/1`, see `docs/solve-folder.md`). Knows nothing of Blender.
+
+Everything in the folder was written by another program, so nothing is believed before it is checked: the importer may
+rely on every value of a `Solve`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+SCHEMA = "cvd.solve"
+MAJOR = 1
+LENS_MODELS = ("SIMPLE_PINHOLE", "SIMPLE_RADIAL")
+RIGID_TOLERANCE = 1e-4
+
+Matrix4 = tuple[tuple[float, ...], ...]
+
+
+class SolveError(Exception):
+    """A solve folder that cannot be used.
+
+    Args:
+        what: what happened, one sentence.
+        why: the cause.
+        fix: what to do about it.
+    """
+
+    def __init__(self, what: str, why: str, fix: str) -> None:
+        super().__init__(f"{what} {why} {fix}")
+        self.what = what
+        self.why = why
+        self.fix = fix
+
+
+@dataclass(frozen=True)
+class Source:
+    """The plate.
+
+    Attributes:
+        path: the movie, or the first image of the sequence, as the engine saw it.
+        sequence: an image sequence, not a movie.
+        path_number: number in the file name of `path`; 1 for a movie.
+        width, height: pixels.
+        fps: numerator, denominator.
+        first, last: plate frame numbers of the solve.
+        linear: pixel values are scene-linear, not sRGB.
+        content_id: identifies the plate's content.
+    """
+
+    path: Path
+    sequence: bool
+    path_number: int
+    width: int
+    height: int
+    fps: tuple[int, int]
+    first: int
+    last: int
+    linear: bool
+    content_id: str
+
+
+@dataclass(frozen=True)
+class Lens:
+    """Intrinsics in plate pixels: the image spans [0, W] x [0, H]; `x_distorted = x (1 + k1 r2 + k2 r4)`."""
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    k1: float
+    k2: float
+    focal_varies: bool
+    known: bool
+    uncertainty_pct: float | None
+
+    @property
+    def distorted(self) -> bool:
+        """The plate differs from what a pinhole camera sees."""
+        return self.k1 != 0.0 or self.k2 != 0.0
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One plate frame.
+
+    Attributes:
+        number: the plate's own frame number.
+        world_from_camera: rigid 4x4 (x right, y down, z forward), or None where the frame could not be placed.
+        reason: why it could not.
+        focal_px: focal length where it varies.
+        depth: existing depth file, or None.
+    """
+
+    number: int
+    world_from_camera: Matrix4 | None
+    reason: str
+    focal_px: float | None
+    depth: Path | None
+    reprojection_px: float | None
+
+
+@dataclass(frozen=True)
+class Point:
+    """A sparse point: world position, colour 0..255, number of frames that saw it."""
+
+    xyz: tuple[float, float, float]
+    rgb: tuple[int, int, int]
+    track_length: int
+
+
+@dataclass(frozen=True)
+class Solve:
+    """A complete, checked solve folder."""
+
+    folder: Path
+    source: Source
+    lens: Lens
+    frames: tuple[Frame, ...]
+    metric: bool
+    unit: str
+    depth_width: int
+    depth_height: int
+    near: float
+    far: float
+    points_path: Path
+    verdict: str
+    warnings: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Name for people: the folder without its `.solve`."""
+        return self.folder.name.removesuffix(".solve") or "solve"
+
+    @property
+    def key(self) -> str:
+        """Identifies the solve in a scene, also after its folder has moved."""
+        return f"{self.name}:{self.source.content_id}"
+
+    @property
+    def registered(self) -> tuple[Frame, ...]:
+        """Frames that were placed."""
+        return tuple(frame for frame in self.frames if frame.world_from_camera is not None)
+
+    @property
+    def gaps(self) -> tuple[int, ...]:
+        """Plate frame numbers that were asked for and could not be placed."""
+        return tuple(frame.number for frame in self.frames if frame.world_from_camera is None)
+
+    @property
+    def depth_frames(self) -> tuple[Frame, ...]:
+        """Frames that have a depth file."""
+        return tuple(frame for frame in self.frames if frame.depth is not None)
+
+
+def read(folder: Path) -> Solve:
+    """Read `folder`, or the folder of a `solve.json`.
+
+    Raises:
+        SolveError: missing, unfinished, damaged, of a newer version, or pointing outside itself.
+    """
+    folder = folder.parent if folder.name == "solve.json" else folder
+    document = _document(folder)
+    _check_version(document)
+    try:
+        return _solve(folder, document)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+        reason = f"the entry {error} is missing" if isinstance(error, KeyError) else str(error)
+        raise _damaged(folder, f"In solve.json {reason}.") from error
+
+
+def read_points(path: Path) -> list[Point]:
+    """Read the sparse points of a solve (binary little-endian PLY).
+
+    Raises:
+        SolveError: not such a file, or cut short.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise _damaged(path.parent, f"{path.name} cannot be read: {error}.") from error
+    try:
+        return _parse_ply(data)
+    except (ValueError, KeyError, IndexError, struct.error) as error:
+        raise _damaged(path.parent, f"{path.name} is not the point file it should be: {error}.") from error
+
+
+def _damaged(folder: Path, why: str) -> SolveError:
+    return SolveError(
+        f"The solve in {folder} is damaged.",
+        why,
+        "Solve the clip again, or copy the folder again from where it was made.",
+    )
+
+
+def _document(folder: Path) -> dict[str, Any]:
+    path = folder / "solve.json"
+    if not path.is_file():
+        if (folder / "status.json").is_file():
+            raise SolveError(
+                f"The solve in {folder} is not finished.",
+                "It has a status.json but no solve.json, which is written last.",
+                "Wait for the solve to end, or press Solve Depth again: it goes on where it stopped.",
+            )
+        raise SolveError(
+            f"{folder} is not a solve folder.",
+            "There is no solve.json in it.",
+            "Choose the folder that the engine wrote; its name usually ends in .solve.",
+        )
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except OSError as error:
+        raise SolveError(f"{path} cannot be read.", f"{error}.", "Check the permissions of the folder.") from error
+    except (ValueError, RecursionError) as error:
+        raise _damaged(folder, f"solve.json is not valid JSON: {error}.") from error
+    if not isinstance(document, dict):
+        raise _damaged(folder, "solve.json does not hold an object.")
+    return document
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number")
+
+
+def _check_version(document: dict[str, Any]) -> None:
+    schema = str(document.get("schema", ""))
+    name, _, version = schema.partition("/")
+    if name == SCHEMA and version == str(MAJOR):
+        return
+    if name == SCHEMA and version.isdigit() and int(version) > MAJOR:
+        raise SolveError(
+            f"The solve was made by a newer engine ({schema}).",
+            f"This add-on reads {SCHEMA}/{MAJOR}.",
+            "Update the add-on.",
+        )
+    raise SolveError(
+        "The solve.json is not one of this project.",
+        f"Its schema is {schema!r}, not '{SCHEMA}/{MAJOR}'.",
+        "Choose the folder that the engine wrote.",
+    )
+
+
+def _solve(folder: Path, document: dict[str, Any]) -> Solve:
+    world, depth, quality = document["world"], document["depth"], document["quality"]
+    if depth["planar"] is not True:
+        raise ValueError("the depth is not planar")
+    lens = _lens(document["lens"])
+    frames = tuple(_frame(folder, entry, lens.focal_varies) for entry in document["frames"])
+    numbers = [frame.number for frame in frames]
+    if not numbers or numbers != sorted(set(numbers)):
+        raise ValueError("the frames are not in order of their numbers")
+    if all(frame.world_from_camera is None for frame in frames):
+        raise ValueError("no frame was placed")
+    if all(frame.depth is None for frame in frames):
+        raise ValueError("no frame has depth")
+    return Solve(
+        folder=folder.resolve(),
+        source=_source(document["source"]),
+        lens=lens,
+        frames=frames,
+        metric=world["scale"] == "metric",
+        unit=str(world["unit"]),
+        depth_width=_positive(depth["width"]),
+        depth_height=_positive(depth["height"]),
+        near=_number(depth["near"]),
+        far=_number(depth["far"]),
+        points_path=_inside(folder, document["points"]),
+        verdict=str(quality["verdict"]),
+        warnings=tuple(str(warning) for warning in quality["warnings"]),
+    )
+
+
+def _source(entry: dict[str, Any]) -> Source:
+    if entry["kind"] not in ("movie", "sequence"):
+        raise ValueError(f"the kind of source {entry['kind']!r} is unknown")
+    if entry["colourspace"] not in ("srgb", "linear"):
+        raise ValueError(f"the colour space {entry['colourspace']!r} is unknown")
+    sequence = entry["kind"] == "sequence"
+    path = Path(str(entry["path"]))
+    numerator, denominator = entry["fps"]
+    return Source(
+        path=path,
+        sequence=sequence,
+        path_number=_number_in_name(path, str(entry.get("pattern") or "")) if sequence else 1,
+        width=_positive(entry["width"]),
+        height=_positive(entry["height"]),
+        fps=(_positive(numerator), _positive(denominator)),
+        first=_integer(entry["first"]),
+        last=_integer(entry["last"]),
+        linear=entry["colourspace"] == "linear",
+        content_id=str(entry["content_id"]),
+    )
+
+
+def _number_in_name(path: Path, pattern: str) -> int:
+    """Frame number in the name of a sequence's file, found by the `#` of the pattern."""
+    name = path.name
+    start = pattern.find("#")
+    tail = len(pattern) - pattern.rfind("#") - 1
+    digits = name[start : len(name) - tail] if start >= 0 else ""
+    if not digits.lstrip("-").isdigit():
+        raise ValueError(f"the pattern {pattern!r} does not fit the file name {name!r}")
+    return int(digits)
+
+
+def _lens(entry: dict[str, Any]) -> Lens:
+    if entry["model"] not in LENS_MODELS:
+        raise ValueError(f"the lens model {entry['model']!r} is unknown")
+    if _number(entry["p1"]) != 0.0 or _number(entry["p2"]) != 0.0:
+        raise ValueError(f"the lens model {entry['model']} has no tangential terms, but p1 or p2 is not zero")
+    fx, fy = _number(entry["fx"]), _number(entry["fy"])
+    if fx <= 0.0 or fy <= 0.0:
+        raise ValueError("the focal length is not positive")
+    if not math.isclose(fx, fy, rel_tol=1e-6):
+        raise ValueError("the pixels are not square (fx and fy differ)")
+    uncertainty = entry["uncertainty_pct"]
+    return Lens(
+        fx=fx,
+        fy=fy,
+        cx=_number(entry["cx"]),
+        cy=_number(entry["cy"]),
+        k1=_number(entry["k1"]),
+        k2=_number(entry["k2"]),
+        focal_varies=entry["focal_varies"] is True,
+        known=entry["source"] == "known",
+        uncertainty_pct=None if uncertainty is None else _number(uncertainty),
+    )
+
+
+def _frame(folder: Path, entry: dict[str, Any], focal_varies: bool) -> Frame:
+    number = _integer(entry["frame"])
+    registered = entry["registered"] is True
+    matrix = entry["world_from_camera"]
+    if registered != (matrix is not None):
+        raise ValueError(f"frame {number} is registered without a camera, or the other way round")
+    focal = entry["focal_px"]
+    if registered and focal_varies and (focal is None or _number(focal) <= 0.0):
+        raise ValueError(f"frame {number} has no focal length though it varies")
+    error = entry["reprojection_px"]
+    return Frame(
+        number=number,
+        world_from_camera=_rigid(matrix, number) if registered else None,
+        reason=str(entry["reason"] or ""),
+        focal_px=None if focal is None else _number(focal),
+        depth=_inside(folder, entry["depth"]) if entry["depth"] is not None else None,
+        reprojection_px=None if error is None else _number(error),
+    )
+
+
+def _rigid(rows: Any, number: int) -> Matrix4:
+    """Check a rigid 4x4 transform."""
+    if len(rows) != 4 or any(len(row) != 4 for row in rows):
+        raise ValueError(f"the camera of frame {number} is not a 4x4 matrix")
+    matrix = tuple(tuple(_number(value) for value in row) for row in rows)
+    r = [row[:3] for row in matrix[:3]]
+    products = [sum(a * b for a, b in zip(r[i], r[j], strict=True)) - (i == j) for i in range(3) for j in range(3)]
+    determinant = (
+        r[0][0] * (r[1][1] * r[2][2] - r[1][2] * r[2][1])
+        - r[0][1] * (r[1][0] * r[2][2] - r[1][2] * r[2][0])
+        + r[0][2] * (r[1][0] * r[2][1] - r[1][1] * r[2][0])
+    )
+    last_row_off = max(abs(value - expected) for value, expected in zip(matrix[3], (0, 0, 0, 1), strict=True))
+    if max(map(abs, products)) > RIGID_TOLERANCE or determinant < 0.0 or last_row_off > RIGID_TOLERANCE:
+        raise ValueError(f"the camera of frame {number} is not a rotation and a translation")
+    return matrix
+
+
+def _inside(folder: Path, name: Any) -> Path:
+    """Path of an existing file of the folder; refuses absolute paths and any way out."""
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"{name!r} is not a file name")
+    pure = PurePosixPath(name)
+    if pure.is_absolute() or PureWindowsPath(name).drive or "\\" in name or ".." in pure.parts:
+        raise SolveError(
+            "The solve points outside its own folder.",
+            f"solve.json names the file {name!r}.",
+            "Do not use this solve unless you trust who made it; solve the clip again.",
+        )
+    path = folder.joinpath(*pure.parts)
+    if not path.is_file():
+        raise _damaged(folder, f"The file {name} is missing.")
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise SolveError(
+            "The solve points outside its own folder.",
+            f"{name} is a link to another place.",
+            "Do not use this solve unless you trust who made it; solve the clip again.",
+        )
+    return path.resolve()
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{value!r} stands where a finite number should be")
+    return float(value)
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{value!r} stands where a whole number should be")
+    return value
+
+
+def _positive(value: Any) -> int:
+    number = _integer(value)
+    if number < 1:
+        raise ValueError(f"{number} stands where a positive number should be")
+    return number
+
+
+PLY_TYPES = {
+    "char": "b",
+    "int8": "b",
+    "uchar": "B",
+    "uint8": "B",
+    "short": "h",
+    "int16": "h",
+    "ushort": "H",
+    "uint16": "H",
+    "int": "i",
+    "int32": "i",
+    "uint": "I",
+    "uint32": "I",
+    "float": "f",
+    "float32": "f",
+    "double": "d",
+    "float64": "d",
+}
+
+
+def _parse_ply(data: bytes) -> list[Point]:
+    end = data.index(b"end_header\n") + len(b"end_header\n")
+    header = data[:end].decode("ascii").splitlines()
+    if header[0] != "ply" or "format binary_little_endian 1.0" not in header:
+        raise ValueError("it is not a binary little-endian PLY")
+    elements = [line.split() for line in header if line.startswith("element ")]
+    if len(elements) != 1 or elements[0][1] != "vertex":
+        raise ValueError("it holds something else than vertices")
+    count = int(elements[0][2])
+    properties = [line.split() for line in header if line.startswith("property ")]
+    names = [words[2] for words in properties]
+    layout = struct.Struct("<" + "".join(PLY_TYPES[words[1]] for words in properties))
+    body = data[end : end + count * layout.size]
+    if count < 0 or len(body) != count * layout.size:
+        raise ValueError("it is cut short")
+    x, y, z, red, green, blue, length = (
+        names.index(name) for name in ("x", "y", "z", "red", "green", "blue", "track_length")
+    )
+    points = [
+        Point((row[x], row[y], row[z]), (row[red], row[green], row[blue]), row[length])
+        for row in layout.iter_unpack(body)
+    ]
+    if not all(math.isfinite(value) for point in points for value in point.xyz):
+        raise ValueError("a point is not finite")
+    return points

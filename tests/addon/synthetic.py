@@ -1,0 +1,227 @@
+"""A solve folder with exact truth: a front wall, a floor and a back wall, ray-cast by numpy.
+
+World: z up, the camera looks along +y. Front wall: the part of y = 0 with -1.6 < x < -0.1 and z < 2.6.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FRONT_X = (-1.6, -0.1)
+FRONT_TOP = 2.6
+BACK_Y = 4.0
+
+
+@dataclass
+class Synthetic:
+    """Parameters and truth of one synthetic solve."""
+
+    width: int = 320
+    height: int = 180
+    fx: float = 300.0
+    cx: float = 171.0
+    cy: float = 83.0
+    k1: float = 0.0
+    first: int = 1001
+    last: int = 1008
+    missing: tuple[int, ...] = (1004,)  # no plate file
+    unplaced: tuple[int, ...] = (1006,)  # plate but no camera
+    focals: dict[int, float] = field(default_factory=dict)
+    folder: Path = Path()
+
+    @property
+    def frames(self) -> list[int]:
+        return list(range(self.first, self.last + 1))
+
+    @property
+    def placed(self) -> list[int]:
+        return [n for n in self.frames if n not in self.missing and n not in self.unplaced]
+
+    def focal(self, number: int) -> float:
+        return self.focals.get(number, self.fx)
+
+    def world_from_camera(self, number: int) -> np.ndarray:
+        """Camera x right, y down, z forward."""
+        t = number - self.first
+        yaw = 0.01 * t
+        base = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # columns: right, down, forward
+        turn = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
+        pose = np.eye(4)
+        pose[:3, :3] = turn @ base
+        pose[:3, 3] = (-0.4 + 0.06 * t, -6.0 + 0.02 * t, 1.5)
+        return pose
+
+    def rays(self, number: int, distorted: bool = True, supersample: int = 1) -> np.ndarray:
+        """(H, W, 3) camera rays with z = 1 through pixel centres of the (distorted) plate, or of the pinhole."""
+        s = supersample
+        u, v = np.meshgrid((np.arange(self.width * s) + 0.5) / s, (np.arange(self.height * s) + 0.5) / s)
+        x, y = (u - self.cx) / self.focal(number), (v - self.cy) / self.focal(number)
+        if distorted and self.k1:
+            target = np.hypot(x, y)
+            r = target.copy()
+            for _ in range(50):
+                r -= (r * (1 + self.k1 * r**2) - target) / (1 + 3 * self.k1 * r**2)
+            x, y = x * r / target, y * r / target
+        return np.stack([x, y, np.ones_like(x)], -1)
+
+    def cast(self, number: int, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Planar depth (H, W), world points (H, W, 3), surface 0 floor / 1 back / 2 front."""
+        pose = self.world_from_camera(number)
+        d, o = rays @ pose[:3, :3].T, pose[:3, 3]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            floor = np.where(d[..., 2] < 0, -o[2] / d[..., 2], np.inf)
+            back = np.where(d[..., 1] > 0, (BACK_Y - o[1]) / d[..., 1], np.inf)
+            front = np.where(d[..., 1] > 0, -o[1] / d[..., 1], np.inf)
+        p = o + front[..., None] * d
+        on = (p[..., 0] > FRONT_X[0]) & (p[..., 0] < FRONT_X[1]) & (p[..., 2] < FRONT_TOP)
+        front = np.where(on, front, np.inf)
+        all_depths = np.stack([floor, back, front])
+        surface = all_depths.argmin(0)
+        depth = all_depths.min(0)
+        return depth, o + depth[..., None] * d, surface
+
+    def depth(self, number: int) -> np.ndarray:
+        return self.cast(number, self.rays(number))[0].astype(np.float32)
+
+    def plate(self, number: int, distorted: bool = True, supersample: int = 3) -> np.ndarray:
+        """(H, W, 3) uint8, antialiased."""
+        s = supersample
+        _, p, surface = self.cast(number, self.rays(number, distorted, s))
+        checker = (np.floor(p[..., 0] * 2) + np.floor(p[..., 1] * 2) + np.floor(p[..., 2] * 2)) % 2
+        base = np.array([[0.35, 0.4, 0.3], [0.25, 0.35, 0.6], [0.8, 0.5, 0.2]])[surface]
+        colour = base * (0.7 + 0.3 * checker[..., None])
+        colour = colour.reshape(self.height, s, self.width, s, 3).mean((1, 3))
+        return np.round(colour * 255).astype(np.uint8)
+
+    def write(self, folder: Path) -> Synthetic:
+        """Write plate and solve folder below `folder`; `self.folder` is the solve folder then."""
+        self.folder = folder / "shot.solve"
+        (self.folder / "depth").mkdir(parents=True, exist_ok=True)
+        for number in self.frames:
+            if number not in self.missing:
+                write_png(folder / f"plate_{number:04d}.png", self.plate(number))
+            if number in self.placed:
+                write_exr(self.folder / "depth" / f"{number:06d}.exr", self.depth(number))
+        self.write_points()
+        self.write_json(self.document(folder))
+        return self
+
+    def write_points(self) -> None:
+        _, points, _ = self.cast(self.first, self.rays(self.first)[::12, ::12])
+        rows = points.reshape(-1, 3)
+        header = "ply\nformat binary_little_endian 1.0\n" + f"element vertex {len(rows)}\n"
+        header += "".join(f"property float {c}\n" for c in "xyz")
+        header += "".join(f"property uchar {c}\n" for c in ("red", "green", "blue"))
+        header += "property int track_length\nend_header\n"
+        body = b"".join(struct.pack("<fffBBBi", *row, 200, 100, 50, 7) for row in rows)
+        (self.folder / "points.ply").write_bytes(header.encode() + body)
+
+    def write_json(self, document: dict[str, Any]) -> None:
+        (self.folder / "solve.json").write_text(json.dumps(document))
+
+    def document(self, folder: Path) -> dict[str, Any]:
+        def entry(number: int) -> dict[str, Any]:
+            placed = number in self.placed
+            return {
+                "frame": number,
+                "registered": placed,
+                "world_from_camera": self.world_from_camera(number).tolist() if placed else None,
+                "reason": None if placed else "the plate has no such frame" if number in self.missing else "no match",
+                "focal_px": self.focal(number) if placed else None,
+                "depth": f"depth/{number:06d}.exr" if placed else None,
+                "confidence": None,
+                "reprojection_px": 0.4 if placed else None,
+                "consistency_px": 0.6 if placed else None,
+            }
+
+        return {
+            "schema": "cvd.solve/1",
+            "source": {
+                "path": str(folder / f"plate_{self.first:04d}.png"),
+                "kind": "sequence",
+                "pattern": "plate_####.png",
+                "width": self.width,
+                "height": self.height,
+                "fps": [30000, 1001],
+                "first": self.first,
+                "last": self.last,
+                "colourspace": "srgb",
+                "content_id": "synthetic",
+            },
+            "lens": {
+                "model": "SIMPLE_RADIAL",
+                "fx": self.fx,
+                "fy": self.fx,
+                "cx": self.cx,
+                "cy": self.cy,
+                "k1": self.k1,
+                "k2": 0.0,
+                "p1": 0.0,
+                "p2": 0.0,
+                "focal_varies": bool(self.focals),
+                "source": "estimated",
+                "uncertainty_pct": 0.5,
+            },
+            "frames": [entry(number) for number in self.frames],
+            "world": {"up": "estimated", "scale": "arbitrary", "unit": "unit"},
+            "depth": {
+                "method": "cvd",
+                "prior": "none",
+                "licence": "none",
+                "width": self.width,
+                "height": self.height,
+                "planar": True,
+                "near": 5.0,
+                "far": 11.0,
+            },
+            "points": "points.ply",
+            "quality": {"verdict": "Exact by construction.", "warnings": []},
+            "engine": {"versions": {"engine": "0"}, "device": "cpu", "stages": {}},
+        }
+
+
+def write_exr(path: Path, image: np.ndarray) -> None:
+    """An uncompressed scan-line EXR with one float channel Y (H, W)."""
+    height, width = image.shape
+
+    def attribute(name: str, kind: str, value: bytes) -> bytes:
+        return name.encode() + b"\0" + kind.encode() + b"\0" + struct.pack("<i", len(value)) + value
+
+    box = struct.pack("<iiii", 0, 0, width - 1, height - 1)
+    header = struct.pack("<ii", 20000630, 2)
+    header += attribute("channels", "chlist", b"Y\0" + struct.pack("<iBBBBii", 2, 0, 0, 0, 0, 1, 1) + b"\0")
+    header += attribute("compression", "compression", b"\0")
+    header += attribute("dataWindow", "box2i", box) + attribute("displayWindow", "box2i", box)
+    header += attribute("lineOrder", "lineOrder", b"\0")
+    header += attribute("pixelAspectRatio", "float", struct.pack("<f", 1.0))
+    header += attribute("screenWindowCenter", "v2f", struct.pack("<ff", 0.0, 0.0))
+    header += attribute("screenWindowWidth", "float", struct.pack("<f", 1.0)) + b"\0"
+    line = 8 + 4 * width
+    start = len(header) + 8 * height
+    offsets = struct.pack(f"<{height}Q", *(start + y * line for y in range(height)))
+    rows = image.astype("<f4")
+    body = b"".join(struct.pack("<ii", y, 4 * width) + rows[y].tobytes() for y in range(height))
+    path.write_bytes(header + offsets + body)
+
+
+def write_png(path: Path, image: np.ndarray) -> None:
+    """An 8-bit RGB PNG (H, W, 3)."""
+    height, width = image.shape[:2]
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    raw = b"".join(b"\0" + row.tobytes() for row in image)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(raw))
+        + chunk(b"IEND", b"")
+    )
