@@ -1,0 +1,105 @@
+"""Runs the solving process: pycolmap is native code that may crash and cannot always be interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import IO, Any
+
+from engine.errors import PoseError
+from engine.progress import Progress
+
+_POLL_SECONDS = 0.2
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def run_worker(job: Path, log: Path, progress: Progress) -> None:
+    """Run `engine.poses.worker` on a job file, pass on what it reports, and wait until it ends.
+
+    The process never outlives this call, nor this process: it is killed with its group on any exception, and it ends
+    by itself when its standard input closes.
+
+    Raises:
+        PoseError: what the worker says, or `poses.crashed` with the end of its log.
+        Cancelled: from `progress`.
+    """
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])}
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "engine.poses.worker", str(job)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=environment,
+            start_new_session=True,
+        )
+        try:
+            _follow(process, progress)
+        finally:
+            _kill(process)
+    if process.returncode != 0:
+        tail = " | ".join(log.read_text(encoding="utf-8", errors="replace").split("\n")[-6:]).strip(" |")
+        how = f"signal {-process.returncode}" if process.returncode < 0 else f"exit code {process.returncode}"
+        raise PoseError(
+            "poses.crashed",
+            f"The camera solver crashed ({how}).",
+            f"The end of its log {log}: {tail or 'nothing was logged'}.",
+            "Start the solve again: it goes on where it stopped. If it crashes again, free some memory or "
+            "report it with the log.",
+        )
+
+
+def _follow(process: subprocess.Popen[bytes], progress: Progress) -> None:
+    """Hand on the worker's messages until it closes its output, and call `step` several times a second meanwhile."""
+    assert process.stdout is not None
+    messages: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(process.stdout, messages), daemon=True).start()
+    state: tuple[float, float, str] = (0.0, 1.0, "starting the camera solver")
+    while True:
+        try:
+            message = messages.get(timeout=_POLL_SECONDS)
+        except queue.Empty:
+            progress.step(*state)
+            continue
+        if message is None:
+            break
+        if "step" in message:
+            done, total, text = message["step"]
+            state = (float(done), float(total), str(text))
+            progress.step(*state)
+        elif "metric" in message:
+            progress.metric(*message["metric"])
+        elif "warning" in message:
+            progress.warning(message["warning"])
+        elif "error" in message:
+            raise PoseError(**message["error"])
+    process.wait()
+
+
+def _read(stream: IO[bytes], messages: queue.SimpleQueue[dict[str, Any] | None]) -> None:
+    for line in stream:
+        try:
+            message = json.loads(line)
+        except ValueError:  # native code may print as well
+            continue
+        if isinstance(message, dict):
+            messages.put(message)
+    messages.put(None)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        if os.name == "posix":
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+        process.wait()
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            stream.close()

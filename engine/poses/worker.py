@@ -1,0 +1,480 @@
+"""The solving process: `python -m engine.poses.worker JOB.json`. The only module that imports pycolmap.
+
+It reports on stdout, one JSON object a line: {"step": [done, total, message]}, {"metric": [name, value]},
+{"warning": message} and {"error": {code, what, why, fix}}; pycolmap's own log goes to stderr. It ends when its standard
+input closes, so that it never outlives the engine.
+
+Every step leaves its result in the job's work folder and is skipped when it is there: `features.done` and
+`matches.done` (with `database.db`), `calibrated.db`, one folder of models for each mapper, and at last `model.npz`.
+
+Determinism: feature extraction gives the same features whatever the number of threads, everything after it runs on one
+thread with the seed, in the order of the frames.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pycolmap
+from numpy.typing import NDArray
+
+from engine.errors import PoseError
+from engine.files import write_atomically, write_text
+from engine.poses.holdout import Tracks, build_tracks, held_out_errors
+from engine.poses.job import Job, Model
+from engine.poses.parallax import rotation_share
+
+_UPSAMPLE_BELOW = 600
+"""Long side below which pictures are enlarged twice: SIFT then finds three times as many points, placed better."""
+_FINE_SIFT_BELOW = 1000
+"""Long side up to which SIFT starts at double size (first octave -1); larger pictures have points enough without."""
+_MAX_FEATURES = 4096
+_EXTRACTION_THREADS = 4
+_CHUNK_FRAMES = 4
+_CHUNK_PAIRS = 24
+_PAIR_STEPS = (1, 2, 3, 4, 8, 16, 32, 64, 128, 256)
+"""Frames are matched with those so many places later: near ones for long tracks, far ones against drift."""
+_EXHAUSTIVE_UP_TO = 60
+"""When the steps do not suffice, clips of up to so many frames are matched each with each."""
+_MIN_MATCHES = 30
+_TURNING_ONLY = 0.9
+"""Share of matches between far frames that a camera which only turns explains."""
+_MIN_MOTION = 0.02
+"""Of the long side: matches that move less say nothing about parallax."""
+_GOOD_HELD_OUT = 0.8
+_HELD_OUT_PX = 2.0
+_MIN_REGISTERED = 0.5
+
+_TOTAL = 100.0
+_FEATURES, _MATCHES, _MAPPED = 40.0, 65.0, 95.0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What one mapper made.
+
+    Attributes:
+        name: of the mapper.
+        reconstruction: its largest model.
+        registered: how many frames it placed.
+        held_out_share: share of held-out observations within `_HELD_OUT_PX`.
+        plausible: its focal length is one that cameras have, and near that of the view graph.
+    """
+
+    name: str
+    reconstruction: pycolmap.Reconstruction
+    registered: int
+    held_out_share: float
+    plausible: bool
+
+    def merit(self) -> tuple[bool, int, float]:
+        """The more the better: a possible lens, then frames placed, then held-out observations predicted."""
+        return self.plausible, self.registered, self.held_out_share
+
+
+def main(arguments: list[str]) -> int:
+    """Run the job file named in `arguments`; exit code 0 also where the answer is an error of the clip."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        solve(Job.load(Path(arguments[0])))
+    except PoseError as error:
+        _say("error", error.as_dict())
+    return 0
+
+
+def solve(job: Job) -> None:
+    """Do the job: pictures in, `model.npz` in the work folder out.
+
+    Raises:
+        PoseError: `poses.no_parallax`, `poses.no_model` or `poses.too_few_registered`.
+    """
+    work = Path(job.work)
+    pycolmap.set_random_seed(job.seed)
+    images, ratio = _pictures(job)
+    database = work / "database.db"
+    extract_features(job, database, images, ratio)
+    exhaustive = False
+    while True:
+        match(job, database, exhaustive)
+        if not exhaustive:
+            _refuse_turning_camera(database)
+        best = best_model(job, database, images, work / ("exhaustive" if exhaustive else "sequential"))
+        if exhaustive or len(job.names) > _EXHAUSTIVE_UP_TO:
+            break
+        if best is not None and best.plausible and best.registered == len(job.names):
+            break
+        exhaustive = True
+    if best is None:
+        raise PoseError(
+            "poses.no_model",
+            "No camera could be solved for this shot.",
+            "Too few points can be followed from frame to frame: blur, bare walls, a picture that mostly moves by "
+            "itself, or too large steps between the frames.",
+            "Use a sharper or slower shot with texture in view, a smaller step, or a longer frame range.",
+        )
+    if best.registered < max(3, _MIN_REGISTERED * len(job.names)):
+        raise PoseError(
+            "poses.too_few_registered",
+            f"Only {best.registered} of {len(job.names)} frames could be placed.",
+            "The shot falls apart for the solver: a cut, a stretch of blur, or a large thing that moves by itself.",
+            "Solve a frame range without the cut or the blurred part, or with less of the moving thing in view.",
+        )
+    _say("metric", ["held_out_share", best.held_out_share])
+    _say("step", [_MAPPED, _TOTAL, "refining cameras and lens"])
+    finish(job, best.reconstruction, images).save(work / "model.npz")
+    _say("step", [_TOTAL, _TOTAL, "cameras solved"])
+
+
+def extract_features(job: Job, database: Path, images: Path, ratio: float) -> None:
+    """SIFT features of every picture into the database, one shared camera."""
+    done = database.with_name("features.done")
+    if done.exists():
+        return
+    options = pycolmap.FeatureExtractionOptions()
+    options.use_gpu = False
+    options.num_threads = min(_EXTRACTION_THREADS, os.cpu_count() or 1)
+    options.sift.max_num_features = _MAX_FEATURES
+    height, width = _size(images / job.names[0])
+    options.sift.first_octave = -1 if max(width, height) <= _FINE_SIFT_BELOW else 0
+    reader = pycolmap.ImageReaderOptions()
+    reader.camera_model = job.model
+    if job.focal_px is not None:
+        radial = ",0" if job.model == "SIMPLE_RADIAL" else ""
+        reader.camera_params = f"{job.focal_px * ratio},{width / 2},{height / 2}{radial}"
+    for start in range(0, len(job.names), _CHUNK_FRAMES):
+        if start and reader.existing_camera_id < 0:
+            reader.existing_camera_id = 1
+        pycolmap.extract_features(
+            database,
+            images,
+            image_names=job.names[start : start + _CHUNK_FRAMES],
+            camera_mode=pycolmap.CameraMode.SINGLE,
+            reader_options=reader,
+            extraction_options=options,
+        )
+        _say("step", [_FEATURES * (start + 1) / len(job.names), _TOTAL, "finding features"])
+    write_text(done, "")
+
+
+def match(job: Job, database: Path, exhaustive: bool) -> None:
+    """Match and verify pairs of pictures; those in the database already are kept."""
+    done = database.with_name("matches_exhaustive.done" if exhaustive else "matches.done")
+    if done.exists():
+        return
+    options = pycolmap.FeatureMatchingOptions()
+    options.use_gpu = False
+    options.num_threads = 1
+    verification = pycolmap.TwoViewGeometryOptions()
+    verification.ransac.random_seed = job.seed
+    count = len(job.names)
+    steps = range(1, count) if exhaustive else _PAIR_STEPS
+    pairs = [(job.names[i], job.names[i + step]) for i in range(count) for step in steps if i + step < count]
+    pairing = pycolmap.ImportedPairingOptions()
+    pairing.match_list_path = database.with_name("pairs.txt")
+    for start in range(0, len(pairs), _CHUNK_PAIRS):
+        chunk = pairs[start : start + _CHUNK_PAIRS]
+        write_text(database.with_name("pairs.txt"), "".join(f"{a} {b}\n" for a, b in chunk))
+        pycolmap.match_image_pairs(database, options, pairing, verification)
+        done_share = min(1.0, (start + len(chunk)) / len(pairs))
+        _say("step", [_FEATURES + (_MATCHES - _FEATURES) * done_share, _TOTAL, "matching frames"])
+    write_text(done, "")
+
+
+def best_model(job: Job, database: Path, images: Path, folder: Path) -> Candidate | None:
+    """Solve the cameras by global mapping and, unless that is clearly good, by incremental mapping as well.
+
+    Clearly good: every frame placed, 80 % of the held-out observations predicted within 2 px, and a plausible focal
+    length. Otherwise the better of the two by `Candidate.merit`.
+    """
+    folder.mkdir(exist_ok=True)
+    calibrated, view_graph_focal = _calibrated(job, database, folder)
+    tracks = _tracks(database, job.seed)
+    candidates: list[Candidate] = []
+    for name in ("global", "incremental"):
+        _say("step", [_MATCHES if name == "global" else 80.0, _TOTAL, f"solving cameras ({name})"])
+        models = folder / name
+        if not models.exists():
+            unfinished = folder / f".{name}"
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir()
+            if name == "global":
+                _map_globally(job, calibrated, images, unfinished)
+            else:
+                _map_incrementally(job, database, images, unfinished)
+            unfinished.rename(models)
+        reconstructions = [pycolmap.Reconstruction(path) for path in sorted(models.iterdir())]
+        reconstructions = [r for r in reconstructions if r.num_reg_images() >= 3]
+        if reconstructions:
+            largest = max(reconstructions, key=lambda r: (r.num_reg_images(), r.num_points3D()))
+            candidates.append(_judged(name, largest, database, tracks, view_graph_focal))
+        if candidates and name == "global":
+            first = candidates[0]
+            if first.plausible and first.registered == len(job.names) and first.held_out_share >= _GOOD_HELD_OUT:
+                break
+    return max(candidates, key=Candidate.merit, default=None)
+
+
+def finish(job: Job, reconstruction: pycolmap.Reconstruction, images: Path) -> Model:
+    """Go over to plate pixels, drop bad points, adjust once more, and estimate how sure the focal length is."""
+    reconstruction.extract_colors_for_all_images(images)
+    scale = _to_plate(reconstruction, job.width, job.height)
+    options = pycolmap.BundleAdjustmentOptions()
+    options.refine_focal_length = job.focal_px is None
+    options.ceres.loss_function_type = pycolmap.LossFunctionType.HUBER
+    options.ceres.loss_function_scale = scale
+    options.ceres.solver_options.num_threads = 1
+    options.ceres.solver_options.max_num_iterations = 50
+    if job.focal_px is not None:
+        _set_focal(reconstruction, job.focal_px)
+    for limit in (4.0 * scale, 2.0 * scale):
+        _filter(reconstruction, limit)
+        adjuster = _adjuster(reconstruction, options)
+        adjuster.solve()
+    _filter(reconstruction, 2.0 * scale)
+    return _model(job, reconstruction, _focal_std_pct(job, reconstruction, options))
+
+
+def _pictures(job: Job) -> tuple[Path, float]:
+    """(folder of the pictures to solve from, their width over the plate's); small ones are enlarged."""
+    source = Path(job.images)
+    height, width = _size(source / job.names[0])
+    if max(width, height) >= _UPSAMPLE_BELOW:
+        return source, width / job.width
+    enlarged = Path(job.work) / "enlarged"
+    enlarged.mkdir(exist_ok=True)
+    for name in job.names:
+        if not (enlarged / name).exists():
+            picture = cv2.resize(cv2.imread(str(source / name)), None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+            write_atomically(enlarged / name, cv2.imencode(".png", picture)[1].tofile)
+    return enlarged, 2 * width / job.width
+
+
+def _size(picture: Path) -> tuple[int, int]:
+    bitmap = pycolmap.Bitmap.read(picture, as_rgb=False)
+    return bitmap.height, bitmap.width
+
+
+def _refuse_turning_camera(database: Path) -> None:
+    """Raise `poses.no_parallax` where rotations alone explain the matches between the frames farthest apart."""
+    with pycolmap.Database.open(database) as data:
+        camera = data.read_all_cameras()[0]
+        keypoints = {i.image_id: data.read_keypoints(i.image_id)[:, :2] for i in data.read_all_images()}
+    farthest: dict[int, tuple[float, NDArray[np.float64], NDArray[np.float64]]] = {}
+    for (i, j), matches in sorted(_verified_matches(database).items()):
+        if len(matches) < _MIN_MATCHES:
+            continue
+        a, b = keypoints[i][matches[:, 0]].astype(np.float64), keypoints[j][matches[:, 1]].astype(np.float64)
+        motion = float(np.median(np.linalg.norm(b - a, axis=1)))
+        if motion > max(_MIN_MOTION * max(camera.width, camera.height), farthest.get(i, (0.0,))[0]):
+            farthest[i] = motion, a, b
+    pairs = [(a[::3], b[::3]) for _, a, b in farthest.values()][:: max(1, len(farthest) // 30)]
+    if len(pairs) < 3:
+        return
+    share = rotation_share(pairs, camera.width, camera.height)
+    _say("metric", ["rotation_only_share", share])
+    if share >= _TURNING_ONLY:
+        raise PoseError(
+            "poses.no_parallax",
+            "The camera only turns in this shot, it does not travel.",
+            f"Rotation alone explains {share:.0%} of what moves in the picture, as in a pan from a tripod: near things "
+            "do not shift against far ones, so nothing tells how far away they are.",
+            "Shoot with the camera moving sideways by a few percent of the distance to the scene; a few steps will do.",
+        )
+
+
+def _verified_matches(database: Path) -> dict[tuple[int, int], NDArray[np.int64]]:
+    """(image, image) -> (n, 2) features, of all pairs that passed the two-view check."""
+    with pycolmap.Database.open(database) as data:
+        ids, geometries = data.read_two_view_geometries()
+    return {
+        tuple(pycolmap.pair_id_to_image_pair(i)): np.asarray(g.inlier_matches, np.int64).reshape(-1, 2)
+        for i, g in zip(ids, geometries, strict=True)
+        if len(g.inlier_matches)
+    }
+
+
+def _tracks(database: Path, seed: int) -> Tracks:
+    with pycolmap.Database.open(database) as data:
+        counts = {i.image_id: data.num_keypoints_for_image(i.image_id) for i in data.read_all_images()}
+    return build_tracks(_verified_matches(database), counts, seed)
+
+
+def _calibrated(job: Job, database: Path, folder: Path) -> tuple[Path, float | None]:
+    """(a copy of the database with the focal length that the fundamental matrices agree on, that focal length)."""
+    if job.focal_px is not None:
+        return database, None
+    calibrated = folder / "calibrated.db"
+    if not calibrated.exists():
+        options = pycolmap.ViewGraphCalibrationOptions()
+        options.random_seed = job.seed
+        unfinished = folder / ".calibrated.db"
+        shutil.copy(database, unfinished)
+        pycolmap.calibrate_view_graph(unfinished, options)
+        unfinished.replace(calibrated)
+    with pycolmap.Database.open(calibrated) as data:
+        return calibrated, float(data.read_all_cameras()[0].params[0])
+
+
+def _map_globally(job: Job, database: Path, images: Path, folder: Path) -> None:
+    options = pycolmap.GlobalPipelineOptions()
+    options.num_threads = 1
+    options.random_seed = job.seed
+    options.mapper.bundle_adjustment.refine_focal_length = job.focal_px is None
+    pycolmap.global_mapping(database, images, folder, options)
+
+
+def _map_incrementally(job: Job, database: Path, images: Path, folder: Path) -> None:
+    options = pycolmap.IncrementalPipelineOptions()
+    options.num_threads = 1
+    options.random_seed = job.seed
+    options.extract_colors = False
+    options.min_model_size = 3
+    options.max_num_models = 3
+    options.ba_refine_focal_length = job.focal_px is None
+    options.mapper.abs_pose_refine_focal_length = job.focal_px is None
+    placed = [0]
+
+    def count() -> None:
+        placed[0] += 1
+        done = min(1.0, placed[0] / len(job.names))
+        _say("step", [80.0 + (_MAPPED - 80.0) * done, _TOTAL, "solving cameras (incremental)"])
+
+    pycolmap.incremental_mapping(database, images, folder, options, next_image_callback=count)
+
+
+def _judged(
+    name: str, model: pycolmap.Reconstruction, database: Path, tracks: Tracks, view_graph_focal: float | None
+) -> Candidate:
+    camera = next(iter(model.cameras.values()))
+    focal = float(camera.params[0])
+    long_side = max(camera.width, camera.height)
+    plausible = 0.3 * long_side < focal < 8.0 * long_side
+    if view_graph_focal is not None:
+        plausible = plausible and 0.4 < focal / view_graph_focal < 2.5
+    poses = {i: model.image(i).cam_from_world().matrix() for i in model.reg_image_ids()}
+    with pycolmap.Database.open(database) as data:
+        rays = {i: camera.cam_from_img(data.read_keypoints(i)[:, :2].astype(np.float64)) for i in poses}
+    known = np.isin(tracks.image, list(poses))
+    track = np.unique(tracks.track[known], return_inverse=True)[1]
+    placed = list(zip(tracks.image[known].tolist(), tracks.feature[known].tolist(), strict=True))
+    errors = held_out_errors(
+        track,
+        np.array([rays[i][f] for i, f in placed]).reshape(-1, 2),
+        np.array([poses[i] for i, _ in placed]).reshape(-1, 3, 4),
+        focal,
+    )
+    share = float((errors < _HELD_OUT_PX).mean()) if len(errors) else 0.0
+    return Candidate(name, model, model.num_reg_images(), share, plausible)
+
+
+def _to_plate(reconstruction: pycolmap.Reconstruction, width: int, height: int) -> float:
+    """Express all pixels in those of the plate; returns how many plate pixels one picture pixel is.
+
+    The pictures' two scales differ a little by rounding; going over to plate pixels before the last adjustment makes
+    one focal length right for both axes.
+    """
+    camera = next(iter(reconstruction.cameras.values()))
+    sx, sy = width / camera.width, height / camera.height
+    for image in reconstruction.images.values():
+        for point in image.points2D:
+            point.xy = point.xy * (sx, sy)
+    scale = float(np.sqrt(sx * sy))
+    params = camera.params.copy()
+    params[0] *= scale
+    params[1:3] = width / 2, height / 2
+    camera.params = params
+    camera.width, camera.height = width, height
+    return scale
+
+
+def _set_focal(reconstruction: pycolmap.Reconstruction, focal: float) -> None:
+    camera = next(iter(reconstruction.cameras.values()))
+    camera.params = np.array([focal, *camera.params[1:]])
+
+
+def _filter(reconstruction: pycolmap.Reconstruction, max_error: float) -> None:
+    """Drop observations that are off by more than `max_error` px, points seen less than 3 times or under 1.5 deg."""
+    manager = pycolmap.ObservationManager(reconstruction)
+    manager.filter_all_points3D(max_error, 1.5)
+    manager.filter_points3D_with_short_tracks(3)
+    manager.filter_observations_with_negative_depth()
+
+
+def _adjuster(
+    reconstruction: pycolmap.Reconstruction, options: pycolmap.BundleAdjustmentOptions
+) -> pycolmap.CeresBundleAdjuster:
+    config = pycolmap.BundleAdjustmentConfig()
+    for image_id in sorted(reconstruction.reg_image_ids()):
+        config.add_image(image_id)
+    config.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
+    return pycolmap.create_default_ceres_bundle_adjuster(options, config, reconstruction)
+
+
+def _focal_std_pct(
+    job: Job, reconstruction: pycolmap.Reconstruction, options: pycolmap.BundleAdjustmentOptions
+) -> float:
+    """One standard deviation of the focal length by the bundle adjustment's covariance, NaN when unknown."""
+    if job.focal_px is not None:
+        return 0.0
+    covariance_options = pycolmap.BACovarianceOptions()
+    # Not POSES, which is faster and wrong in 4.2.1: it differs by orders of magnitude from one call to the next.
+    covariance_options.params = pycolmap.BACovarianceOptionsParams.ALL
+    adjuster = _adjuster(reconstruction, options)
+    covariance = pycolmap.estimate_ba_covariance(covariance_options, reconstruction, adjuster)
+    camera = next(iter(reconstruction.cameras.values()))
+    block = None if covariance is None else covariance.get_other_params_cov(camera.params)
+    if block is None:
+        return float("nan")
+    return 100.0 * float(np.sqrt(block[0, 0])) / float(camera.params[0])
+
+
+def _model(job: Job, reconstruction: pycolmap.Reconstruction, focal_std_pct: float) -> Model:
+    row_of_name = {name: row for row, name in enumerate(job.names)}
+    placed = sorted((row_of_name[reconstruction.image(i).name], i) for i in reconstruction.reg_image_ids())
+    camera = next(iter(reconstruction.cameras.values()))
+    row_of_image = {i: row for row, i in placed}
+    reconstruction.update_point_3d_errors()
+    points = sorted(reconstruction.points3D.items())
+    seen = sorted(
+        (row_of_image[element.image_id], index, element.image_id, element.point2D_idx)
+        for index, (_, point) in enumerate(points)
+        for element in point.track.elements
+    )
+    pixel = np.array([reconstruction.image(i).points2D[k].xy for _, _, i, k in seen]).reshape(-1, 2)
+    predicted = np.array([reconstruction.image(i).project_point(points[p][1].xyz) for _, p, i, _ in seen])
+    return Model(
+        rows=np.array([row for row, _ in placed], np.int64),
+        world_from_camera=np.array(
+            [np.vstack([reconstruction.image(i).cam_from_world().inverse().matrix(), (0, 0, 0, 1)]) for _, i in placed]
+        ),
+        lens=np.array([camera.params[0], camera.params[3] if job.model == "SIMPLE_RADIAL" else 0.0]),
+        focal_std_pct=np.array([focal_std_pct]),
+        xyz=np.array([point.xyz for _, point in points]).reshape(-1, 3),
+        rgb=np.array([point.color for _, point in points], np.uint8).reshape(-1, 3),
+        error_px=np.array([point.error for _, point in points]),
+        observation_row=np.array([row for row, _, _, _ in seen], np.int64),
+        observation_point=np.array([point for _, point, _, _ in seen], np.int64),
+        observation_pixel=pixel,
+        observation_error=np.linalg.norm(predicted.reshape(-1, 2) - pixel, axis=1),
+    )
+
+
+def _say(kind: str, value: object) -> None:
+    print(json.dumps({kind: value}), flush=True)
+
+
+def _end_with_parent() -> None:
+    os.read(sys.stdin.fileno(), 1)  # not sys.stdin.read, which Python cannot shut down while it waits
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
