@@ -161,9 +161,7 @@ def solved(tmp_path):
     }  # fmt: skip
     (truth_folder / "truth.json").write_text(json.dumps(truth))
     clip = footage.probe(plates)
-    track = CameraTrack(
-        lens, False, 1.5, poses, {1004: "too blurred"}, dict.fromkeys(poses, 0.4), True, some_points()
-    )
+    track = CameraTrack(lens, False, 1.5, poses, {1004: "too blurred"}, dict.fromkeys(poses, 0.4), True, some_points())
     request = Request(FootageRequest(plates), tmp_path / "a.solve")
     (request.output / "cache").mkdir(parents=True)
 
@@ -190,6 +188,16 @@ def test_solve_json_follows_its_schema_and_keeps_gaps_and_lost_frames(solved):
     for frame in listed.values():
         assert (frame["depth"] is not None) == frame["registered"]
         assert frame["depth"] is None or files.read_exr(folder / frame["depth"]).shape == (96, 128)
+
+
+def test_the_add_on_reads_what_the_engine_writes(solved):
+    from cvd_blender_addon import solve_reader
+
+    solve = solve_reader.read(solved[0])
+    assert [frame.number for frame in solve.registered] == [1001, 1002, 1005]
+    assert (solve.depth_width, solve.depth_height) == (128, 96)
+    assert solve.source.path_number == 1001
+    assert [point.track_length for point in solve_reader.read_points(solve.points_path)] == [3, 1]
 
 
 def test_the_report_is_one_page_with_pictures_and_no_links(solved):
