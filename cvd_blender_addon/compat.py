@@ -13,6 +13,7 @@ from bpy_extras import anim_utils
 COMPOSITOR_IS_GROUP = bpy.app.version >= (5, 0, 0)
 # Modifier inputs moved from item access to a property group in 5.2.
 MODIFIER_INPUTS_ARE_PROPERTIES = bpy.app.version >= (5, 2, 0)
+NEAREST_FILTER, LINEAR_FILTER = "Nearest", "Bilinear"
 # Materials always have nodes from 5.0 on, and saying so warns.
 MATERIALS_ALWAYS_HAVE_NODES = bpy.app.version >= (5, 0, 0)
 
@@ -123,14 +124,13 @@ def add_dilate(tree: bpy.types.NodeTree, size: int) -> bpy.types.Node:
     return node
 
 
-def add_undistort(tree: bpy.types.NodeTree, clip: bpy.types.MovieClip) -> bpy.types.Node:
-    """Node that takes the lens distortion of `clip` out of an image."""
-    node = tree.nodes.new("CompositorNodeMovieDistortion")
-    node.clip = clip
+def add_map_uv(tree: bpy.types.NodeTree, filtering: str) -> bpy.types.Node:
+    """Node that looks an image up at UVs, by NEAREST_FILTER or LINEAR_FILTER."""
+    node = tree.nodes.new("CompositorNodeMapUV")
     if COMPOSITOR_IS_GROUP:
-        node.inputs["Type"].default_value = "Undistort"
+        node.inputs["Interpolation"].default_value = filtering
     else:
-        node.distortion_type = "UNDISTORT"
+        node.filter_type = {NEAREST_FILTER: "NEAREST", LINEAR_FILTER: "ANISOTROPIC"}[filtering]
     return node
 
 
@@ -163,22 +163,24 @@ def add_alpha_over(tree: bpy.types.NodeTree) -> tuple[bpy.types.Node, bpy.types.
     return node, node.inputs[background], node.inputs[foreground]
 
 
-def add_file_output(
-    tree: bpy.types.NodeTree, folder: Path, name: str, colour_mode: str, colour_depth: str
+def add_grey_output(
+    tree: bpy.types.NodeTree, folder: Path, name: str
 ) -> tuple[bpy.types.Node, bpy.types.NodeSocket]:
-    """Node that writes `folder/name####.png` on render, values as they are: (node, its input)."""
+    """Node that writes values as they are to `folder/name_0001.png`, 16 bit, on render: (node, its input)."""
     node = tree.nodes.new("CompositorNodeOutputFile")
+    # Without the #, 5.x leaves the number out of stills.
+    file_name = f"{name}_####"
     if COMPOSITOR_IS_GROUP:
         node.directory = str(folder)
         node.file_name = ""
         node.format.media_type = "IMAGE"
         node.file_output_items.clear()
-        node.file_output_items.new("RGBA" if colour_mode != "BW" else "FLOAT", name)
+        node.file_output_items.new("FLOAT", file_name)
     else:
         node.base_path = str(folder)
         node.file_slots.clear()
-        node.file_slots.new(name)
+        node.file_slots.new(file_name)
     node.format.file_format = "PNG"
-    node.format.color_mode = colour_mode
-    node.format.color_depth = colour_depth
+    node.format.color_mode = "BW"
+    node.format.color_depth = "16"
     return node, node.inputs[0]

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,41 @@ class Status:
     def final(self) -> bool:
         """The job has ended."""
         return self.state in FINAL_STATES
+
+
+def make_request(
+    clip: Path,
+    folder: Path,
+    first: int | None = None,
+    last: int | None = None,
+    step: int = 1,
+    focal_px: float | None = None,
+    preset: str = "standard",
+) -> dict[str, Any]:
+    """A `cvd.request/1`.
+
+    Args:
+        clip: a movie, a file of an image sequence, or a folder that holds one.
+        folder: the solve folder.
+        first, last: plate frame numbers, None for all there are.
+        focal_px: known focal length in plate pixels.
+    """
+    return {
+        "schema": "cvd.request/1",
+        "footage": {
+            "path": str(clip.absolute()),
+            "first": first,
+            "last": last,
+            "step": step,
+            "colourspace": "auto",
+        },
+        "output": str(folder.absolute()),
+        "lens": {"model": "SIMPLE_RADIAL", "focal_px": focal_px},
+        "method": "cvd",
+        "preset": preset,
+        "seed": 0,
+        "device": "auto",
+    }
 
 
 def start(engine_python: Path, engine_root: Path, request: dict[str, Any]) -> Job:
@@ -134,6 +170,49 @@ def start(engine_python: Path, engine_root: Path, request: dict[str, Any]) -> Jo
             )
         ) from error
     return Job(folder, process)
+
+
+def wait(job: Job, show: Callable[[Status], None], interval_s: float = 0.5) -> Status:
+    """Block until `job` has ended; Ctrl-C cancels it.
+
+    Args:
+        show: called with each status that differs from the one before.
+        interval_s: seconds between two looks.
+
+    Returns:
+        The final status.
+    """
+    # Blender's own handler would end Blender and leave the engine running.
+    previous = signal.signal(signal.SIGINT, lambda _number, _frame: job.cancel())
+    try:
+        shown: Status | None = None
+        while True:
+            status = job.poll()
+            if shown is None or (status.state, status.message) != (shown.state, shown.message):
+                show(status)
+                shown = status
+            if status.final:
+                return status
+            time.sleep(interval_s)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def describe(status: Status) -> str:
+    """One line about a status."""
+    if status.error is not None:
+        return f"failed: {status.error.what} {status.error.why} {status.error.fix}"
+    left = "" if status.eta_s is None else f", {duration(status.eta_s)} left"
+    share = f" {status.fraction:.0%}{left}" if status.state == "running" else ""
+    return f"{status.state}{share}: {status.message}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `40 s`, `12 min` or `3 h 05 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 class Job:

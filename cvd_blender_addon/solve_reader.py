@@ -190,6 +190,32 @@ def read_points(path: Path) -> list[Point]:
         raise _damaged(path.parent, f"{path.name} is not the point file it should be: {error}.") from error
 
 
+def summary(solve: Solve) -> list[str]:
+    """What came out, in lines for people."""
+    errors = sorted(frame.reprojection_px for frame in solve.frames if frame.reprojection_px is not None)
+    lens = solve.lens
+    sure = "" if lens.uncertainty_pct is None else f" ± {lens.uncertainty_pct:.1f} %"
+    lines = [f"{len(solve.registered)} of {len(solve.frames)} frames placed"]
+    if solve.gaps:
+        lines.append(f"No camera: {frame_ranges(solve.gaps)}")
+    if errors:
+        lines.append(f"Reprojection: {errors[len(errors) // 2]:.2f} px")
+    lines.append(f"Focal length: {lens.fx:.1f} px{sure} ({'known' if lens.known else 'estimated'})")
+    lines.append(f"Scale: {'metric' if solve.metric else 'arbitrary'} ({solve.unit})")
+    return [*lines, solve.verdict, *solve.warnings]
+
+
+def frame_ranges(numbers: tuple[int, ...]) -> str:
+    """Frame numbers as ranges, such as `5, 8-12`."""
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and number == ranges[-1][1] + 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    return ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in ranges)
+
+
 def _damaged(folder: Path, why: str) -> SolveError:
     return SolveError(
         f"The solve in {folder} is damaged.",

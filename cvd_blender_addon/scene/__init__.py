@@ -7,7 +7,7 @@ from pathlib import Path
 
 import bpy
 
-from ..solve_reader import Solve, read, read_points
+from ..solve_reader import Solve, frame_ranges, read, read_points
 from . import camera, compositor, depth_mesh, occlusion, plate, points
 from .occlusion import COMPOSITOR
 from .plate import Report
@@ -56,15 +56,5 @@ def build_all(
     occlusion.build(scene, solve, occlusion_mode, shadow_catcher, report)
     compositor.build(scene, solve, occlusion_mode, report)
     if solve.gaps:
-        report("WARNING", f"No camera for {len(solve.gaps)} frames: {summarise(solve.gaps)}")
-
-
-def summarise(numbers: tuple[int, ...]) -> str:
-    """Frame numbers as ranges, such as `5, 8-12`."""
-    ranges: list[list[int]] = []
-    for number in numbers:
-        if ranges and number == ranges[-1][1] + 1:
-            ranges[-1][1] = number
-        else:
-            ranges.append([number, number])
-    return ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in ranges)
+        # Between the keys around a gap Blender interpolates; that is a guess, and the user has to know.
+        report("WARNING", f"No camera for {len(solve.gaps)} frames: {frame_ranges(solve.gaps)}")

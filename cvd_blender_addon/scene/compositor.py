@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """CG over the plate, hidden where the solved depth is nearer.
 
-Depth is compared as disparity, 1/z: no value (0) is then infinitely far by itself, and planes stay planes when an image
-is resampled. Two things keep edges soft. A rendered depth is one sample per pixel, so on CG's own antialiased rim it
-may say "nothing here": there the depth of the neighbours is used. And the yes-or-no result along an occluder's edge is
-antialiased before it multiplies CG.
+Depth is compared as disparity, 1/z: no value (0) is then infinitely far by itself. Two things keep edges soft. A
+rendered depth is one sample per pixel, so on CG's own antialiased rim it may say "nothing here": there the depth of the
+neighbours is used. And the yes-or-no result along an occluder's edge is antialiased before it multiplies CG.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import bpy
 from .. import compat
 from ..solve_reader import Solve
 from . import depth_mesh, owned, plate
-from .camera import find_root
+from .camera import assign_action, find_root, set_keys
 from .layers import background_layer, foreground_layer
 from .nodes import TreeBuilder, ensure_socket
 from .occlusion import HOLDOUT
@@ -59,14 +58,21 @@ def build(scene: bpy.types.Scene, solve: Solve, mode: str, report: Report) -> An
     node = find_group_node(scene, solve)
     if node is None:
         node = _place(scene, solve, group, report)
-    node.inputs["Depth Compare"].default_value = 0.0 if mode == HOLDOUT else 1.0
+    set_mode(scene, solve, mode)
     if not compat.compositor_is_on(scene):
         report("WARNING", "The scene's compositor is switched off: the composite will not be rendered")
     return node
 
 
+def set_mode(scene: bpy.types.Scene, solve: Solve, mode: str) -> None:
+    """Let the group, if it has been built, compare depths or leave the cutting to the held-out mesh."""
+    node = find_group_node(scene, solve)
+    if node is not None:
+        node.inputs["Depth Compare"].default_value = 0.0 if mode == HOLDOUT else 1.0
+
+
 def write_matte(scene: bpy.types.Scene, solve: Solve, folder: Path) -> None:
-    """Let every render also write the matte (visible share of CG, 0..1, linear) to `folder/matte####.png`, 16 bit.
+    """Let every render also write the matte (visible share of CG, 0..1, linear) to `folder/matte_0001.png`, 16 bit.
 
     Raises:
         ValueError: the compositor group has not been built.
@@ -77,7 +83,7 @@ def write_matte(scene: bpy.types.Scene, solve: Solve, folder: Path) -> None:
         raise ValueError("build the compositor group first")
     for other in [other for other in tree.nodes if other.get(owned.ROLE) == "matte"]:
         tree.nodes.remove(other)
-    output, socket = compat.add_file_output(tree, folder, "matte", "BW", "16")
+    output, socket = compat.add_grey_output(tree, folder, "matte")
     owned.mark(output, solve.key, "matte")
     output.location = (node.location.x + 300, node.location.y - 300)
     tree.links.new(node.outputs["Matte"], socket)
@@ -133,8 +139,9 @@ def _group(scene: bpy.types.Scene, solve: Solve, clip: bpy.types.MovieClip) -> b
     outputs = build.node("NodeGroupOutput").inputs
 
     source = build.node("CompositorNodeMovieClip", "Plate", clip=clip).outputs["Image"]
-    plate_image = _to_render(build, solve, clip, source)
-    visible = _visible(build, inputs["CG Depth"], _scene_disparity(build, scene, solve, clip))
+    distortion = _distortion(build, solve, source) if solve.lens.distorted else None
+    plate_image = _to_render(build, distortion, source, compat.LINEAR_FILTER)
+    visible = _visible(build, inputs["CG Depth"], _scene_disparity(build, scene, solve, distortion))
     kept = build.math("MAXIMUM", visible, build.math("SUBTRACT", 1.0, inputs["Depth Compare"]), label="Kept")
 
     cut = compat.add_multiply_alpha(tree)
@@ -156,18 +163,61 @@ def _group(scene: bpy.types.Scene, solve: Solve, clip: bpy.types.MovieClip) -> b
     return tree
 
 
-def _to_render(build: TreeBuilder, solve: Solve, clip: bpy.types.MovieClip, image: Any) -> Any:
+def _distortion(build: TreeBuilder, solve: Solve, source: Any) -> Any:
+    """Where on the distorted plate each pixel of a pinhole's image lies, as an image of UVs.
+
+    Not the Movie Distortion node: measured in 4.5 to 5.2, it shifts an image by up to half a pixel.
+    """
+    lens, width, height = solve.lens, solve.source.width, solve.source.height
+    coordinates = build.node("CompositorNodeImageCoordinates")
+    build.put(source, coordinates.inputs["Image"])
+    at = build.node("ShaderNodeSeparateXYZ")
+    build.put(coordinates.outputs["Normalized"], at.inputs[0])
+    focal = build.node("ShaderNodeValue", "Focal length, pixels")
+    focal.name = "Focal"
+    focal.outputs[0].default_value = lens.fx
+    if lens.focal_varies:
+        _key_focal(build.tree, solve)
+    # UVs run upwards, so the principal point is measured from the bottom; the radius does not mind.
+    centres = (lens.cx, height - lens.cy)
+    ideal = [
+        build.math("DIVIDE", build.math("MULTIPLY_ADD", at.outputs[axis], float(side), -centre), focal.outputs[0])
+        for axis, side, centre in zip("XY", (width, height), centres, strict=True)
+    ]
+    r2 = build.math("MULTIPLY_ADD", ideal[0], ideal[0], build.math("MULTIPLY", ideal[1], ideal[1]))
+    radial = build.math("MULTIPLY_ADD", r2, build.math("MULTIPLY_ADD", r2, lens.k2, lens.k1), 1.0, label="Distortion")
+    uv = build.node("ShaderNodeCombineXYZ")
+    uv.inputs["Z"].default_value = 1.0  # Map UV takes it for alpha
+    for socket, value, side, centre in zip(uv.inputs, ideal, (width, height), centres, strict=False):
+        pixels = build.math("MULTIPLY_ADD", build.math("MULTIPLY", value, radial), focal.outputs[0], centre)
+        build.put(build.math("DIVIDE", pixels, float(side)), socket)
+    return uv.outputs[0]
+
+
+def _key_focal(tree: bpy.types.NodeTree, solve: Solve) -> None:
+    action = owned.find(bpy.data.actions, solve.key, "compositor")
+    if action is None:
+        action = bpy.data.actions.new(f"CVD Distortion {solve.name}")
+        owned.mark(action, solve.key, "compositor")
+    assign_action(tree, action)
+    frames = [float(frame.number) for frame in solve.registered]
+    lengths = [frame.focal_px or solve.lens.fx for frame in solve.registered]
+    set_keys(action, tree, 'nodes["Focal"].outputs[0].default_value', 0, frames, lengths)
+
+
+def _to_render(build: TreeBuilder, distortion: Any | None, image: Any, filtering: str) -> Any:
     """Bring an image on the plate's grid to what the camera sees: no distortion, render size."""
-    if solve.lens.distorted:
-        undistort = compat.add_undistort(build.tree, clip)
-        build.put(image, undistort.inputs["Image"])
-        image = undistort.outputs[0]
+    if distortion is not None:
+        mapped = compat.add_map_uv(build.tree, filtering)
+        build.put(image, mapped.inputs["Image"])
+        build.put(distortion, mapped.inputs["UV"])
+        image = mapped.outputs[0]
     scale = compat.add_scale_to_render(build.tree)
     build.put(image, scale.inputs["Image"])
     return scale.outputs[0]
 
 
-def _scene_disparity(build: TreeBuilder, scene: bpy.types.Scene, solve: Solve, clip: bpy.types.MovieClip) -> Any:
+def _scene_disparity(build: TreeBuilder, scene: bpy.types.Scene, solve: Solve, distortion: Any | None) -> Any:
     """Disparity of what is real, in scene units; 0 where depth has no value."""
     node = build.node("CompositorNodeImage", "Depth", image=depth_mesh.depth_image(solve))
     plate.set_image_frames(node, solve)
@@ -177,7 +227,8 @@ def _scene_disparity(build: TreeBuilder, scene: bpy.types.Scene, solve: Solve, c
     disparity = build.math(
         "DIVIDE", build.math("GREATER_THAN", depth, 1e-6), build.math("MAXIMUM", depth, 1e-6), label="Disparity"
     )
-    disparity = _to_render(build, solve, clip, disparity)
+    # Nearest: between two surfaces there is no depth that would be right.
+    disparity = _to_render(build, distortion, disparity, compat.NEAREST_FILTER)
     return build.math("DIVIDE", disparity, _root_scale(build, scene, solve))
 
 

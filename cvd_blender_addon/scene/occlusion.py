@@ -34,7 +34,7 @@ def build(
     catch = shadow_catcher
     if catch and compat.uses_eevee(scene):
         # EEVEE knows no shadow catcher: it would paint the mesh over the plate.
-        report("WARNING", "EEVEE cannot catch shadows, so the catcher is not rendered: use Cycles, build Occlusion again")
+        report("WARNING", "EEVEE cannot catch shadows and the catcher is not rendered: use Cycles and build again")
         catch = False
     catcher.hide_render = not catch
     foreground_layer(scene).use = True

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One operator per build step, each of which can be run again."""
+
+from __future__ import annotations
+
+import bpy
+
+from .. import monitor
+from ..scene import camera, compositor, depth_mesh, occlusion, owned, plate, points
+from ..solve_reader import Solve, SolveError, read
+from .import_solve import remember
+
+
+class BuildStep:
+    """Common to all steps: read the scene's solve, build, report."""
+
+    bl_options = {"REGISTER", "UNDO"}
+    needs_camera = True
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """There is a finished solve, and the camera that most steps hang on."""
+        folder = monitor.folder_of(context.scene)
+        if folder is None or not (folder / "solve.json").is_file():
+            cls.poll_message_set("Solve a clip or import a solve first")
+            return False
+        if cls.needs_camera and not owned.find(context.scene.objects, context.scene.cvd.solve_key, "camera"):
+            cls.poll_message_set("Build the camera first")
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Build the step."""
+        try:
+            solve = read(monitor.folder_of(context.scene))
+            remember(context.scene, solve)
+            self.build(context.scene, solve)
+        except SolveError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+    def build(self, scene: bpy.types.Scene, solve: Solve) -> None:
+        """What the step does."""
+        raise NotImplementedError
+
+    def tell(self, level: str, message: str) -> None:
+        """Report as the scene functions do."""
+        self.report({level}, message)
+
+
+class CVD_OT_build_camera(BuildStep, bpy.types.Operator):
+    """Make or update the solved camera, and set the scene to the size, rate and range of the plate"""
+
+    bl_idname = "cvd.build_camera"
+    bl_label = "Camera"
+    needs_camera = False
+
+    def build(self, scene: bpy.types.Scene, solve: Solve) -> None:
+        """Build the step."""
+        camera.build(scene, solve, scene.cvd.sensor_width)
+
+
+class CVD_OT_build_plate(BuildStep, bpy.types.Operator):
+    """Show the plate behind the camera"""
+
+    bl_idname = "cvd.build_plate"
+    bl_label = "Plate"
+
+    def build(self, scene: bpy.types.Scene, solve: Solve) -> None:
+        """Build the step."""
+        plate.build(scene, solve, self.tell)
+
+
+class CVD_OT_build_points(BuildStep, bpy.types.Operator):
+    """Make or update the sparse points"""
+
+    bl_idname = "cvd.build_points"
+    bl_label = "Points"
+
+    def build(self, scene: bpy.types.Scene, solve: Solve) -> None:
+        """Build the step."""
+        points.build(scene, solve)
+
+
+class CVD_OT_build_depth_mesh(BuildStep, bpy.types.Operator):
+    """Make or update the mesh that shows each frame's depth"""
+
+    bl_idname = "cvd.build_depth_mesh"
+    bl_label = "Depth Mesh"
+
+    def build(self, scene: bpy.types.Scene, solve: Solve) -> None:
+        """Build the step."""
+        depth_mesh.build(scene, solve)
+
+
+class CVD_OT_build_occlusion(BuildStep, bpy.types.Operator):
+    """Make or update holdout and shadow catcher, and let those render that are chosen"""
+
+    bl_idname = "cvd.build_occlusion"
+    bl_label = "Occlusion"
+
+    def build(self, scene: bpy.types.Scene, solve: Solve) -> None:
+        """Build the step."""
+        occlusion.build(scene, solve, scene.cvd.occlusion, scene.cvd.shadow_catcher, self.tell)
+        # The group must not cut what the holdout cuts already.
+        compositor.set_mode(scene, solve, scene.cvd.occlusion)
+
+
+class CVD_OT_build_compositor(BuildStep, bpy.types.Operator):
+    """Make or update the compositor group that lays CG over the plate"""
+
+    bl_idname = "cvd.build_compositor"
+    bl_label = "Compositor"
+
+    def build(self, scene: bpy.types.Scene, solve: Solve) -> None:
+        """Build the step."""
+        compositor.build(scene, solve, scene.cvd.occlusion, self.tell)
+
+
+CLASSES = (
+    CVD_OT_build_camera,
+    CVD_OT_build_plate,
+    CVD_OT_build_points,
+    CVD_OT_build_depth_mesh,
+    CVD_OT_build_occlusion,
+    CVD_OT_build_compositor,
+)

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Import a finished solve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bpy
+
+from .. import scene as scene_builder
+from ..solve_reader import Solve, SolveError, summary
+
+
+def remember(scene: bpy.types.Scene, solve: Solve) -> None:
+    """Note in the scene which solve it shows."""
+    scene.cvd.solve_folder = str(solve.folder)
+    scene.cvd.solve_key = solve.key
+    scene.cvd.result = "\n".join(summary(solve))
+
+
+class CVD_OT_import_solve(bpy.types.Operator):
+    """Build camera, plate, points, depth mesh, occlusion and compositor from a solve folder. Needs no engine"""
+
+    bl_idname = "cvd.import_solve"
+    bl_label = "Import Solve"
+    bl_options = {"REGISTER", "UNDO"}
+
+    directory: bpy.props.StringProperty(subtype="DIR_PATH", options={"SKIP_SAVE", "HIDDEN"})
+    filepath: bpy.props.StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE", "HIDDEN"})
+    filter_glob: bpy.props.StringProperty(default="solve.json", options={"HIDDEN"})
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Ask for the folder."""
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Build everything, or nothing."""
+        # The file browser sets both, and the directory also when no file is picked.
+        folder = Path(bpy.path.abspath(self.directory or str(Path(self.filepath).parent)))
+        cvd = context.scene.cvd
+        try:
+            solve = scene_builder.import_solve(
+                context.scene,
+                folder,
+                cvd.occlusion,
+                cvd.shadow_catcher,
+                cvd.sensor_width,
+                lambda level, message: self.report({level}, message),
+            )
+        except SolveError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        remember(context.scene, solve)
+        self.report({"INFO"}, summary(solve)[0])
+        return {"FINISHED"}
+
+
+CLASSES = (CVD_OT_import_solve,)

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a clip to a rendered scene without a window: solve, import, save, render.
+
+In Blender:                 blender -b --python-exit-code 1 --python scripts/headless.py -- CLIP --out shot.solve ...
+With the bpy module:        python scripts/headless.py CLIP --out shot.solve ...
+
+A .blend opened before (`blender -b my.blend --python ...`) is used as it is; otherwise an empty scene is made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+# Blender runs this file from anywhere; the package lies beside it in the checkout.
+sys.path.insert(0, str(ROOT))
+
+import bpy  # noqa: E402
+
+from cvd_blender_addon import jobs  # noqa: E402
+from cvd_blender_addon.scene import compositor, import_solve  # noqa: E402
+from cvd_blender_addon.solve_reader import Solve, SolveError, summary  # noqa: E402
+
+SAMPLES = 32
+
+
+class Failure(Exception):
+    """What happened, why, and what to do."""
+
+    def __init__(self, what: str, why: str, fix: str) -> None:
+        super().__init__(f"error: {what}\n  why: {why}\n  fix: {fix}")
+
+
+def main() -> int:
+    """Run. Returns the exit code."""
+    arguments = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else sys.argv[1:]
+    options = _parse(arguments)
+    try:
+        folder = options.import_only or _solve(options)
+        solve = _import(folder, options)
+        _save(options.blend or solve.folder.parent / f"{solve.name}.blend")
+        if options.render:
+            _render(solve, options.render, options.render_dir or solve.folder.parent / f"{solve.name}_render")
+    except Failure as failure:
+        print(failure, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="headless.py", description=__doc__.splitlines()[0])
+    parser.add_argument("clip", nargs="?", type=Path, help="a movie, or a file of an image sequence")
+    parser.add_argument("--out", type=Path, help="solve folder (default: <clip>.solve beside the clip)")
+    parser.add_argument("--engine-python", type=Path, default=Path(sys.executable), help="python of the engine")
+    parser.add_argument("--first", type=int)
+    parser.add_argument("--last", type=int)
+    parser.add_argument("--step", type=int, default=1)
+    parser.add_argument("--focal-px", type=float, help="known focal length in plate pixels")
+    parser.add_argument("--preset", choices=["preview", "standard", "best"], default="standard")
+    parser.add_argument("--import-only", type=Path, metavar="SOLVE", help="import this solve instead of solving")
+    parser.add_argument("--occlusion", choices=["COMPOSITOR", "HOLDOUT"], default="COMPOSITOR")
+    parser.add_argument("--shadow-catcher", action="store_true")
+    parser.add_argument("--blend", type=Path, help="file to save (default: beside the solve folder)")
+    parser.add_argument("--render", metavar="FRAMES", help="a frame number, or FIRST-LAST")
+    parser.add_argument("--render-dir", type=Path, help="folder for the composite and the matte")
+    options = parser.parse_args(arguments)
+    if (options.clip is None) == (options.import_only is None):
+        parser.error("give either a CLIP to solve or --import-only SOLVE")
+    return options
+
+
+def _solve(options: argparse.Namespace) -> Path:
+    clip: Path = options.clip
+    folder: Path = options.out or clip.with_name(f"{clip.stem}.solve")
+    request = jobs.make_request(
+        clip, folder, options.first, options.last, options.step, options.focal_px, options.preset
+    )
+    try:
+        job = jobs.start(options.engine_python, ROOT, request)
+    except jobs.StartError as error:
+        raise Failure(error.error.what, error.error.why, error.error.fix) from error
+    status = jobs.wait(job, lambda status: print(jobs.describe(status), flush=True))
+    if status.error is not None:
+        raise Failure(status.error.what, status.error.why, status.error.fix)
+    if status.state != "done":
+        raise Failure("The solve was cancelled.", "Somebody asked it to stop.", "Run again: it goes on where it stopped.")
+    return folder
+
+
+def _import(folder: Path, options: argparse.Namespace) -> Solve:
+    if not bpy.data.filepath:
+        bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+        bpy.context.scene.render.engine = "CYCLES"  # on a machine without a GPU far faster than EEVEE
+        bpy.context.scene.cycles.samples = SAMPLES
+    try:
+        solve = import_solve(bpy.context.scene, folder, options.occlusion, options.shadow_catcher)
+    except SolveError as error:
+        raise Failure(error.what, error.why, error.fix) from error
+    print("\n".join(summary(solve)))
+    return solve
+
+
+def _save(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        bpy.ops.wm.save_as_mainfile(filepath=str(path.absolute()))
+    except (OSError, RuntimeError) as error:
+        raise Failure(f"{path} was not saved.", f"{error}".strip(), "Choose another place with --blend.") from error
+    print(f"scene: {path}")
+
+
+def _render(solve: Solve, frames: str, folder: Path) -> None:
+    first, _, last = frames.partition("-")
+    if not first.isdigit() or not (last or first).isdigit():
+        raise Failure(f"{frames!r} is no range of frames.", "It has to be a number or FIRST-LAST.", "Correct --render.")
+    scene = bpy.context.scene
+    if compositor.find_group_node(scene, solve) is not None:
+        compositor.write_matte(scene, solve, folder.absolute())
+    for number in range(int(first), int(last or first) + 1):
+        scene.frame_set(number)
+        path = folder.absolute() / f"composite_{number:04d}.png"
+        scene.render.filepath = str(path)
+        try:
+            bpy.ops.render.render(write_still=True)
+        except RuntimeError as error:
+            raise Failure(f"Frame {number} was not rendered.", f"{error}".strip(), "Check --render-dir.") from error
+        if not path.is_file():
+            raise Failure(f"Frame {number} was not written.", f"{path} is missing.", "Check --render-dir.")
+        print(f"rendered: {path}", flush=True)
+
+
+if __name__ == "__main__":
+    # Blender carries on after a script, unless it is told to exit.
+    sys.exit(main())
