@@ -138,10 +138,10 @@ def _read_exr(path: Path) -> Stored:
             header, channels = file.header(), file.channels()
             names = _picture_channels(list(channels))
             data = np.stack([np.asarray(channels[name].pixels, np.float32) for name in names], axis=-1)
+            (x0, y0), (x1, y1) = (np.array(corner) for corner in header["displayWindow"])
+            (u0, v0), (u1, v1) = (np.array(corner) for corner in header["dataWindow"])
     except RuntimeError as error:  # OpenEXR reports every failure as a RuntimeError
         raise ValueError(str(error)) from error
-    (x0, y0), (x1, y1) = (np.asarray(corner) for corner in header["displayWindow"])
-    (u0, v0), (u1, v1) = (np.asarray(corner) for corner in header["dataWindow"])
     if (x0, y0, x1, y1) == (u0, v0, u1, v1):
         return data
     picture = np.zeros((y1 - y0 + 1, x1 - x0 + 1, 3), np.float32)
