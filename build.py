@@ -1,0 +1,427 @@
+#!/usr/bin/env python3
+"""The one entry for people: `python3 build.py demo | test | solve | package | env | lint`.
+
+Needs Python 3.11 or newer and nothing else: each command first makes the environments it uses, under `.venvs/`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENVS = ROOT / ".venvs"
+BUILD = ROOT / "build"
+REQUIREMENTS = ROOT / "requirements"
+STAMP = "made-from.txt"
+LEG_LIMIT_S = 40 * 60  # a hanging test ends the leg, not the machine's patience
+
+Version = tuple[int, int]
+Command = list[str | Path]
+
+
+class BuildError(Exception):
+    """What happened, why, and what to do."""
+
+    def __init__(self, what: str, why: str, fix: str) -> None:
+        super().__init__(f"error: {what}\n  why: {why}\n  fix: {fix}")
+
+
+class MissingPythonError(BuildError):
+    """No interpreter on this computer fits an environment."""
+
+
+# --- environments -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment of its own, `.venvs/<name>`.
+
+    Attributes:
+        versions: Pythons it can be made with, the preferred one first.
+        requirements: files in `requirements/`.
+        size: what it downloads, for people.
+    """
+
+    name: str
+    versions: tuple[Version, ...]
+    requirements: tuple[str, ...]
+    size: str
+
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return VENVS / self.name
+
+    @property
+    def python(self) -> Path:
+        """Its interpreter."""
+        return self.folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+ENGINE = Environment(
+    "engine",
+    ((3, 11), (3, 12), (3, 13), (3, 14)),
+    ("engine.txt", "test.txt"),
+    "about 0.5 GB; several GB where pip chooses the CUDA build of PyTorch",
+)
+# A bpy module exists for exactly one Python each. The first one that this computer can run shows the demo: 5.0 leads
+# because 4.5 can hang when its interpreter exits, and Python 3.13 is rarer than 3.11.
+BLENDERS = (
+    Environment("blender-5.0", ((3, 11),), ("blender-5.0.txt", "blender-test.txt"), "about 0.4 GB"),
+    Environment("blender-5.2", ((3, 13),), ("blender-5.2.txt", "blender-test.txt"), "about 0.4 GB"),
+    Environment("blender-4.5", ((3, 11),), ("blender-4.5.txt", "blender-test.txt"), "about 0.4 GB"),
+)
+ENVIRONMENTS = {environment.name: environment for environment in (ENGINE, *BLENDERS)}
+
+
+def ensure(environment: Environment) -> Path:
+    """Make the environment unless it is there already and fits.
+
+    Returns:
+        Its interpreter.
+
+    Raises:
+        MissingPythonError: no Python fits.
+        BuildError: it could not be made.
+    """
+    base = find_python(environment)
+    stamp = stamp_of(environment, base)
+    stamp_file = environment.folder / STAMP
+    if stamp_file.is_file() and stamp_file.read_text(encoding="utf-8") == stamp:
+        return environment.python
+    say(f"setting up {environment.folder.relative_to(ROOT)} with {base} (downloads {environment.size})")
+    shutil.rmtree(environment.folder, ignore_errors=True)  # of other requirements, or half made
+    install: Command = [
+        environment.python,
+        "-m",
+        "pip",
+        "install",
+        "--disable-pip-version-check",
+        "--progress-bar",
+        "off",
+    ]
+    for name in environment.requirements:
+        install += ["--requirement", REQUIREMENTS / name]
+    make: Command = [base, "-m", "venv", environment.folder]
+    for command in (make, install):
+        if run(command) != 0:
+            raise BuildError(
+                f"The environment {environment.name} could not be made.",
+                f"`{' '.join(str(part) for part in command)}` failed; its own words are above.",
+                "Check the network and the free disk space, then run the same command again.",
+            )
+    stamp_file.write_text(stamp, encoding="utf-8")  # last: without it the environment counts as half made
+    return environment.python
+
+
+def stamp_of(environment: Environment, base: Path) -> str:
+    """What an environment is made from: its interpreter, and a hash of its requirements."""
+    digest = hashlib.sha256()
+    for name in environment.requirements:
+        digest.update((REQUIREMENTS / name).read_bytes())
+    return f"{base.resolve()}\n{digest.hexdigest()}\n"
+
+
+def find_python(environment: Environment) -> Path:
+    """The first interpreter on this computer that runs and has a version the environment can use.
+
+    Raises:
+        MissingPythonError: there is none.
+    """
+    for version in environment.versions:
+        for candidate in candidates(version):
+            if probe(candidate) == version:
+                return candidate
+    wanted = " or ".join(f"{major}.{minor}" for major, minor in environment.versions)
+    raise MissingPythonError(
+        f"The environment {environment.name} cannot be made.",
+        f"It needs Python {wanted} with the modules venv and pip, and none was found on this computer.",
+        f"Install Python {wanted} (python.org, your package manager, pyenv or uv) and run the same command again.",
+    )
+
+
+def candidates(version: Version) -> Iterator[Path]:
+    """Where a Python of `version` may be: the running one, PATH, pyenv, uv."""
+    name = f"python{version[0]}.{version[1]}"
+    running = getattr(sys, "_base_executable", None) or sys.executable  # not the venv it may have been started from
+    yield Path(running)
+    for command in (name, "python3", "python"):
+        if found := shutil.which(command):
+            yield Path(found)
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    uv = Path(os.environ.get("UV_PYTHON_INSTALL_DIR", Path.home() / ".local" / "share" / "uv" / "python"))
+    number = f"{version[0]}.{version[1]}."
+    for folder, pattern in ((pyenv, f"{number}*"), (uv, f"cpython-{number}*")):
+        for home in sorted(folder.glob(pattern), reverse=True):
+            yield home / "python.exe" if os.name == "nt" else home / "bin" / name
+
+
+def probe(python: Path) -> Version | None:
+    """Version of the interpreter at `python`; None if it does not run (a pyenv shim) or cannot make environments."""
+    question = "import sys, venv, ensurepip; print(*sys.version_info[:2])"
+    try:
+        answer = subprocess.run(
+            [python, "-I", "-c", question], capture_output=True, text=True, timeout=30, check=True
+        ).stdout
+        major, minor = answer.split()
+        return int(major), int(minor)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+
+
+def ensure_blender() -> tuple[Environment, Path]:
+    """The first Blender environment this computer can have, and its interpreter.
+
+    Raises:
+        MissingPythonError: neither of the Pythons that Blender exists for is there.
+    """
+    missing: MissingPythonError | None = None
+    for environment in BLENDERS:
+        try:
+            return environment, ensure(environment)
+        except MissingPythonError as error:
+            missing = error
+    raise BuildError(
+        "There is no Blender for the Pythons of this computer.",
+        "Blender as a Python module exists for Python 3.11 and for Python 3.13 only.",
+        "Install Python 3.11 (python.org, your package manager, pyenv or uv) and run the same command again.",
+    ) from missing
+
+
+# --- running things -----------------------------------------------------------------------------------------------
+
+
+def say(message: str) -> None:
+    """One line of progress."""
+    print(f"build: {message}", flush=True)
+
+
+def run(command: Sequence[str | Path], timeout_s: float | None = None) -> int:
+    """Run a command in the current folder with this repository on its Python path. Returns the exit code."""
+    # A PYTHONHOME or PYTHONPATH of the user's would leak other packages into the environments.
+    variables = {name: value for name, value in os.environ.items() if name not in {"PYTHONHOME", "PYTHONPATH"}}
+    variables |= {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
+    try:
+        return subprocess.run([str(part) for part in command], env=variables, timeout=timeout_s, check=False).returncode
+    except subprocess.TimeoutExpired:
+        say(f"stopped after {timeout_s:.0f} s without an end: {command[0]}")
+        return 1
+
+
+def must(what: str, command: Sequence[str | Path]) -> None:
+    """Run a command that has to work; its own output says more.
+
+    Raises:
+        BuildError: it failed.
+    """
+    code = run(command)
+    if code != 0:
+        raise BuildError(
+            f"{what} failed.", f"The exit code was {code}; the reason is above.", "Follow the advice above."
+        )
+
+
+# --- commands -----------------------------------------------------------------------------------------------------
+
+
+def command_env(options: argparse.Namespace) -> int:
+    """Make or refresh environments."""
+    for name in options.names or ENVIRONMENTS:
+        try:
+            say(f"{name}: {ensure(ENVIRONMENTS[name])}")
+        except MissingPythonError as error:
+            if options.names:
+                raise
+            say(f"{name}: skipped. {error}")
+    return 0
+
+
+@dataclass(frozen=True)
+class Leg:
+    """One part of the tests and how it went: passed, failed or skipped."""
+
+    name: str
+    outcome: str
+    detail: str = ""
+
+
+def command_test(options: argparse.Namespace) -> int:
+    """Lint, the engine's tests, and the add-on's tests in every Blender this computer can have."""
+    os.chdir(ROOT)
+    python = ensure(ENGINE)
+    legs = [Leg("lint", "passed" if lint(python) else "failed")]
+    legs.append(pytest_leg("engine", python, ["tests/engine", "tests/build"], options.arguments))
+    for environment in sorted(BLENDERS, key=lambda environment: environment.name):
+        try:
+            legs.append(pytest_leg(environment.name, ensure(environment), ["tests/addon"], options.arguments))
+        except MissingPythonError:
+            wanted = " or ".join(f"{major}.{minor}" for major, minor in environment.versions)
+            legs.append(Leg(environment.name, "skipped", f"no Python {wanted} on this computer"))
+    for leg in legs:
+        say(f"{leg.name}: {leg.outcome}{f' ({leg.detail})' if leg.detail else ''}")
+    return 1 if any(leg.outcome == "failed" for leg in legs) else 0
+
+
+def pytest_leg(name: str, python: Path, folders: Sequence[str], arguments: Sequence[str]) -> Leg:
+    """Run pytest; `arguments` may select nothing in a leg, which is not a failure."""
+    say(f"testing {name}")
+    code = run([python, "-m", "pytest", *folders, *arguments], LEG_LIMIT_S)
+    if code == 5 and arguments:
+        return Leg(name, "skipped", "no test selected")
+    return Leg(name, "passed" if code == 0 else "failed")
+
+
+def command_lint(_options: argparse.Namespace) -> int:
+    """Style and types."""
+    os.chdir(ROOT)
+    return 0 if lint(ensure(ENGINE)) else 1
+
+
+def lint(python: Path) -> bool:
+    """Ruff and mypy, all of them even when the first fails."""
+    say("lint")
+    strict = ["engine", "build.py", "cvd_blender_addon/jobs.py", "cvd_blender_addon/solve_reader.py"]
+    commands = [
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["mypy", "--strict", *strict],
+    ]
+    results = [run([python, "-m", *command]) for command in commands]  # every one, also after a failure
+    return not any(results)
+
+
+def command_solve(options: argparse.Namespace) -> int:
+    """Solve a clip: the engine's own command line, in its own environment."""
+    return run([ensure(ENGINE), "-m", "engine", "solve", *options.arguments])
+
+
+def command_demo(_options: argparse.Namespace) -> int:
+    """Clip to composite, on the bundled sample, with the error against its known truth."""
+    sample, out = ROOT / "sample", BUILD / "demo"
+    engine, (blender, blender_python) = ensure(ENGINE), ensure_blender()
+    out.mkdir(parents=True, exist_ok=True)
+    solve = out / "room.solve"
+    say("demo 1/3: solving sample/room.mp4")
+    must("Solving the sample", [engine, "-m", "engine", "solve", sample / "room.mp4", "--out", solve])
+    say(f"demo 2/3: building the scene and rendering it in {blender.name}")
+    scene: Command = [
+        blender_python,
+        ROOT / "scripts" / "demo_scene.py",
+        "--solve",
+        solve,
+        "--truth",
+        sample,
+        "--out",
+        out,
+    ]
+    must("Rendering the demo", scene)
+    say("demo 3/3: comparing with the known truth")
+    compare: Command = [engine, ROOT / "scripts" / "demo_figures.py", "--solve", solve, "--truth", sample, "--out", out]
+    must("Comparing the demo with its truth", compare)
+    return 0
+
+
+# --- the extension package ----------------------------------------------------------------------------------------
+
+
+def command_package(_options: argparse.Namespace) -> int:
+    """Zip the extension and let Blender's own tool judge it."""
+    _, python = ensure_blender()
+    archive = write_package(BUILD)
+    question = "import bpy; print(bpy.utils.system_resource('SCRIPTS'))"
+    scripts = subprocess.run([python, "-c", question], capture_output=True, text=True, check=True).stdout.split("\n")
+    tool = Path(next(line for line in reversed(scripts) if line)) / "addons_core" / "bl_pkg" / "cli" / "blender_ext.py"
+    must("Blender's check of the extension", [python, tool, "validate", archive])
+    say(f"package: {archive} ({archive.stat().st_size / 1e6:.1f} MB)")
+    return 0
+
+
+def write_package(folder: Path) -> Path:
+    """Write the extension zip into `folder`. The same sources give the same bytes."""
+    manifest = (ROOT / "blender_manifest.toml").read_text(encoding="utf-8")
+    import tomllib  # here, so that an older Python gets as far as the message in main
+
+    fields = tomllib.loads(manifest)
+    folder.mkdir(parents=True, exist_ok=True)
+    archive = folder / f"{fields['id']}-{fields['version']}.zip"
+    temporary = archive.with_suffix(".part")
+    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as package:
+        for name, path in sorted(package_files()):
+            entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            entry.compress_type, entry.external_attr, entry.create_system = zipfile.ZIP_DEFLATED, 0o644 << 16, 3
+            package.writestr(entry, path.read_bytes())
+    temporary.replace(archive)
+    return archive
+
+
+def package_files() -> Iterator[tuple[str, Path]]:
+    """(name in the zip, file) of everything the extension holds: the add-on at the top, the engine beside it."""
+    for name in ("blender_manifest.toml", "LICENSE", "requirements/engine.txt"):
+        yield name, ROOT / name
+    for path in source_files(ROOT / "cvd_blender_addon"):
+        yield path.relative_to(ROOT / "cvd_blender_addon").as_posix(), path
+    for folder in ("engine", "docs/schemas"):
+        for path in source_files(ROOT / folder):
+            yield path.relative_to(ROOT).as_posix(), path
+
+
+def source_files(folder: Path) -> Iterable[Path]:
+    """Every file below `folder` that is not a cache or hidden."""
+    for path in folder.rglob("*"):
+        parts = path.relative_to(folder).parts
+        if (
+            path.is_file()
+            and not any(part.startswith((".", "__pycache__")) for part in parts)
+            and path.suffix != ".pyc"
+        ):
+            yield path
+
+
+# --- command line -------------------------------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command. Returns the exit code: 0 done, 1 failed, 2 bad usage, 130 interrupted."""
+    parser = argparse.ArgumentParser(prog="build.py", description=(__doc__ or "").split("\n")[0])
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, function, words in (
+        ("demo", command_demo, "solve the bundled clip, put a CG object into it, measure against the known truth"),
+        ("test", command_test, "lint and all tests; further arguments go to pytest"),
+        ("solve", command_solve, "solve a clip; all arguments go to the engine (solve --help lists them)"),
+        ("package", command_package, "make build/consistent_video_depth-VERSION.zip for Blender"),
+        ("env", command_env, "make the environments under .venvs/"),
+        ("lint", command_lint, "ruff and mypy"),
+    ):
+        passes_on = name in {"test", "solve"}
+        command = commands.add_parser(name, help=words, description=words, add_help=not passes_on)
+        command.set_defaults(command=function, passes_on=passes_on)
+        if name == "env":
+            command.add_argument("names", nargs="*", choices=list(ENVIRONMENTS), metavar="NAME", help="default: all")
+    options, rest = parser.parse_known_args(arguments)
+    if rest and not options.passes_on:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.arguments = rest
+    try:
+        return int(options.command(options))
+    except BuildError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("build: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    if sys.version_info < (3, 11):  # noqa: UP036 - whoever starts it with an older one is told
+        sys.exit("error: build.py needs Python 3.11 or newer\n  fix: start it with a newer Python: python3.11 build.py")
+    sys.exit(main(sys.argv[1:]))
