@@ -1,0 +1,128 @@
+"""The clip as the dense stages see it: undistorted frames at the work size, with their cameras and sparse depth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import DepthError
+from engine.footage import frame_name
+from engine.geometry import Lens, rigid_inverse, undistort, undistort_map
+from engine.track import CameraTrack
+
+SIDE_MULTIPLE = 32  # four halvings in the network, which itself runs at half the work size
+Sparse = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+def work_size(width: int, height: int, long_side: int) -> tuple[int, int]:
+    """Work size (width, height): long side at most `long_side` and the plate's, both multiples of `SIDE_MULTIPLE`."""
+    factor = min(1.0, long_side / max(width, height))
+    return (
+        max(SIDE_MULTIPLE, round(width * factor / SIDE_MULTIPLE) * SIDE_MULTIPLE),
+        max(SIDE_MULTIPLE, round(height * factor / SIDE_MULTIPLE) * SIDE_MULTIPLE),
+    )
+
+
+@dataclass(frozen=True)
+class WorkClip:
+    """The registered frames of a clip at the work size.
+
+    Attributes:
+        numbers: (N,) int64 plate frame numbers, ascending.
+        images: (N, H, W, 3) uint8 RGB, undistorted.
+        lens: pinhole of the work grid (fx and fy differ slightly, because both sides are rounded).
+        world_from_camera: (N, 4, 4) float64.
+        sparse: per frame the undistorted pixels (M, 2) of its sparse points, and their planar depth (M,).
+    """
+
+    numbers: NDArray[np.int64]
+    images: NDArray[np.uint8]
+    lens: Lens
+    world_from_camera: NDArray[np.float64]
+    sparse: tuple[Sparse, ...]
+
+    @classmethod
+    def load(cls, proxies: Path, track: CameraTrack, long_side: int) -> WorkClip:
+        """Read the registered frames of `track` from `proxies` and bring them to the work grid.
+
+        Args:
+            proxies: folder with `000101.png`, 8-bit sRGB, the whole plate at any size.
+            track: solved cameras.
+            long_side: upper limit of the work size in pixels.
+
+        Raises:
+            DepthError: fewer than two registered frames, or a proxy that cannot be read.
+        """
+        numbers = track.frames()
+        if len(numbers) < 2:
+            raise DepthError(
+                "depth.too_few_frames",
+                f"Depth needs at least two frames with a camera; this solve has {len(numbers)}.",
+                "Depth is measured from how pictures differ between camera positions.",
+                "Use a longer shot, or one in which the camera moves more.",
+            )
+        width, height = work_size(track.lens.width, track.lens.height, long_side)
+        images = np.empty((len(numbers), height, width, 3), np.uint8)
+        maps = None
+        for row, number in enumerate(numbers):
+            picture = _read(proxies / f"{frame_name(number)}.png")
+            if track.lens.distortion().any():
+                # Undistort at the proxy's own size: resizing afterwards hides the second interpolation.
+                if maps is None:
+                    maps = undistort_map(track.lens.scaled(picture.shape[1], picture.shape[0]))
+                picture = cv2.remap(picture, *maps, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+            cv2.resize(picture, (width, height), dst=images[row], interpolation=cv2.INTER_AREA)
+        return cls(
+            numbers=np.array(numbers, np.int64),
+            images=images,
+            lens=track.lens.undistorted().scaled(width, height),
+            world_from_camera=np.stack([track.world_from_camera[n] for n in numbers]),
+            sparse=_sparse(track, numbers, width, height),
+        )
+
+    def index(self, number: int) -> int:
+        """Row of a plate frame number."""
+        return int(np.searchsorted(self.numbers, number))
+
+    def scaled(self, factor: float) -> WorkClip:
+        """The same clip in a world `factor` times as large (CVD eq. 3)."""
+        poses = self.world_from_camera.copy()
+        poses[:, :3, 3] *= factor
+        return replace(
+            self,
+            world_from_camera=poses,
+            sparse=tuple((pixels, depth * factor) for pixels, depth in self.sparse),
+        )
+
+
+def _read(path: Path) -> NDArray[np.uint8]:
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise DepthError(
+            "depth.proxy_unreadable",
+            f"The working copy of a frame cannot be read: {path.name}.",
+            "It is missing or damaged in the cache.",
+            "Delete the cache folder of this solve and solve again.",
+        )
+    return np.ascontiguousarray(picture[..., ::-1])
+
+
+def _sparse(track: CameraTrack, numbers: list[int], width: int, height: int) -> tuple[Sparse, ...]:
+    points, lens = track.points, track.lens
+    pixel = points.observation_pixel
+    x, y = undistort(lens, (pixel[:, 0] - lens.cx) / lens.fx, (pixel[:, 1] - lens.cy) / lens.fy)
+    pinhole = lens.undistorted().scaled(width, height)
+    pixels = np.stack([x * pinhole.fx + pinhole.cx, y * pinhole.fy + pinhole.cy], axis=-1)
+    inside = ((pixels > 0) & (pixels < (width, height))).all(axis=1)
+    sparse: list[Sparse] = []
+    for number in numbers:
+        rows = np.flatnonzero((points.observation_frame == number) & inside)
+        xyz = points.xyz[points.observation_point[rows]]
+        camera_from_world = rigid_inverse(track.world_from_camera[number])
+        depth = xyz @ camera_from_world[2, :3] + camera_from_world[2, 3]
+        sparse.append((pixels[rows][depth > 0], depth[depth > 0]))
+    return tuple(sparse)

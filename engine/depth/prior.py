@@ -1,0 +1,163 @@
+"""The prior stage: what the clip's own geometry says about depth, without any weights.
+
+Each frame is swept against its neighbours; what neighbours confirm is kept and averaged, the rest is left open.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from engine.depth.clip import WorkClip, frame_name
+from engine.depth.settings import DepthSettings
+from engine.depth.sweep import sweep
+from engine.depth.views import choose_views, inverse_depth_range
+from engine.files import write_atomically
+from engine.geometry import project, rigid_inverse, sample, transform, unproject
+from engine.progress import Progress
+
+AGREE_DEPTH = 0.03  # relative
+AGREE_PX = 1.0  # of the half grid, after going there and back
+SURE = 4  # agreeing neighbours for full confidence
+
+
+@dataclass(frozen=True)
+class HalfGrid:
+    """The clip at half the work size, on a device: where sweep, flow and network live.
+
+    Attributes:
+        lens_matrix: (3, 3) float32.
+        grey: (N, h, w) float32 in [0, 1].
+    """
+
+    lens_matrix: torch.Tensor
+    grey: torch.Tensor
+
+    @classmethod
+    def of(cls, clip: WorkClip, device: torch.device) -> HalfGrid:
+        """Halve the clip's pictures by averaging."""
+        height, width = clip.images.shape[1] // 2, clip.images.shape[2] // 2
+        grey = np.empty((len(clip.numbers), height, width), np.float32)
+        for row, image in enumerate(clip.images):
+            full = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255.0
+            cv2.resize(full, (width, height), dst=grey[row], interpolation=cv2.INTER_AREA)
+        lens_matrix = torch.tensor(clip.lens.scaled(width, height).matrix(), dtype=torch.float32, device=device)
+        return cls(lens_matrix, torch.from_numpy(grey).to(device))
+
+
+def solve_prior(
+    clip: WorkClip, settings: DepthSettings, folder: Path, device: torch.device, progress: Progress
+) -> None:
+    """Measure depth where the clip allows it.
+
+    Writes `depth/000101.npy` (h, w) float32 on half the work grid, in the clip's units, 0 where neighbours do not
+    confirm a value, and `confidence/000101.npy`, 0..1. `raw/` keeps the unfiltered sweeps.
+
+    Args:
+        clip: undistorted frames with cameras and sparse points.
+        settings: planes and views.
+        folder: written to; what a killed run left there is used.
+        device: where to compute.
+        progress: receives progress; may cancel.
+
+    Raises:
+        Cancelled: the user stopped it.
+    """
+    for name in ("raw", "depth", "confidence"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    grid = HalfGrid.of(clip, device)
+    count = len(clip.numbers)
+    views = [choose_views(clip, row, settings.views) for row in range(count)]
+    for row in range(count):
+        progress.step(row, count * 1.2, f"matching frame {clip.numbers[row]}")
+        path = folder / "raw" / f"{frame_name(clip.numbers[row])}.npy"
+        if not path.exists():
+            _save(path, _sweep(clip, grid, row, views[row], settings))
+    for row in range(count):
+        progress.step(count + 0.2 * row, count * 1.2, f"checking frame {clip.numbers[row]}")
+        name = f"{frame_name(clip.numbers[row])}.npy"
+        if not (folder / "confidence" / name).exists():
+            depth, confidence = _confirm(clip, grid, row, views[row], folder)
+            _save(folder / "depth" / name, depth)
+            _save(folder / "confidence" / name, confidence)
+    progress.step(count, count, "matching")
+
+
+def load_prior(folder: Path, number: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Depth and confidence (h, w) of a frame on the half grid, see `solve_prior`."""
+    name = f"{frame_name(number)}.npy"
+    return (
+        np.load(folder / "depth" / name, allow_pickle=False),
+        np.load(folder / "confidence" / name, allow_pickle=False),
+    )
+
+
+def _save(path: Path, array: NDArray[np.float32]) -> None:
+    write_atomically(path, lambda temporary: np.save(temporary, array, allow_pickle=False))
+
+
+def _sweep(
+    clip: WorkClip, grid: HalfGrid, row: int, views: NDArray[np.int64], settings: DepthSettings
+) -> NDArray[np.float32]:
+    """(2, h, w): depth and score."""
+    device = grid.grey.device
+    there_from_here = rigid_inverse(clip.world_from_camera[views]) @ clip.world_from_camera[row]
+    far, near = inverse_depth_range(clip, row)
+    depth, score = sweep(
+        grid.grey[row],
+        grid.grey[views.tolist()],
+        grid.lens_matrix,
+        torch.tensor(there_from_here, dtype=torch.float32, device=device),
+        torch.linspace(far, near, settings.planes, device=device),
+    )
+    return torch.stack([depth, score]).cpu().numpy()
+
+
+def _confirm(
+    clip: WorkClip, grid: HalfGrid, row: int, views: NDArray[np.int64], folder: Path
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    device = grid.grey.device
+
+    def raw(r: int) -> torch.Tensor:
+        return torch.from_numpy(np.load(folder / "raw" / f"{frame_name(clip.numbers[r])}.npy", allow_pickle=False)).to(device)
+
+    mine, score = raw(row)
+    K = grid.lens_matrix[None]
+    points = unproject(mine[None, None], K)
+    here = project(points, K)
+    inverse_sum = 1.0 / mine
+    votes = torch.zeros_like(mine)
+    for view in views:
+        there_from_here = rigid_inverse(clip.world_from_camera[view]) @ clip.world_from_camera[row]
+        t = torch.tensor(there_from_here, dtype=torch.float32, device=device)[None]
+        back = torch.tensor(rigid_inverse(there_from_here), dtype=torch.float32, device=device)[None]
+        moved = transform(t, points)
+        target = project(moved, K)
+        theirs = sample(raw(int(view))[0][None, None], target, mode="nearest")[:, 0]
+        height, width = mine.shape
+        seen = (target > 0).all(-1) & (target[..., 0] < width) & (target[..., 1] < height) & (moved[..., 2] > 0)
+        rays = torch.stack(
+            [
+                (target[..., 0] - K[:, 0, 2]) / K[:, 0, 0],
+                (target[..., 1] - K[:, 1, 2]) / K[:, 1, 1],
+                torch.ones_like(theirs),
+            ],
+            -1,
+        )
+        returned = transform(back, rays * theirs[..., None])
+        agrees = (
+            seen
+            & ((theirs / moved[..., 2].clamp_min(1e-6) - 1.0).abs() < AGREE_DEPTH)
+            & ((project(returned, K) - here).norm(dim=-1) < AGREE_PX)
+        )[0]
+        inverse_sum += torch.where(agrees, 1.0 / returned[0, ..., 2].clamp_min(1e-6), torch.zeros_like(mine))
+        votes += agrees
+    needed = min(2, len(views))
+    depth = torch.where(votes >= needed, (votes + 1.0) / inverse_sum, torch.zeros_like(mine))
+    confidence = (votes / SURE).clamp_max(1.0) * score.clamp(0.0, 1.0) * (depth > 0)
+    return depth.cpu().numpy(), confidence.cpu().numpy()

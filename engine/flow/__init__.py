@@ -1,0 +1,1 @@
+"""Which pixel of one frame shows the scene point of a pixel of another."""
