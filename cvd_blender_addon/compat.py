@@ -163,9 +163,7 @@ def add_alpha_over(tree: bpy.types.NodeTree) -> tuple[bpy.types.Node, bpy.types.
     return node, node.inputs[background], node.inputs[foreground]
 
 
-def add_grey_output(
-    tree: bpy.types.NodeTree, folder: Path, name: str
-) -> tuple[bpy.types.Node, bpy.types.NodeSocket]:
+def add_grey_output(tree: bpy.types.NodeTree, folder: Path, name: str) -> tuple[bpy.types.Node, bpy.types.NodeSocket]:
     """Node that writes values as they are to `folder/name_0001.png`, 16 bit, on render: (node, its input)."""
     node = tree.nodes.new("CompositorNodeOutputFile")
     # Without the #, 5.x leaves the number out of stills.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -325,13 +326,11 @@ def _source(entry: dict[str, Any]) -> Source:
 
 def _number_in_name(path: Path, pattern: str) -> int:
     """Frame number in the name of a sequence's file, found by the `#` of the pattern."""
-    name = path.name
-    start = pattern.find("#")
-    tail = len(pattern) - pattern.rfind("#") - 1
-    digits = name[start : len(name) - tail] if start >= 0 else ""
-    if not digits.lstrip("-").isdigit():
-        raise ValueError(f"the pattern {pattern!r} does not fit the file name {name!r}")
-    return int(digits)
+    head, _, rest = pattern.partition("#")
+    match = re.fullmatch(re.escape(head) + r"(\d+)" + re.escape(rest.lstrip("#")), path.name)
+    if match is None:
+        raise ValueError(f"the pattern {pattern!r} does not fit the file name {path.name!r}")
+    return int(match[1])
 
 
 def _lens(entry: dict[str, Any]) -> Lens:

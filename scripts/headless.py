@@ -26,7 +26,7 @@ from cvd_blender_addon.solve_reader import Solve, SolveError, summary  # noqa: E
 SAMPLES = 32
 
 
-class Failure(Exception):
+class HeadlessError(Exception):
     """What happened, why, and what to do."""
 
     def __init__(self, what: str, why: str, fix: str) -> None:
@@ -43,8 +43,8 @@ def main() -> int:
         _save(options.blend or solve.folder.parent / f"{solve.name}.blend")
         if options.render:
             _render(solve, options.render, options.render_dir or solve.folder.parent / f"{solve.name}_render")
-    except Failure as failure:
-        print(failure, file=sys.stderr)
+    except HeadlessError as error:
+        print(error, file=sys.stderr)
         return 1
     return 0
 
@@ -53,7 +53,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="headless.py", description=__doc__.splitlines()[0])
     parser.add_argument("clip", nargs="?", type=Path, help="a movie, or a file of an image sequence")
     parser.add_argument("--out", type=Path, help="solve folder (default: <clip>.solve beside the clip)")
-    parser.add_argument("--engine-python", type=Path, default=Path(sys.executable), help="python of the engine")
+    parser.add_argument("--engine-python", type=Path, help="python of the engine's environment; needed to solve")
     parser.add_argument("--first", type=int)
     parser.add_argument("--last", type=int)
     parser.add_argument("--step", type=int, default=1)
@@ -68,6 +68,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if (options.clip is None) == (options.import_only is None):
         parser.error("give either a CLIP to solve or --import-only SOLVE")
+    if options.clip is not None and options.engine_python is None:
+        parser.error("solving needs --engine-python")
     return options
 
 
@@ -80,12 +82,14 @@ def _solve(options: argparse.Namespace) -> Path:
     try:
         job = jobs.start(options.engine_python, ROOT, request)
     except jobs.StartError as error:
-        raise Failure(error.error.what, error.error.why, error.error.fix) from error
+        raise HeadlessError(error.error.what, error.error.why, error.error.fix) from error
     status = jobs.wait(job, lambda status: print(jobs.describe(status), flush=True))
     if status.error is not None:
-        raise Failure(status.error.what, status.error.why, status.error.fix)
+        raise HeadlessError(status.error.what, status.error.why, status.error.fix)
     if status.state != "done":
-        raise Failure("The solve was cancelled.", "Somebody asked it to stop.", "Run again: it goes on where it stopped.")
+        raise HeadlessError(
+            "The solve was cancelled.", "Somebody asked it to stop.", "Run again: it goes on from there."
+        )
     return folder
 
 
@@ -97,7 +101,7 @@ def _import(folder: Path, options: argparse.Namespace) -> Solve:
     try:
         solve = import_solve(bpy.context.scene, folder, options.occlusion, options.shadow_catcher)
     except SolveError as error:
-        raise Failure(error.what, error.why, error.fix) from error
+        raise HeadlessError(error.what, error.why, error.fix) from error
     print("\n".join(summary(solve)))
     return solve
 
@@ -107,14 +111,18 @@ def _save(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         bpy.ops.wm.save_as_mainfile(filepath=str(path.absolute()))
     except (OSError, RuntimeError) as error:
-        raise Failure(f"{path} was not saved.", f"{error}".strip(), "Choose another place with --blend.") from error
+        raise HeadlessError(
+            f"{path} was not saved.", f"{error}".strip(), "Choose another place with --blend."
+        ) from error
     print(f"scene: {path}")
 
 
 def _render(solve: Solve, frames: str, folder: Path) -> None:
     first, _, last = frames.partition("-")
     if not first.isdigit() or not (last or first).isdigit():
-        raise Failure(f"{frames!r} is no range of frames.", "It has to be a number or FIRST-LAST.", "Correct --render.")
+        raise HeadlessError(
+            f"{frames!r} is no range of frames.", "It has to be a number or FIRST-LAST.", "Correct --render."
+        )
     scene = bpy.context.scene
     if compositor.find_group_node(scene, solve) is not None:
         compositor.write_matte(scene, solve, folder.absolute())
@@ -125,9 +133,11 @@ def _render(solve: Solve, frames: str, folder: Path) -> None:
         try:
             bpy.ops.render.render(write_still=True)
         except RuntimeError as error:
-            raise Failure(f"Frame {number} was not rendered.", f"{error}".strip(), "Check --render-dir.") from error
+            raise HeadlessError(
+                f"Frame {number} was not rendered.", f"{error}".strip(), "Check --render-dir."
+            ) from error
         if not path.is_file():
-            raise Failure(f"Frame {number} was not written.", f"{path} is missing.", "Check --render-dir.")
+            raise HeadlessError(f"Frame {number} was not written.", f"{path} is missing.", "Check --render-dir.")
         print(f"rendered: {path}", flush=True)
 
 

@@ -134,7 +134,8 @@ def plate_width(clip: Path) -> int:
         except RuntimeError:
             block = None
         if block is not None:
-            width = block.size[0]
+            # Of a file it cannot read, Blender gives a made-up size, but no frames.
+            width = block.size[0] if block.frame_duration > 0 else 0
             bpy.data.movieclips.remove(block)
     if width < 1:
         raise jobs.StartError(

@@ -77,8 +77,9 @@ def build(scene: bpy.types.Scene, solve: Solve, sensor_width: float = 36.0) -> b
         data.clip_start = min(data.clip_start, solve.near * 0.05) if solve.near > 0.0 else data.clip_start
         data.clip_end = max(data.clip_end, solve.far * 10.0)
         camera, _ = owned.ensure_object(scene, rig, solve.key, "camera", data.name, lambda _: data)
-        camera.parent = root
         scene.camera = camera
+    if camera.parent is None:  # new, or the root was deleted and made again
+        camera.parent = root
     _set_lens(camera.data, solve)
     _key(camera, solve)
     return camera

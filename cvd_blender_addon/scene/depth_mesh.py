@@ -62,8 +62,9 @@ def ensure_mesh(
         The object, and whether it is new.
     """
     ob, new = owned.ensure_object(scene, collection, solve.key, role, name, bpy.data.meshes.new)
-    if new:
+    if ob.parent is None:  # new, or the camera was deleted and made again
         ob.parent = find_camera(scene, solve)
+    if new:
         modifier = ob.modifiers.new(MODIFIER, "NODES")
         modifier.node_group = node_group()
         compat.set_modifier_input(modifier, "Viewport Step", VIEWPORT_STEP)

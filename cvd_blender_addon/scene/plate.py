@@ -86,6 +86,12 @@ def build(scene: bpy.types.Scene, solve: Solve, report: Report) -> bpy.types.Mov
     if camera is None or clip is None:
         report("WARNING", f"The plate {solve.source.path} is missing: put it beside the solve folder and build again")
         return None
+    size = (solve.source.width, solve.source.height)
+    if tuple(clip.size) != size:
+        report(
+            "WARNING",
+            f"{clip.filepath} is not the plate of this solve, or cannot be read: it is not {size[0]}x{size[1]}",
+        )
     scene.active_clip = clip
     backgrounds = camera.data.background_images
     background = next((entry for entry in backgrounds if entry.clip == clip), None)

@@ -30,8 +30,9 @@ def build(scene: bpy.types.Scene, solve: Solve) -> bpy.types.Object:
     length.data.foreach_set("value", [point.track_length for point in points])
 
     ob, new = owned.ensure_object(scene, collection, solve.key, "points", mesh.name, lambda _: mesh)
-    if new:
+    if ob.parent is None:  # new, or the root was deleted and made again
         ob.parent = find_root(scene, solve)
+    if new:
         ob.hide_render = True
         modifier = ob.modifiers.new("CVD Points", "NODES")
         modifier.node_group = _node_group()

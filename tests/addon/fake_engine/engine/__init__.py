@@ -1,0 +1,1 @@
+"""Stands in for the engine: behaves as the variable FAKE_ENGINE says."""

@@ -1,0 +1,66 @@
+"""`python -m engine solve REQUEST` of the stand-in."""
+
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+request = json.loads(Path(sys.argv[2]).read_text())
+folder = Path(request["output"])
+mode = os.environ["FAKE_ENGINE"]
+
+
+def say(state, fraction=0.0, message="", error=None, eta=None):
+    status = {
+        "schema": "cvd.status/1",
+        "state": state,
+        "stage": "poses",
+        "fraction": fraction,
+        "eta_s": eta,
+        "message": message,
+        "pid": os.getpid(),
+        "started": time.time(),
+        "updated": time.time(),
+        "error": error,
+    }
+    temporary = folder / "status.tmp"
+    temporary.write_text(json.dumps(status))
+    temporary.replace(folder / "status.json")
+
+
+if "PYTHONPATH" in os.environ or "PYTHONHOME" in os.environ or os.environ.get("PYTHONDONTWRITEBYTECODE") != "1":
+    sys.exit("the environment of Blender's Python leaks into the engine")
+
+if mode == "succeed":
+    say("running", 0.5, "poses: 3 of 6 frames", eta=12.0)
+    if "FAKE_SOLVE" in os.environ:
+        shutil.copytree(os.environ["FAKE_SOLVE"], folder, dirs_exist_ok=True)
+    say("done", 1.0, "done")
+elif mode == "fail":
+    print("about to fail")
+    say("failed", error={"code": "poses.none", "what": "No camera.", "why": "A tripod shot.", "fix": "Move it."})
+    sys.exit(1)
+elif mode == "crash":
+    say("running", 0.2, "poses")
+    print("Segmentation fault of the stand-in")
+    os._exit(139)
+elif mode == "refuse":
+    print("error: The request is wrong.")
+    sys.exit(2)
+elif mode == "garbage":
+    (folder / "status.json").write_text('{"state": "running", "fraction": "much"')
+    print("garbage written")
+elif mode == "deaf":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    say("running", 0.3, "not listening")
+    while True:
+        signal.pause()
+elif mode == "obedient":
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    say("running", 0.3, "working")
+    signal.pause()
+    say("cancelled", 0.3, "stopped" if (folder / "cancel").exists() else "no cancel file")
+    sys.exit(130)

@@ -1,0 +1,93 @@
+"""Render a CG ball into a synthetic scene, and what the result has to be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bmesh
+import bpy
+import numpy as np
+from synthetic import Synthetic
+
+from cvd_blender_addon.scene import layers
+from cvd_blender_addon.solve_reader import Solve
+
+SUPERSAMPLE = 6
+
+
+def add_ball(
+    scene: bpy.types.Scene, solve: Solve, centre: tuple[float, float, float], radius: float, glow: bool = True
+) -> bpy.types.Object:
+    """A red ball in the collection foreground; its own light unless it is to be lit."""
+    mesh = bpy.data.meshes.new("Ball")
+    shape = bmesh.new()
+    bmesh.ops.create_uvsphere(shape, u_segments=96, v_segments=64, radius=radius)
+    shape.to_mesh(mesh)
+    shape.free()
+    mesh.shade_smooth()
+    material = bpy.data.materials.new("Ball")
+    if bpy.app.version < (5, 0, 0):
+        material.use_nodes = True
+    nodes = material.node_tree.nodes
+    nodes.clear()
+    shader = nodes.new("ShaderNodeEmission" if glow else "ShaderNodeBsdfDiffuse")
+    shader.inputs["Color"].default_value = (0.8, 0.05, 0.05, 1.0)
+    material.node_tree.links.new(shader.outputs[0], nodes.new("ShaderNodeOutputMaterial").inputs["Surface"])
+    mesh.materials.append(material)
+    ball = bpy.data.objects.new("Ball", mesh)
+    ball.location = centre
+    layers.ensure_collections(scene, solve).foreground.objects.link(ball)
+    return ball
+
+
+def render(scene: bpy.types.Scene, number: int, path: Path) -> np.ndarray:
+    """Render a frame to a PNG and return it, (H, W, 4) in 0..1 as stored."""
+    scene.frame_set(number)
+    scene.render.image_settings.color_mode = "RGBA"
+    scene.render.filepath = str(path)
+    bpy.ops.render.render(write_still=True)
+    return load(path)
+
+
+def load(path: Path) -> np.ndarray:
+    """An image, (H, W, 4), values as stored, top row first."""
+    image = bpy.data.images.load(str(path))
+    image.colorspace_settings.name = "Non-Color"
+    pixels = np.empty(len(image.pixels), np.float32)
+    image.pixels.foreach_get(pixels)
+    pixels = pixels.reshape(image.size[1], image.size[0], -1)[::-1]
+    bpy.data.images.remove(image)
+    return pixels
+
+
+def ball_coverage(
+    truth: Synthetic, number: int, centre: tuple[float, float, float], radius: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Share of each pinhole pixel that the ball covers: (visible, ignoring what is in front)."""
+    rays = truth.rays(number, distorted=False, supersample=SUPERSAMPLE)
+    depth, _, _ = truth.cast(number, rays)
+    pose = truth.world_from_camera(number)
+    d, o = rays @ pose[:3, :3].T, pose[:3, 3] - np.array(centre)
+    a, b, c = (d * d).sum(-1), (d * o).sum(-1), (o * o).sum() - radius**2
+    discriminant = b * b - a * c
+    hit = np.where(discriminant > 0, (-b - np.sqrt(np.maximum(discriminant, 0))) / a, np.inf)
+
+    def share(mask: np.ndarray) -> np.ndarray:
+        s = SUPERSAMPLE
+        return mask.astype(float).reshape(truth.height, s, truth.width, s).mean((1, 3))
+
+    return share(hit < depth), share(np.isfinite(hit))
+
+
+def iou(matte: np.ndarray, truth: np.ndarray) -> float:
+    """Intersection over union of two mattes at one half."""
+    a, b = matte > 0.5, truth > 0.5
+    return float((a & b).sum() / (a | b).sum())
+
+
+def grown(mask: np.ndarray, pixels: int) -> np.ndarray:
+    """A mask grown by some pixels, square."""
+    for _ in range(pixels):
+        padded = np.pad(mask, 1)
+        mask = np.any([padded[y : y + mask.shape[0], x : x + mask.shape[1]] for y in range(3) for x in range(3)], 0)
+    return mask

@@ -1,0 +1,77 @@
+"""The farm's way: one script from clip to picture."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rendering import load
+from synthetic import Synthetic
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: object, root: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(root / "scripts" / "headless.py"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.fixture
+def fake_root(tmp_path: Path) -> Path:
+    """A checkout with the stand-in for the engine."""
+    root = tmp_path / "a checkout"
+    shutil.copytree(ROOT / "cvd_blender_addon", root / "cvd_blender_addon")
+    shutil.copytree(Path(__file__).parent / "fake_engine" / "engine", root / "engine")
+    (root / "scripts").mkdir()
+    shutil.copy(ROOT / "scripts" / "headless.py", root / "scripts")
+    return root
+
+
+def test_solve_import_save_render(fake_root: Path, synthetic: Synthetic, tmp_path: Path) -> None:
+    clip = synthetic.folder.parent / "plate_1001.png"
+    arguments = (clip, "--out", tmp_path / "shot.solve", "--engine-python", sys.executable)
+    outputs = ("--blend", tmp_path / "s.blend", "--render", "1002-1003", "--render-dir", tmp_path / "frames")
+    done = run(*arguments, *outputs, root=fake_root, FAKE_ENGINE="succeed", FAKE_SOLVE=str(synthetic.folder))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "6 of 8 frames placed" in done.stdout
+    assert (tmp_path / "s.blend").is_file()
+    assert sorted(path.name for path in (tmp_path / "frames").iterdir()) == [
+        "composite_1002.png",
+        "composite_1003.png",
+        "matte_1002.png",
+        "matte_1003.png",
+    ]
+    plate = load(synthetic.folder.parent / "plate_1003.png")[..., :3]
+    assert abs(load(tmp_path / "frames" / "composite_1003.png")[..., :3] - plate).max() < 2.5 / 255  # dithered
+
+
+def test_failed_solve(fake_root: Path, synthetic: Synthetic, tmp_path: Path) -> None:
+    clip = synthetic.folder.parent / "plate_1001.png"
+    done = run(
+        clip, "--out", tmp_path / "x.solve", "--engine-python", sys.executable, root=fake_root, FAKE_ENGINE="fail"
+    )
+    assert done.returncode == 1
+    assert "error: No camera.\n  why: A tripod shot.\n  fix: Move it." in done.stderr
+    assert not list(tmp_path.glob("*.blend"))
+
+
+def test_damaged_solve(own_solve: Path, tmp_path: Path) -> None:
+    (own_solve / "solve.json").write_text("{")
+    done = run("--import-only", own_solve, "--blend", tmp_path / "s.blend")
+    assert done.returncode == 1
+    assert "error:" in done.stderr and "fix:" in done.stderr
+    assert not (tmp_path / "s.blend").exists()
+
+
+def test_usage() -> None:
+    assert run().returncode == 2

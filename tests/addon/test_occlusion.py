@@ -1,0 +1,170 @@
+"""CG is hidden exactly where it should be, both ways; real surfaces catch its shadow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import bpy
+import numpy as np
+import pytest
+from rendering import add_ball, ball_coverage, grown, iou, load, render
+from synthetic import Synthetic
+
+from cvd_blender_addon.scene import camera, compositor, import_solve, occlusion
+from cvd_blender_addon.scene.layers import background_layer, ensure_collections, foreground_layer
+from cvd_blender_addon.solve_reader import read
+
+BALL = (0.1, 1.5, 0.8)
+RADIUS = 0.7
+FRAME = 1002
+SIZE = {"width": 480, "height": 270, "fx": 450.0, "cx": 256.0, "cy": 125.0}
+
+
+@pytest.mark.parametrize(
+    ("mode", "k1", "root_scale"),
+    [
+        ("COMPOSITOR", 0.0, 1.0),
+        ("HOLDOUT", 0.0, 1.0),
+        ("COMPOSITOR", -0.08, 1.0),
+        ("HOLDOUT", 0.08, 1.0),
+        ("COMPOSITOR", 0.08, 2.5),
+    ],
+)
+def test_matte(
+    make_solve: Callable[..., Synthetic],
+    scene: bpy.types.Scene,
+    tmp_path: Path,
+    mode: str,
+    k1: float,
+    root_scale: float,
+) -> None:
+    truth = make_solve(k1=k1, **SIZE)
+    solve = import_solve(scene, truth.folder, occlusion_mode=mode)
+    camera.find_root(scene, solve).scale = (root_scale,) * 3
+    add_ball(scene, solve, tuple(root_scale * value for value in BALL), root_scale * RADIUS)
+    compositor.write_matte(scene, solve, tmp_path)
+    composite = render(scene, FRAME, tmp_path / "composite.png")
+    matte = load(tmp_path / f"matte_{FRAME}.png")[..., 0]
+    visible, whole = ball_coverage(truth, FRAME, BALL, RADIUS)
+    assert 0.2 < visible.sum() / whole.sum() < 0.8
+
+    score = iou(matte, visible)
+    rim = (visible == whole) & (visible > 0) & (visible < 1)
+    error = matte - visible
+    print(f"IoU {mode} k1={k1} scale={root_scale}: {score:.4f}, rim bias {error[rim].mean():.4f}")
+    assert score >= 0.99
+    # CG's own soft rim is all there. A hard compare loses its outer half: a bias of about -0.2.
+    assert abs(error[rim].mean()) < 0.03
+    # Away from any edge the matte is all or nothing, and right.
+    edges = grown(visible > 0, 2) & grown(visible < 1, 2)
+    assert np.abs(error[~edges]).max() < 0.02
+
+    if k1 == 0.0:
+        plate = load(truth.folder.parent / f"plate_{FRAME}.png")[..., :3]
+        away = ~grown(whole > 0, 2)
+        assert np.abs(composite[..., :3] - plate)[away].max() < 1.5 / 255
+
+
+def test_undistorted_plate_is_not_shifted(
+    make_solve: Callable[..., Synthetic], scene: bpy.types.Scene, tmp_path: Path
+) -> None:
+    truth = make_solve(k1=-0.08, **SIZE)
+    import_solve(scene, truth.folder)
+    got = render(scene, FRAME, tmp_path / "plate.png")[..., :3].mean(-1)
+    wanted = truth.plate(FRAME, distorted=False).mean(-1) / 255
+    down, right = np.gradient(wanted)
+    inner = np.s_[20:-20, 20:-20]
+    slopes = np.stack([right[inner].ravel(), down[inner].ravel()], 1)
+    shift = np.linalg.lstsq(slopes, (got - wanted)[inner].ravel(), rcond=None)[0]
+    assert np.abs(shift).max() < 0.1  # pixels; half a pixel off would show as 0.5
+
+
+def test_half_size_render_keeps_the_plate_whole(
+    make_solve: Callable[..., Synthetic], scene: bpy.types.Scene, tmp_path: Path
+) -> None:
+    truth = make_solve(**SIZE)
+    solve = import_solve(scene, truth.folder)
+    add_ball(scene, solve, BALL, RADIUS)
+    compositor.write_matte(scene, solve, tmp_path)
+    scene.render.resolution_percentage = 50
+    composite = render(scene, FRAME, tmp_path / "composite.png")[..., :3]
+    visible, whole = ball_coverage(truth, FRAME, BALL, RADIUS)
+    small = visible.reshape(135, 2, 240, 2).mean((1, 3))
+    assert iou(load(tmp_path / f"matte_{FRAME}.png")[..., 0], small) >= 0.97
+    plate = truth.plate(FRAME).reshape(135, 2, 240, 2, 3).mean((1, 3)) / 255
+    away = ~grown(whole.reshape(135, 2, 240, 2).max((1, 3)) > 0, 2)
+    assert np.abs(composite - plate)[away].mean() < 0.02
+
+
+def test_frame_without_depth_shows_all_of_cg(
+    make_solve: Callable[..., Synthetic], scene: bpy.types.Scene, tmp_path: Path
+) -> None:
+    truth = make_solve(**SIZE)
+    solve = import_solve(scene, truth.folder)
+    add_ball(scene, solve, BALL, RADIUS)
+    compositor.write_matte(scene, solve, tmp_path)
+    render(scene, 1006, tmp_path / "composite.png")
+    _, whole = ball_coverage(truth, 1006, BALL, RADIUS)
+    assert iou(load(tmp_path / "matte_1006.png")[..., 0], whole) >= 0.97
+
+
+def test_shadow_falls_on_the_floor(
+    make_solve: Callable[..., Synthetic], scene: bpy.types.Scene, tmp_path: Path
+) -> None:
+    truth = make_solve(**SIZE)
+    solve = import_solve(scene, truth.folder, shadow_catcher=True)
+    centre, radius = (1.2, 1.0, 1.0), 0.6
+    add_ball(scene, solve, centre, radius, glow=False)
+    sun = bpy.data.objects.new("Sun", bpy.data.lights.new("Sun", "SUN"))  # shines straight down
+    sun.data.energy = 3.0
+    scene.collection.objects.link(sun)
+    composite = render(scene, FRAME, tmp_path / "composite.png")[..., :3]
+    plate = load(truth.folder.parent / f"plate_{FRAME}.png")[..., :3]
+    _, points, surface = truth.cast(FRAME, truth.rays(FRAME))
+    _, whole = ball_coverage(truth, FRAME, centre, radius)
+    free = ~grown(whole > 0, 2)
+    away = np.hypot(points[..., 0] - centre[0], points[..., 1] - centre[1])
+    shadow = free & (surface == 0) & (away < 0.8 * radius)
+    assert shadow.sum() > 100
+    assert (composite[shadow] / plate[shadow]).mean() < 0.5
+    # Neither the mesh nor its own lighting shows: elsewhere the plate is as it was.
+    lit = free & (away > 1.5 * radius)
+    edges = grown((np.abs(np.diff(surface, axis=0, prepend=0)) + np.abs(np.diff(surface, axis=1, prepend=0))) > 0, 2)
+    assert np.abs(composite - plate)[lit & ~edges].mean() < 0.005
+
+
+def test_who_renders_what(synthetic: Synthetic, scene: bpy.types.Scene) -> None:
+    solve = read(synthetic.folder)
+    camera.build(scene, solve)
+    said: list[str] = []
+
+    def build(mode: str, catch: bool) -> tuple[bool, bool, bool]:
+        holdout, catcher = occlusion.build(scene, solve, mode, catch, lambda level, message: said.append(message))
+        assert holdout.is_holdout and catcher.is_shadow_catcher
+        return holdout.hide_render, catcher.hide_render, background_layer(scene).use
+
+    assert build("COMPOSITOR", False) == (True, True, False)
+    assert build("HOLDOUT", False) == (False, True, False)
+    assert build("HOLDOUT", True) == (False, False, True)
+    assert said == []
+    scene.render.engine = "BLENDER_EEVEE" if bpy.app.version >= (5, 0, 0) else "BLENDER_EEVEE_NEXT"
+    assert build("COMPOSITOR", True) == (True, True, False)
+    assert "EEVEE cannot catch shadows" in said[0]
+
+
+def test_layers_and_collections(synthetic: Synthetic, scene: bpy.types.Scene) -> None:
+    mine = bpy.data.collections.new("My CG")
+    scene.collection.children.link(mine)
+    solve = import_solve(scene, synthetic.folder)
+    assert [layer.name for layer in scene.view_layers] == ["Foreground", "Background"]
+    assert foreground_layer(scene).use_pass_z
+    background = background_layer(scene).layer_collection.children
+    assert background["foreground"].indirect_only and background["My CG"].indirect_only
+    assert not background["background"].indirect_only
+    assert background["background"].children["holdout"].exclude
+    assert {ob.get("cvd_role") for ob in ensure_collections(scene, solve).background.all_objects} == {
+        "depth_mesh",
+        "holdout",
+        "catcher",
+    }

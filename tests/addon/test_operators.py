@@ -1,0 +1,183 @@
+"""Solving from Blender, with a stand-in for the engine."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import bpy
+import pytest
+from synthetic import Synthetic
+
+from cvd_blender_addon import jobs, monitor, preferences
+from cvd_blender_addon.operators.solve import default_folder
+
+FAKE = Path(__file__).parent / "fake_engine"
+
+
+@pytest.fixture
+def ready(
+    scene: bpy.types.Scene, addon: None, synthetic: Synthetic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> bpy.types.Scene:
+    """A scene with a clip, and the stand-in in the engine's place."""
+    monkeypatch.setattr(preferences, "engine_root", lambda: FAKE)
+    monkeypatch.setenv("FAKE_SOLVE", str(synthetic.folder))
+    scene.cvd.clip_path = str(synthetic.folder.parent / "plate_1001.png")
+    scene.cvd.solve_folder = str(tmp_path / "my.solve")
+    return scene
+
+
+def solve(mode: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    monkeypatch.setenv("FAKE_ENGINE", mode)
+    return bpy.ops.cvd.solve_depth(engine_python=sys.executable)
+
+
+def test_background_solve_blocks_and_prints(
+    ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert solve("succeed", monkeypatch) == {"FINISHED"}
+    assert "done" in capfd.readouterr().out
+    assert (ready.cvd.job_state, ready.cvd.job_running) == ("done", False)
+    assert (Path(ready.cvd.solve_folder) / "solve.json").is_file()
+    assert bpy.ops.cvd.import_solve(directory=ready.cvd.solve_folder) == {"FINISHED"}
+
+
+def test_request_is_what_the_panel_says(ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    cvd = ready.cvd
+    cvd.use_range, cvd.first, cvd.last, cvd.step, cvd.preset = True, 1002, 1007, 2, "best"
+    cvd.lens, cvd.focal_mm, cvd.sensor_width = "MM", 30.0, 36.0
+    solve("succeed", monkeypatch)
+    request = json.loads((Path(cvd.solve_folder) / "request.json").read_text())
+    assert request["footage"] == {
+        "path": cvd.clip_path,
+        "first": 1002,
+        "last": 1007,
+        "step": 2,
+        "colourspace": "auto",
+    }
+    assert request["lens"]["focal_px"] == pytest.approx(30.0 / 36.0 * 320)
+    assert request["preset"] == "best"
+    assert len(bpy.data.movieclips) == 0
+
+
+def test_failure_has_its_three_parts(ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RuntimeError, match=r"No camera\. A tripod shot\. Move it\."):
+        solve("fail", monkeypatch)
+    assert "Move it." in ready.cvd.job_error
+    assert not ready.cvd.job_running
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda cvd: setattr(cvd, "clip_path", "/no/such/clip.mp4"), "The clip was not found"),
+        (lambda cvd: setattr(cvd, "solve_folder", "/proc/x.solve"), "The engine was not started"),
+    ],
+)
+def test_what_cannot_start_says_so(
+    ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch, change: object, words: str
+) -> None:
+    change(ready.cvd)
+    with pytest.raises(RuntimeError, match=words):
+        solve("succeed", monkeypatch)
+
+
+def test_no_engine_python_says_where_to_set_it(ready: bpy.types.Scene) -> None:
+    with pytest.raises(RuntimeError, match="preferences"):
+        bpy.ops.cvd.solve_depth()
+
+
+def test_focal_length_in_mm_of_something_that_is_no_picture(
+    ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "text.mp4").write_text("no movie")
+    ready.cvd.clip_path, ready.cvd.lens = str(tmp_path / "text.mp4"), "MM"
+    with pytest.raises(RuntimeError, match="in pixels"):
+        solve("succeed", monkeypatch)
+
+
+def test_disabled_buttons_say_why(scene: bpy.types.Scene, addon: None) -> None:
+    for operator, words in (("solve_depth", "Choose a clip first"), ("cancel_solve", "No solve is running")):
+        with pytest.raises(RuntimeError, match=words):
+            getattr(bpy.ops.cvd, operator)()
+    with pytest.raises(RuntimeError, match="clip editor"):
+        bpy.ops.cvd.use_clip()
+
+
+@pytest.mark.parametrize(
+    ("clip", "expected"),
+    [
+        ("/a/plate_1001.png", "/blend/plate.solve"),
+        ("/a/shot.v02.0001.exr", "/blend/shot.v02.solve"),
+        ("/a/walk.mp4", "/blend/walk.solve"),
+        ("/a/0001.png", "/blend/0001.solve"),
+        ("/a/frames", "/blend/frames.solve"),
+    ],
+)
+def test_default_folder(clip: str, expected: str) -> None:
+    assert default_folder(Path(clip), Path("/blend"), Path("/cache")) == Path(expected)
+    assert default_folder(Path(clip), None, Path("/cache")).parent == Path("/cache")
+
+
+def tick_until_done(scene: bpy.types.Scene) -> None:
+    """What the timer does in a window."""
+    deadline = time.monotonic() + 20
+    while monitor.tick() is not None and time.monotonic() < deadline:
+        pass
+    assert not scene.cvd.job_running
+
+
+def start_job(scene: bpy.types.Scene, mode: str, monkeypatch: pytest.MonkeyPatch) -> jobs.Job:
+    """What the operator does in a window."""
+    monkeypatch.setenv("FAKE_ENGINE", mode)
+    request = jobs.make_request(Path(scene.cvd.clip_path), Path(scene.cvd.solve_folder))
+    job = jobs.start(Path(sys.executable), FAKE, request)
+    monitor.follow(scene, job)
+    return job
+
+
+def test_monitor_follows_to_the_import(ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    start_job(ready, "succeed", monkeypatch)
+    assert ready.cvd.job_running and not bpy.ops.cvd.solve_depth.poll()
+    tick_until_done(ready)
+    assert ready.cvd.job_state == "done"
+    assert ready.camera is not None and "6 of 8" in ready.cvd.result
+
+
+def test_monitor_shows_a_failure(ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    start_job(ready, "fail", monkeypatch)
+    tick_until_done(ready)
+    assert ready.cvd.job_error == "failed: No camera. A tripod shot. Move it."
+    assert ready.camera is None
+
+
+def test_cancel_button(ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    start_job(ready, "obedient", monkeypatch)
+    while ready.cvd.job_state == "queued":
+        monitor.tick()
+    assert ready.cvd.job_fraction == pytest.approx(0.3)
+    assert bpy.ops.cvd.cancel_solve() == {"FINISHED"}
+    tick_until_done(ready)
+    assert ready.cvd.job_state == "cancelled"
+
+
+def test_reopened_file_finds_its_job_again(
+    ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    start_job(ready, "obedient", monkeypatch)
+    while ready.cvd.job_state == "queued":
+        monitor.tick()
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    monitor.reattach()
+    assert monitor.tick() is None
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "shot.blend"))
+    monitor.reattach()
+    scene = bpy.context.scene
+    assert monitor.tick() is not None
+    assert scene.cvd.job_state == "running"
+    bpy.ops.cvd.cancel_solve()
+    tick_until_done(scene)
+    assert scene.cvd.job_state == "cancelled"

@@ -1,0 +1,180 @@
+"""A solve folder is believed only after it has been checked."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import bpy
+import pytest
+from synthetic import Synthetic
+
+from cvd_blender_addon.scene import import_solve
+from cvd_blender_addon.solve_reader import SolveError, frame_ranges, read, read_points, summary
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    path = folder / "solve.json"
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+
+
+def assert_refused(folder: Path, scene: bpy.types.Scene, match: str) -> SolveError:
+    with pytest.raises(SolveError, match=match) as caught:
+        import_solve(scene, folder)
+    assert all(len(part) > 10 for part in (caught.value.what, caught.value.why, caught.value.fix))
+    blocks = (bpy.data.objects, bpy.data.actions, bpy.data.images, bpy.data.movieclips, bpy.data.node_groups)
+    assert [len(block) for block in blocks] == [0] * len(blocks)
+    assert [layer.name for layer in scene.view_layers] == ["ViewLayer"]
+    return caught.value
+
+
+def test_reads_what_was_written(synthetic: Synthetic) -> None:
+    solve = read(synthetic.folder)
+    assert solve.name == "shot"
+    assert [frame.number for frame in solve.registered] == synthetic.placed
+    assert solve.gaps == (1004, 1006)
+    assert solve.source.path_number == 1001
+    assert solve.source.fps == (30000, 1001)
+    assert solve.frames[5].reason == "no match"
+    assert solve.frames[0].depth == (synthetic.folder / "depth" / "001001.exr").resolve()
+    assert summary(solve)[:2] == ["6 of 8 frames placed", "No camera: 1004, 1006"]
+    points = read_points(solve.points_path)
+    assert points[0].rgb == (200, 100, 50)
+    assert points[0].track_length == 7
+
+
+def test_accepts_the_json_itself_and_unknown_fields(own_solve: Path) -> None:
+    edit(own_solve, lambda document: document.update(novelty={"of": "a later engine"}))
+    assert read(own_solve / "solve.json").folder == own_solve.resolve()
+
+
+def test_moving_the_folder_keeps_its_identity(synthetic: Synthetic, tmp_path: Path) -> None:
+    import shutil
+
+    moved = shutil.copytree(synthetic.folder, tmp_path / "elsewhere" / "shot.solve")
+    assert read(moved).key == read(synthetic.folder).key
+
+
+def test_no_folder(tmp_path: Path, scene: bpy.types.Scene) -> None:
+    assert_refused(tmp_path / "nothing", scene, "not a solve folder")
+
+
+def test_unfinished(own_solve: Path, scene: bpy.types.Scene) -> None:
+    (own_solve / "solve.json").unlink()
+    (own_solve / "status.json").write_text("{}")
+    assert_refused(own_solve, scene, "not finished")
+
+
+def test_truncated_json(own_solve: Path, scene: bpy.types.Scene) -> None:
+    text = (own_solve / "solve.json").read_text()
+    (own_solve / "solve.json").write_text(text[: len(text) // 2])
+    assert_refused(own_solve, scene, "not valid JSON")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "\x00\xff", "[" * 100_000])
+def test_json_that_is_none(own_solve: Path, scene: bpy.types.Scene, text: str) -> None:
+    (own_solve / "solve.json").write_text(text, encoding="latin-1")
+    assert_refused(own_solve, scene, "damaged")
+
+
+def test_newer_version(own_solve: Path, scene: bpy.types.Scene) -> None:
+    edit(own_solve, lambda document: document.update(schema="cvd.solve/2"))
+    assert "Update" in assert_refused(own_solve, scene, "newer engine").fix
+
+
+def test_foreign_document(own_solve: Path, scene: bpy.types.Scene) -> None:
+    edit(own_solve, lambda document: document.update(schema="somebody.else/1"))
+    assert_refused(own_solve, scene, "not one of this project")
+
+
+@pytest.mark.parametrize(
+    "name", ["../plate_1001.png", "/etc/hostname", "C:/x.exr", "depth\\..\\..\\x.exr", "a/../../b"]
+)
+def test_paths_out_of_the_folder(own_solve: Path, scene: bpy.types.Scene, name: str) -> None:
+    edit(own_solve, lambda document: document["frames"][0].update(depth=name))
+    assert_refused(own_solve, scene, "outside its own folder")
+
+
+def test_link_out_of_the_folder(own_solve: Path, scene: bpy.types.Scene, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("x")
+    depth = own_solve / "depth" / "001001.exr"
+    depth.unlink()
+    depth.symlink_to(tmp_path / "secret")
+    assert_refused(own_solve, scene, "outside its own folder")
+
+
+def test_missing_depth(own_solve: Path, scene: bpy.types.Scene) -> None:
+    (own_solve / "depth" / "001003.exr").unlink()
+    assert_refused(own_solve, scene, "001003.exr is missing")
+
+
+@pytest.mark.parametrize("key", ["source", "lens", "frames", "world", "depth", "points", "quality"])
+def test_missing_part(own_solve: Path, scene: bpy.types.Scene, key: str) -> None:
+    edit(own_solve, lambda document: document.pop(key))
+    assert_refused(own_solve, scene, key)
+
+
+def set_matrix(value: object) -> Callable[[dict[str, Any]], None]:
+    return lambda document: document["frames"][0].update(world_from_camera=value)
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]],
+        [[2, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]],  # scales
+        [[-1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]],  # mirrors
+        [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 1]],  # projects
+        [[1, 0, 0, math.nan], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]],
+        [[1, 0, 0, 1e999], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]],
+        [[1, 0, 0, "0"], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]],
+        None,
+        7,
+    ],
+)
+def test_bad_cameras(own_solve: Path, scene: bpy.types.Scene, matrix: object) -> None:
+    edit(own_solve, set_matrix(matrix))
+    assert_refused(own_solve, scene, "damaged")
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [
+        ("lens", "fx", 0),
+        ("lens", "fx", 1e999),
+        ("lens", "fy", 200.0),
+        ("lens", "model", "FISHEYE"),
+        ("lens", "p1", 0.1),
+        ("source", "width", 0),
+        ("source", "fps", [25, 0]),
+        ("source", "kind", "hologram"),
+        ("source", "pattern", "other_####.exr"),
+        ("depth", "planar", False),
+        ("depth", "width", 1.5),
+    ],
+)
+def test_bad_values(own_solve: Path, scene: bpy.types.Scene, part: str, key: str, value: object) -> None:
+    edit(own_solve, lambda document: document[part].update({key: value}))
+    assert_refused(own_solve, scene, "damaged")
+
+
+def test_frames_out_of_order(own_solve: Path, scene: bpy.types.Scene) -> None:
+    edit(own_solve, lambda document: document["frames"].reverse())
+    assert_refused(own_solve, scene, "order")
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-5], lambda data: b"ply\n", lambda data: data[4:]])
+def test_bad_points(own_solve: Path, scene: bpy.types.Scene, damage: Callable[[bytes], bytes]) -> None:
+    path = own_solve / "points.ply"
+    path.write_bytes(damage(path.read_bytes()))
+    assert_refused(own_solve, scene, "points.ply")
+
+
+def test_frame_ranges() -> None:
+    assert frame_ranges((1, 2, 3, 7, 9, 10)) == "1-3, 7, 9-10"
+    assert frame_ranges(()) == ""
