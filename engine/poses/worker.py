@@ -5,7 +5,7 @@ It reports on stdout, one JSON object a line: {"step": [done, total, message]}, 
 input closes, so that it never outlives the engine.
 
 Every step leaves its result in the job's work folder and is skipped when it is there: `features.done` and
-`matches.done` (with `database.db`), `calibrated.db`, one folder of models for each mapper, and at last `model.npz`.
+`matches.done` (with `database.db`), one folder of models for each way of solving, and at last `model.npz`.
 
 Determinism: feature extraction gives the same features whatever the number of threads, everything after it runs on one
 thread with the seed, in the order of the frames.
@@ -18,7 +18,9 @@ import os
 import shutil
 import sys
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -32,11 +34,11 @@ from engine.poses.holdout import Tracks, build_tracks, held_out_errors
 from engine.poses.job import Job, Model
 from engine.poses.parallax import rotation_share
 
-_UPSAMPLE_BELOW = 600
+_UPSAMPLE_BELOW = 480
 """Long side below which pictures are enlarged twice: SIFT then finds three times as many points, placed better."""
-_FINE_SIFT_BELOW = 1000
+_FINE_SIFT_BELOW = 800
 """Long side up to which SIFT starts at double size (first octave -1); larger pictures have points enough without."""
-_MAX_FEATURES = 4096
+_MAX_FEATURES = 2048
 _EXTRACTION_THREADS = 4
 _CHUNK_FRAMES = 4
 _CHUNK_PAIRS = 24
@@ -52,32 +54,47 @@ _MIN_MOTION = 0.02
 _GOOD_HELD_OUT = 0.8
 _HELD_OUT_PX = 2.0
 _MIN_REGISTERED = 0.5
+_TRIED_FOCALS = (0.7, 0.85, 1.05, 1.3, 1.6)
+_TRIED_STEP = 0.1
+"""Focal lengths over the long side, and half of their distance in logarithm."""
+_COMMON_FOCAL = 0.9
+_EQUALLY_GOOD = 0.01
+_COVARIANCE_OPTIMISM = 3.0
+"""The covariance takes all observations as independent and the lens model as exact; neither holds."""
 
 _TOTAL = 100.0
-_FEATURES, _MATCHES, _MAPPED = 40.0, 65.0, 95.0
+_FEATURES, _MATCHES, _SECOND, _MAPPED = 40.0, 65.0, 80.0, 95.0
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What one mapper made.
+    """What one way of solving made.
 
     Attributes:
-        name: of the mapper.
         reconstruction: its largest model.
         registered: how many frames it placed.
         held_out_share: share of held-out observations within `_HELD_OUT_PX`.
-        plausible: its focal length is one that cameras have, and near that of the view graph.
+        plausible: its focal length and distortion are such as cameras have.
+        focal_std_pct: of a focal length that was tried and not solved for; None otherwise.
     """
 
-    name: str
     reconstruction: pycolmap.Reconstruction
     registered: int
     held_out_share: float
     plausible: bool
+    focal_std_pct: float | None = None
 
     def merit(self) -> tuple[bool, int, float]:
         """The more the better: a possible lens, then frames placed, then held-out observations predicted."""
         return self.plausible, self.registered, self.held_out_share
+
+    def sound(self, frames: int) -> bool:
+        """Worth handing on: a possible lens, nearly all frames placed, most held-out observations predicted."""
+        return self.plausible and self.registered >= 0.9 * frames and self.held_out_share >= 0.5
+
+    def good(self, frames: int) -> bool:
+        """So good that nothing else need be tried."""
+        return self.plausible and self.registered == frames and self.held_out_share >= _GOOD_HELD_OUT
 
 
 def main(arguments: list[str]) -> int:
@@ -109,7 +126,7 @@ def solve(job: Job) -> None:
         best = best_model(job, database, images, work / ("exhaustive" if exhaustive else "sequential"))
         if exhaustive or len(job.names) > _EXHAUSTIVE_UP_TO:
             break
-        if best is not None and best.plausible and best.registered == len(job.names):
+        if best is not None and best.sound(len(job.names)):
             break
         exhaustive = True
     if best is None:
@@ -129,7 +146,7 @@ def solve(job: Job) -> None:
         )
     _say("metric", ["held_out_share", best.held_out_share])
     _say("step", [_MAPPED, _TOTAL, "refining cameras and lens"])
-    finish(job, best.reconstruction, images).save(work / "model.npz")
+    finish(job, best, images).save(work / "model.npz")
     _say("step", [_TOTAL, _TOTAL, "cameras solved"])
 
 
@@ -189,57 +206,46 @@ def match(job: Job, database: Path, exhaustive: bool) -> None:
 
 
 def best_model(job: Job, database: Path, images: Path, folder: Path) -> Candidate | None:
-    """Solve the cameras by global mapping and, unless that is clearly good, by incremental mapping as well.
+    """The best of up to three ways to solve the cameras.
 
-    Clearly good: every frame placed, 80 % of the held-out observations predicted within 2 px, and a plausible focal
-    length. Otherwise the better of the two by `Candidate.merit`.
+    Global mapping first. Unless it is `good`, incremental mapping as well, and the better by `merit` counts. Where
+    neither is `sound`, which happens when a camera travels so little that its focal length can run away, global mapping
+    with the focal length held at several values.
     """
     folder.mkdir(exist_ok=True)
-    calibrated, view_graph_focal = _calibrated(job, database, folder)
     tracks = _tracks(database, job.seed)
-    candidates: list[Candidate] = []
-    for name in ("global", "incremental"):
-        _say("step", [_MATCHES if name == "global" else 80.0, _TOTAL, f"solving cameras ({name})"])
-        models = folder / name
-        if not models.exists():
-            unfinished = folder / f".{name}"
-            shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.mkdir()
-            if name == "global":
-                _map_globally(job, calibrated, images, unfinished)
-            else:
-                _map_incrementally(job, database, images, unfinished)
-            unfinished.rename(models)
-        reconstructions = [pycolmap.Reconstruction(path) for path in sorted(models.iterdir())]
-        reconstructions = [r for r in reconstructions if r.num_reg_images() >= 3]
-        if reconstructions:
-            largest = max(reconstructions, key=lambda r: (r.num_reg_images(), r.num_points3D()))
-            candidates.append(_judged(name, largest, database, tracks, view_graph_focal))
-        if candidates and name == "global":
-            first = candidates[0]
-            if first.plausible and first.registered == len(job.names) and first.held_out_share >= _GOOD_HELD_OUT:
-                break
+    _say("step", [_MATCHES, _TOTAL, "solving cameras (global)"])
+    models = _made(folder / "global", lambda out: _map_globally(job, _calibrated(job, database, folder), images, out))
+    candidates = _judged(models, database, tracks)
+    if not any(c.good(len(job.names)) for c in candidates):
+        _say("step", [_SECOND, _TOTAL, "solving cameras (incremental)"])
+        models = _made(folder / "incremental", lambda out: _map_incrementally(job, database, images, out))
+        candidates += _judged(models, database, tracks)
+    if job.focal_px is None and not any(c.sound(len(job.names)) for c in candidates):
+        candidates += _with_tried_focals(job, database, images, folder, tracks)
     return max(candidates, key=Candidate.merit, default=None)
 
 
-def finish(job: Job, reconstruction: pycolmap.Reconstruction, images: Path) -> Model:
+def finish(job: Job, best: Candidate, images: Path) -> Model:
     """Go over to plate pixels, drop bad points, adjust once more, and estimate how sure the focal length is."""
+    reconstruction = best.reconstruction
     reconstruction.extract_colors_for_all_images(images)
-    scale = _to_plate(reconstruction, job.width, job.height)
+    scale = _to_plate(reconstruction, job)
     options = pycolmap.BundleAdjustmentOptions()
-    options.refine_focal_length = job.focal_px is None
+    options.refine_focal_length = job.focal_px is None and best.focal_std_pct is None
+    options.refine_extra_params = best.focal_std_pct is None
     options.ceres.loss_function_type = pycolmap.LossFunctionType.HUBER
     options.ceres.loss_function_scale = scale
     options.ceres.solver_options.num_threads = 1
-    options.ceres.solver_options.max_num_iterations = 50
+    options.ceres.solver_options.function_tolerance = 1e-6
+    _filter(reconstruction, 4.0 * scale)
+    _adjuster(reconstruction, options).solve()
+    _filter(reconstruction, 3.0 * scale)
+    model = _model(job, reconstruction)
     if job.focal_px is not None:
-        _set_focal(reconstruction, job.focal_px)
-    for limit in (4.0 * scale, 2.0 * scale):
-        _filter(reconstruction, limit)
-        adjuster = _adjuster(reconstruction, options)
-        adjuster.solve()
-    _filter(reconstruction, 2.0 * scale)
-    return _model(job, reconstruction, _focal_std_pct(job, reconstruction, options))
+        return model
+    std = best.focal_std_pct if best.focal_std_pct is not None else _focal_std_pct(reconstruction, options, model)
+    return replace(model, focal_std_pct=np.array([std]))
 
 
 def _pictures(job: Job) -> tuple[Path, float]:
@@ -307,27 +313,63 @@ def _tracks(database: Path, seed: int) -> Tracks:
     return build_tracks(_verified_matches(database), counts, seed)
 
 
-def _calibrated(job: Job, database: Path, folder: Path) -> tuple[Path, float | None]:
-    """(a copy of the database with the focal length that the fundamental matrices agree on, that focal length)."""
+def _made(models: Path, make: Callable[[Path], object]) -> Path:
+    """The folder of models, made unless it is there: it is there only when it is complete."""
+    if not models.exists():
+        unfinished = models.with_name(f".{models.name}")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
+        make(unfinished)
+        unfinished.rename(models)
+    return models
+
+
+def _calibrated(job: Job, database: Path, folder: Path) -> Path:
+    """A copy of the database with the focal length that the fundamental matrices agree on."""
     if job.focal_px is not None:
-        return database, None
+        return database
     calibrated = folder / "calibrated.db"
-    if not calibrated.exists():
-        options = pycolmap.ViewGraphCalibrationOptions()
-        options.random_seed = job.seed
-        unfinished = folder / ".calibrated.db"
-        shutil.copy(database, unfinished)
-        pycolmap.calibrate_view_graph(unfinished, options)
-        unfinished.replace(calibrated)
-    with pycolmap.Database.open(calibrated) as data:
-        return calibrated, float(data.read_all_cameras()[0].params[0])
+    options = pycolmap.ViewGraphCalibrationOptions()
+    options.random_seed = job.seed
+    shutil.copy(database, calibrated)
+    pycolmap.calibrate_view_graph(calibrated, options)
+    return calibrated
 
 
-def _map_globally(job: Job, database: Path, images: Path, folder: Path) -> None:
+def _with_tried_focals(job: Job, database: Path, images: Path, folder: Path, tracks: Tracks) -> list[Candidate]:
+    """Global mapping with the lens held at several focal lengths; at most one candidate.
+
+    Of the focal lengths that predict the held-out observations about equally well, the one nearest to that of a common
+    video lens is taken; how far they spread tells how uncertain it is.
+    """
+    tried: list[tuple[float, Candidate]] = []
+    for index, ratio in enumerate(_TRIED_FOCALS):
+        done = _SECOND + (_MAPPED - _SECOND) * index / len(_TRIED_FOCALS)
+        _say("step", [done, _TOTAL, f"solving cameras (trying a focal length, {index + 1} of {len(_TRIED_FOCALS)})"])
+        held = folder / "held_focal.db"
+        shutil.copy(database, held)
+        with pycolmap.Database.open(held) as data:
+            camera = data.read_all_cameras()[0]
+            camera.params = np.array([ratio * max(camera.width, camera.height), *camera.params[1:]])
+            camera.has_prior_focal_length = True
+            data.update_camera(camera)
+        models = _made(folder / f"focal_{ratio}", partial(_map_globally, job, held, images, hold_lens=True))
+        tried += [(ratio, candidate) for candidate in _judged(models, database, tracks)]
+    if not tried:
+        return []
+    best = max(c.merit() for _, c in tried)
+    equal = [(r, c) for r, c in tried if c.merit()[:2] == best[:2] and c.held_out_share > best[2] - _EQUALLY_GOOD]
+    ratio, chosen = min(equal, key=lambda pair: abs(np.log(pair[0] / _COMMON_FOCAL)))
+    spread = max(abs(np.log(other / ratio)) for other, _ in equal)
+    return [replace(chosen, focal_std_pct=100.0 * max(float(spread), _TRIED_STEP))]
+
+
+def _map_globally(job: Job, database: Path, images: Path, folder: Path, *, hold_lens: bool = False) -> None:
     options = pycolmap.GlobalPipelineOptions()
     options.num_threads = 1
     options.random_seed = job.seed
-    options.mapper.bundle_adjustment.refine_focal_length = job.focal_px is None
+    options.mapper.bundle_adjustment.refine_focal_length = job.focal_px is None and not hold_lens
+    options.mapper.bundle_adjustment.refine_extra_params = not hold_lens
     pycolmap.global_mapping(database, images, folder, options)
 
 
@@ -345,20 +387,21 @@ def _map_incrementally(job: Job, database: Path, images: Path, folder: Path) -> 
     def count() -> None:
         placed[0] += 1
         done = min(1.0, placed[0] / len(job.names))
-        _say("step", [80.0 + (_MAPPED - 80.0) * done, _TOTAL, "solving cameras (incremental)"])
+        _say("step", [_SECOND + (_MAPPED - _SECOND) * done, _TOTAL, "solving cameras (incremental)"])
 
     pycolmap.incremental_mapping(database, images, folder, options, next_image_callback=count)
 
 
-def _judged(
-    name: str, model: pycolmap.Reconstruction, database: Path, tracks: Tracks, view_graph_focal: float | None
-) -> Candidate:
+def _judged(models: Path, database: Path, tracks: Tracks) -> list[Candidate]:
+    """The largest of the models in a folder, judged; nothing when there is none."""
+    made = [pycolmap.Reconstruction(path) for path in sorted(models.iterdir())]
+    made = [m for m in made if m.num_reg_images() >= 3]
+    if not made:
+        return []
+    model = max(made, key=lambda m: (m.num_reg_images(), m.num_points3D()))
     camera = next(iter(model.cameras.values()))
-    focal = float(camera.params[0])
-    long_side = max(camera.width, camera.height)
-    plausible = 0.3 * long_side < focal < 8.0 * long_side
-    if view_graph_focal is not None:
-        plausible = plausible and 0.4 < focal / view_graph_focal < 2.5
+    focal, radial = float(camera.params[0]), float(camera.params[3]) if len(camera.params) > 3 else 0.0
+    plausible = 0.3 < focal / max(camera.width, camera.height) < 8.0 and abs(radial) < 0.5
     poses = {i: model.image(i).cam_from_world().matrix() for i in model.reg_image_ids()}
     with pycolmap.Database.open(database) as data:
         rays = {i: camera.cam_from_img(data.read_keypoints(i)[:, :2].astype(np.float64)) for i in poses}
@@ -372,32 +415,25 @@ def _judged(
         focal,
     )
     share = float((errors < _HELD_OUT_PX).mean()) if len(errors) else 0.0
-    return Candidate(name, model, model.num_reg_images(), share, plausible)
+    return [Candidate(model, model.num_reg_images(), share, plausible)]
 
 
-def _to_plate(reconstruction: pycolmap.Reconstruction, width: int, height: int) -> float:
+def _to_plate(reconstruction: pycolmap.Reconstruction, job: Job) -> float:
     """Express all pixels in those of the plate; returns how many plate pixels one picture pixel is.
 
     The pictures' two scales differ a little by rounding; going over to plate pixels before the last adjustment makes
     one focal length right for both axes.
     """
     camera = next(iter(reconstruction.cameras.values()))
-    sx, sy = width / camera.width, height / camera.height
+    sx, sy = job.width / camera.width, job.height / camera.height
     for image in reconstruction.images.values():
         for point in image.points2D:
             point.xy = point.xy * (sx, sy)
     scale = float(np.sqrt(sx * sy))
-    params = camera.params.copy()
-    params[0] *= scale
-    params[1:3] = width / 2, height / 2
-    camera.params = params
-    camera.width, camera.height = width, height
+    focal = camera.params[0] * scale if job.focal_px is None else job.focal_px
+    camera.params = np.array([focal, job.width / 2, job.height / 2, *camera.params[3:]])
+    camera.width, camera.height = job.width, job.height
     return scale
-
-
-def _set_focal(reconstruction: pycolmap.Reconstruction, focal: float) -> None:
-    camera = next(iter(reconstruction.cameras.values()))
-    camera.params = np.array([focal, *camera.params[1:]])
 
 
 def _filter(reconstruction: pycolmap.Reconstruction, max_error: float) -> None:
@@ -419,11 +455,9 @@ def _adjuster(
 
 
 def _focal_std_pct(
-    job: Job, reconstruction: pycolmap.Reconstruction, options: pycolmap.BundleAdjustmentOptions
+    reconstruction: pycolmap.Reconstruction, options: pycolmap.BundleAdjustmentOptions, model: Model
 ) -> float:
     """One standard deviation of the focal length by the bundle adjustment's covariance, NaN when unknown."""
-    if job.focal_px is not None:
-        return 0.0
     covariance_options = pycolmap.BACovarianceOptions()
     # Not POSES, which is faster and wrong in 4.2.1: it differs by orders of magnitude from one call to the next.
     covariance_options.params = pycolmap.BACovarianceOptionsParams.ALL
@@ -433,10 +467,11 @@ def _focal_std_pct(
     block = None if covariance is None else covariance.get_other_params_cov(camera.params)
     if block is None:
         return float("nan")
-    return 100.0 * float(np.sqrt(block[0, 0])) / float(camera.params[0])
+    noise = float(np.sqrt((model.observation_error**2).mean() / 2))
+    return 100.0 * _COVARIANCE_OPTIMISM * noise * float(np.sqrt(block[0, 0])) / float(camera.params[0])
 
 
-def _model(job: Job, reconstruction: pycolmap.Reconstruction, focal_std_pct: float) -> Model:
+def _model(job: Job, reconstruction: pycolmap.Reconstruction) -> Model:
     row_of_name = {name: row for row, name in enumerate(job.names)}
     placed = sorted((row_of_name[reconstruction.image(i).name], i) for i in reconstruction.reg_image_ids())
     camera = next(iter(reconstruction.cameras.values()))
@@ -456,7 +491,7 @@ def _model(job: Job, reconstruction: pycolmap.Reconstruction, focal_std_pct: flo
             [np.vstack([reconstruction.image(i).cam_from_world().inverse().matrix(), (0, 0, 0, 1)]) for _, i in placed]
         ),
         lens=np.array([camera.params[0], camera.params[3] if job.model == "SIMPLE_RADIAL" else 0.0]),
-        focal_std_pct=np.array([focal_std_pct]),
+        focal_std_pct=np.zeros(1),
         xyz=np.array([point.xyz for _, point in points]).reshape(-1, 3),
         rgb=np.array([point.color for _, point in points], np.uint8).reshape(-1, 3),
         error_px=np.array([point.error for _, point in points]),
