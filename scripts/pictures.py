@@ -10,6 +10,13 @@ from typing import Any
 import bpy
 
 
+def node_tree(block: bpy.types.Material | bpy.types.World) -> Any:
+    """Nodes of a material or world; from Blender 5 on there are always some."""
+    if bpy.app.version < (5, 0, 0):
+        block.use_nodes = True
+    return block.node_tree
+
+
 def use_cycles(scene: Any, width: int, height: int, fps: int, samples: int) -> None:
     """Cycles on the CPU, denoised with albedo and normals, plain sRGB without dither."""
     scene.render.engine = "CYCLES"
@@ -42,8 +49,7 @@ def render_depth(scene: Any, path: Path) -> None:
     One ray through each pixel's centre; every surface glows with its distance along the optical axis.
     """
     glow = bpy.data.materials.get("planar depth") or bpy.data.materials.new("planar depth")
-    glow.use_nodes = True
-    tree: Any = glow.node_tree
+    tree = node_tree(glow)
     tree.nodes.clear()
     emission, output = tree.nodes.new("ShaderNodeEmission"), tree.nodes.new("ShaderNodeOutputMaterial")
     tree.links.new(tree.nodes.new("ShaderNodeCameraData").outputs["View Z Depth"], emission.inputs["Color"])

@@ -50,8 +50,7 @@ class Material:
 
     def __init__(self, name: str, roughness: float = 0.6) -> None:
         self.material = bpy.data.materials.new(name)
-        self.material.use_nodes = True
-        self.tree: Any = self.material.node_tree
+        self.tree: Any = pictures.node_tree(self.material)
         self.shader = self.tree.nodes["Principled BSDF"]
         self.shader.inputs["Roughness"].default_value = roughness
         coordinates = self.tree.nodes.new("ShaderNodeTexCoord")
@@ -472,9 +471,9 @@ def build_room(rng: random.Random) -> None:
         holder.location = location
         holder.rotation_euler = (Vector(look) - Vector(location)).to_track_quat("-Z", "Y").to_euler()
     world = bpy.data.worlds.new("room")
-    world.use_nodes = True
-    world.node_tree.nodes["Background"].inputs["Color"].default_value = rgba("8fa3b8")
-    world.node_tree.nodes["Background"].inputs["Strength"].default_value = 0.15
+    background = pictures.node_tree(world).nodes["Background"]
+    background.inputs["Color"].default_value = rgba("8fa3b8")
+    background.inputs["Strength"].default_value = 0.15
     bpy.context.scene.world = world
 
 
