@@ -42,6 +42,11 @@ def write_json(path: Path, document: Any) -> None:
     write_text(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
+def write_npy(path: Path, values: NDArray[Any]) -> None:
+    """Write an array atomically, without pickle."""
+    write_atomically(path, lambda temporary: np.save(temporary, values, allow_pickle=False))
+
+
 def write_exr(path: Path, values: NDArray[np.floating]) -> None:
     """Write an (H, W) float16 or float32 array as a one-channel EXR, ZIP compressed.
 

@@ -17,7 +17,7 @@ from engine.depth.clip import WorkClip, frame_name
 from engine.depth.settings import DepthSettings
 from engine.depth.sweep import sweep
 from engine.depth.views import choose_views, inverse_depth_range
-from engine.files import write_atomically
+from engine.files import write_npy
 from engine.geometry import project, rigid_inverse, sample, transform, unproject
 from engine.progress import Progress
 
@@ -77,14 +77,14 @@ def solve_prior(
         progress.step(row, count * 1.2, f"matching frame {clip.numbers[row]}")
         path = folder / "raw" / f"{frame_name(clip.numbers[row])}.npy"
         if not path.exists():
-            _save(path, _sweep(clip, grid, row, views[row], settings))
+            write_npy(path, _sweep(clip, grid, row, views[row], settings))
     for row in range(count):
         progress.step(count + 0.2 * row, count * 1.2, f"checking frame {clip.numbers[row]}")
         name = f"{frame_name(clip.numbers[row])}.npy"
         if not (folder / "confidence" / name).exists():
             depth, confidence = _confirm(clip, grid, row, views[row], folder)
-            _save(folder / "depth" / name, depth)
-            _save(folder / "confidence" / name, confidence)
+            write_npy(folder / "depth" / name, depth)
+            write_npy(folder / "confidence" / name, confidence)
     progress.step(count, count, "matching")
 
 
@@ -95,10 +95,6 @@ def load_prior(folder: Path, number: int) -> tuple[NDArray[np.float32], NDArray[
         np.load(folder / "depth" / name, allow_pickle=False),
         np.load(folder / "confidence" / name, allow_pickle=False),
     )
-
-
-def _save(path: Path, array: NDArray[np.float32]) -> None:
-    write_atomically(path, lambda temporary: np.save(temporary, array, allow_pickle=False))
 
 
 def _sweep(

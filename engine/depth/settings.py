@@ -10,24 +10,32 @@ class DepthSettings:
     """Settings of flow, prior and depth.
 
     Attributes:
-        long_side: of the work grid in pixels: sweep, flow and the final depth. The network works at half of it.
+        long_side: work size in pixels. Depth comes out at this size; sweep, flow and network live at half of it.
         planes: inverse-depth planes of the sweep.
-        views: source views of each frame in the sweep.
-        fit_steps: training steps on the prior alone, before the pair losses join.
-        cvd_steps: training steps with the pair losses.
-        pairs_per_step: frame pairs in a batch (CVD trains with four).
+        views: neighbours a frame is swept against.
+        fit_steps: training steps on the sweep's evidence alone, per frame.
+        cvd_steps: training steps with the pair losses, per frame.
+        min_steps: lower limit of fit and cvd steps each, for short clips.
+        batch_pairs: pairs of frames per step.
     """
 
     long_side: int
     planes: int
     views: int
-    fit_steps: int
-    cvd_steps: int
-    pairs_per_step: int = 4
+    fit_steps: float
+    cvd_steps: float
+    min_steps: int
+    batch_pairs: int
 
 
 PRESETS = {
-    "preview": DepthSettings(long_side=224, planes=48, views=4, fit_steps=80, cvd_steps=40),
-    "standard": DepthSettings(long_side=320, planes=64, views=6, fit_steps=150, cvd_steps=120),
-    "best": DepthSettings(long_side=512, planes=96, views=12, fit_steps=400, cvd_steps=600),
+    "preview": DepthSettings(
+        long_side=256, planes=48, views=4, fit_steps=0.6, cvd_steps=0.4, min_steps=30, batch_pairs=4
+    ),
+    "standard": DepthSettings(
+        long_side=384, planes=64, views=8, fit_steps=1.0, cvd_steps=1.0, min_steps=50, batch_pairs=4
+    ),
+    "best": DepthSettings(
+        long_side=512, planes=96, views=12, fit_steps=3.0, cvd_steps=3.0, min_steps=150, batch_pairs=4
+    ),
 }

@@ -1,32 +1,34 @@
-"""Frame pairs that the flow is computed for."""
+"""Which frames are compared: CVD's hierarchy of pairs, O(N) of them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 
 def hierarchical_pairs(numbers: Sequence[int]) -> list[tuple[int, int]]:
-    """Pairs (i, j), i < j, of plate frames: neighbours, and ever sparser ones at distances 2, 4, 8 ... (CVD eq. 4-6).
+    """Unordered pairs (i, j), i < j, of plate frame numbers, CVD eq. 4-6.
 
-    Distances and remainders count from the first frame by frame number, so a lost frame changes no other pair. Frames
-    on either side of a gap are paired as well, or the clip would fall apart there.
+    S_0 holds the consecutive frames, S_l those with |i - j| = 2^l and i mod 2^(l-1) = 0. Positions are counted from the
+    first frame in units of the greatest common step, so that a clip solved on threes has pairs too and a lost frame
+    changes no other pair. Across a gap in the numbering the two frames at its ends are a pair as well: without it the
+    clip would fall into parts.
 
     Args:
-        numbers: plate frame numbers with a camera, ascending. A clip taken with a step has that step as its unit.
+        numbers: distinct plate frame numbers, ascending.
     """
+    if any(b <= a for a, b in pairwise(numbers)):
+        raise ValueError("frame numbers must be distinct and ascending")
     if len(numbers) < 2:
         return []
-    unit = min(b - a for a, b in zip(numbers, numbers[1:], strict=False))
-    present = set(numbers)
-    first, last = numbers[0], numbers[-1]
-    pairs = set(zip(numbers, numbers[1:], strict=False))
-    for level in range(int(math.log2(max((last - first) // unit, 1))) + 1):
-        distance = unit * 2**level
-        start_step = unit * 2 ** max(level - 1, 0)
-        pairs |= {
-            (i, i + distance)
-            for i in range(first, last - distance + 1, start_step)
-            if i in present and i + distance in present
-        }
-    return sorted(pairs)
+    first = numbers[0]
+    step = math.gcd(*(n - first for n in numbers))
+    positions = [(n - first) // step for n in numbers]
+    present = set(positions)
+    pairs = set(pairwise(positions))
+    for level in range(1, positions[-1].bit_length()):
+        stride = 2 ** (level - 1)
+        gap = 2**level
+        pairs.update((i, i + gap) for i in positions if i % stride == 0 and i + gap in present)
+    return sorted((first + i * step, first + j * step) for i, j in pairs)

@@ -1,9 +1,9 @@
-"""The flow stage: pairs, flow both ways, masks, and which pairs overlap enough."""
+"""The flow stage: pairs of frames, flow both ways, masks, and which pairs are worth keeping."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
@@ -13,59 +13,69 @@ from numpy.typing import NDArray
 from engine import files
 from engine.depth.clip import WorkClip
 from engine.errors import DepthError
-from engine.flow.dense import Flow, FlowEngine, Mask, trusted
+from engine.flow.dense import (
+    Flow,
+    Mask,
+    estimate_flow,
+    explained_by_cameras,
+    find_homography,
+    looks_alike,
+    returns,
+)
 from engine.flow.pairs import hierarchical_pairs
-from engine.geometry import pixel_centres, rigid_inverse
+from engine.geometry import rigid_inverse
 from engine.progress import Progress
 
-MIN_OVERLAP = 0.2  # of the image, in both directions (CVD sec. 4)
-MAX_EPIPOLAR_PX = 2.0  # flow further from the epipolar line than this is not motion of the camera
+MIN_OVERLAP = 0.2  # CVD section 4, in both directions
+NEAREST = 0.5  # times the nearest sparse depth: what counts as in front of everything
 
 
 @dataclass(frozen=True)
-class PairFlow:
-    """Flow of a pair on the network's grid (half the work grid), both ways.
+class FlowPair:
+    """A kept pair of frames.
 
     Attributes:
-        flow: (2, h, w, 2) float32 pixels of that grid: i to j, j to i.
-        mask: (2, h, w) bool: where it can be believed.
+        first: plate frame number.
+        second: plate frame number, larger.
+        overlap: smaller of the two shares of believed pixels.
     """
 
-    flow: NDArray[np.float32]
-    mask: NDArray[np.bool_]
-
-    @classmethod
-    def load(cls, folder: Path, i: int, j: int) -> PairFlow:
-        """Read the pair (i, j) of plate frames from the stage's folder."""
-        with np.load(folder / _pair_name(i, j), allow_pickle=False) as arrays:
-            return cls(arrays["flow"].astype(np.float32), arrays["mask"])
-
-
-def read_pairs(folder: Path) -> list[tuple[int, int]]:
-    """Pairs (i, j) of plate frames that overlap enough, as `solve_flow` left them."""
-    pairs = json.loads((folder / "pairs.json").read_text(encoding="utf-8"))["pairs"]
-    return [(pair["i"], pair["j"]) for pair in pairs if pair["kept"]]
+    first: int
+    second: int
+    overlap: float
 
 
 def solve_flow(clip: WorkClip, folder: Path, progress: Progress) -> None:
-    """Compute flow for the pairs of a clip: writes `pairs.json` and one file a pair. Pairs already there are kept.
+    """Estimate the flow of every pair of the hierarchy and keep those that overlap.
+
+    Writes `000101_000103.npy` per pair: (2, 3, h, w) float16 on half the work grid; first axis: first to second, second
+    to first; second axis: flow x, flow y in pixels of the half grid, and 1 where it is believed. `pairs.json` is last.
+
+    Args:
+        clip: undistorted frames with cameras.
+        folder: written to; what a killed run left there is used.
+        progress: receives progress; may cancel.
 
     Raises:
-        DepthError: no pair of frames overlaps enough.
+        DepthError: no pair overlaps.
+        Cancelled: the user stopped it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    pairs = hierarchical_pairs(clip.numbers.tolist())
-    engine = FlowEngine()
-    records = []
-    for done, (i, j) in enumerate(pairs):
-        path = folder / _pair_name(i, j)
-        if not path.is_file():
-            pair = _pair_flow(engine, clip, clip.index(i), clip.index(j))
-            files.write_atomically(path, lambda temporary, pair=pair: _save(temporary, pair))
-        overlap = [float(share) for share in PairFlow.load(folder, i, j).mask.mean(axis=(1, 2))]
-        records.append({"i": i, "j": j, "overlap": overlap, "kept": min(overlap) >= MIN_OVERLAP})
-        progress.step(done + 1, len(pairs), f"{done + 1} of {len(pairs)} pairs")
-    if not any(record["kept"] for record in records):
+    if (folder / "pairs.json").exists():
+        return
+    numbers = [int(n) for n in clip.numbers]
+    pairs = hierarchical_pairs(numbers)
+    kept: list[FlowPair] = []
+    for done, (first, second) in enumerate(pairs):
+        progress.step(done, len(pairs), f"flow {first} to {second}")
+        path = _path(folder, first, second)
+        if not path.exists():
+            arrays = pair_flow(clip, clip.index(first), clip.index(second))
+            files.write_npy(path, arrays)
+        overlap = float(load_pair(folder, first, second)[:, 2].mean(axis=(1, 2), dtype=np.float64).min())
+        if overlap >= MIN_OVERLAP:
+            kept.append(FlowPair(first, second, overlap))
+    if not kept:
         raise DepthError(
             "depth.no_overlap",
             "No two frames show enough of the same things.",
@@ -73,56 +83,53 @@ def solve_flow(clip: WorkClip, folder: Path, progress: Progress) -> None:
             "the picture changes too fast, is blurred, or has no texture.",
             "Shoot slower and sharper, or solve every frame rather than every few.",
         )
-    files.write_json(folder / "pairs.json", {"pairs": records})
-    progress.metric("pairs_kept", sum(record["kept"] for record in records))
+    alone = sorted(set(numbers) - {n for pair in kept for n in (pair.first, pair.second)})
+    if alone:
+        progress.warning("Frames that cannot be followed to any other: nothing ties their depth to the rest.", alone)
+    progress.metric("pairs_kept", len(kept))
+    files.write_json(folder / "pairs.json", [asdict(pair) for pair in kept])
 
 
-def _pair_name(i: int, j: int) -> str:
-    return f"{i:06d}_{j:06d}.npz"
+def load_pairs(folder: Path) -> list[FlowPair]:
+    """The kept pairs, in order."""
+    return [FlowPair(**entry) for entry in json.loads((folder / "pairs.json").read_text(encoding="utf-8"))]
 
 
-def _save(path: Path, pair: PairFlow) -> None:
-    np.savez(path, flow=pair.flow.astype(np.float16), mask=pair.mask)
+def load_pair(folder: Path, first: int, second: int) -> NDArray[np.float16]:
+    """Flow and masks (2, 3, h, w) of a pair, see `solve_flow`."""
+    return np.asarray(np.load(_path(folder, first, second), allow_pickle=False))
 
 
-def _pair_flow(engine: FlowEngine, clip: WorkClip, a: int, b: int) -> PairFlow:
-    images = [clip.images[row] for row in (a, b)]
-    greys = [np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8) for image in images]
-    homography = engine.homography(*greys)
-    flows = [
-        engine.flow(greys[0], greys[1], homography),
-        engine.flow(greys[1], greys[0], np.linalg.inv(homography)),
-    ]
-    masks = [trusted(flows[k], flows[1 - k], images[k], images[1 - k]) for k in (0, 1)]
-    for k, (source, target) in enumerate(((a, b), (b, a))):
-        masks[k] &= epipolar_distance(flows[k], clip, source, target) < MAX_EPIPOLAR_PX
-    halved = [_halve(flow, mask) for flow, mask in zip(flows, masks, strict=True)]
-    return PairFlow(np.stack([flow for flow, _ in halved]), np.stack([mask for _, mask in halved]))
+def pair_flow(clip: WorkClip, first: int, second: int) -> NDArray[np.float16]:
+    """Flow and masks (2, 3, h, w) between two rows of the clip, see `solve_flow`."""
+    grey = [np.asarray(cv2.cvtColor(clip.images[row], cv2.COLOR_RGB2GRAY)) for row in (first, second)]
+    homography = find_homography(*grey)
+    flow = estimate_flow(grey[0], grey[1], homography)
+    back = estimate_flow(grey[1], grey[0], np.linalg.inv(homography))
+    there = _believed(clip, grey, first, second, flow, back)
+    return np.stack([there, _believed(clip, grey[::-1], second, first, back, flow)])
 
 
-def epipolar_distance(flow: Flow, clip: WorkClip, source: int, target: int) -> NDArray[np.float64]:
-    """Distance (H, W) in pixels of each flow vector's end from its epipolar line: what the cameras cannot explain.
-
-    Args:
-        flow: (H, W, 2) from row `source` to row `target` of the clip.
-        clip: gives lens and cameras.
-        source: row.
-        target: row.
-    """
-    target_from_source = rigid_inverse(clip.world_from_camera[target]) @ clip.world_from_camera[source]
-    x, y, z = target_from_source[:3, 3]
-    essential = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]]) @ target_from_source[:3, :3]
-    inverse = np.linalg.inv(clip.lens.matrix())
-    fundamental = inverse.T @ essential @ inverse
-    pixels = pixel_centres(*flow.shape[:2])
-    lines = np.concatenate([pixels, np.ones((*flow.shape[:2], 1))], axis=-1) @ fundamental.T
-    ends = np.concatenate([pixels + flow, np.ones((*flow.shape[:2], 1))], axis=-1)
-    return np.asarray(np.abs((lines * ends).sum(-1)) / np.maximum(np.linalg.norm(lines[..., :2], axis=-1), 1e-12))
+def _believed(
+    clip: WorkClip, grey: list[NDArray[np.uint8]], here: int, there: int, flow: Flow, back: Flow
+) -> NDArray[np.float16]:
+    mask = returns(flow, back)
+    mask &= looks_alike(grey[0], grey[1], flow, mask)
+    depth = clip.sparse[here][1]
+    if len(depth):
+        there_from_here = rigid_inverse(clip.world_from_camera[there]) @ clip.world_from_camera[here]
+        nearest = NEAREST * float(np.percentile(depth, 1.0))
+        mask &= explained_by_cameras(flow, clip.lens.matrix(), there_from_here, nearest)
+    return _halved(flow, mask)
 
 
-def _halve(flow: Flow, mask: Mask) -> tuple[Flow, Mask]:
-    """Flow and mask on the grid of half the size: a pixel counts when all four under it do."""
-    size = (flow.shape[1] // 2, flow.shape[0] // 2)
-    half = cv2.resize(flow, size, interpolation=cv2.INTER_AREA) * 0.5
-    return half, np.asarray(cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.99)
+def _halved(flow: Flow, mask: Mask) -> NDArray[np.float16]:
+    """Flow and mask (3, h, w) on half the grid: the mean of four vectors, believed where all four are."""
+    height, width = mask.shape
+    blocks = flow.reshape(height // 2, 2, width // 2, 2, 2).mean(axis=(1, 3)) / 2.0
+    believed = mask.reshape(height // 2, 2, width // 2, 2).all(axis=(1, 3))
+    return np.concatenate([np.moveaxis(blocks, -1, 0), believed[None]]).astype(np.float16)
 
+
+def _path(folder: Path, first: int, second: int) -> Path:
+    return folder / f"{first:06d}_{second:06d}.npy"

@@ -1,0 +1,91 @@
+"""Scale calibration: cameras brought to the units of the prior depth (CVD eq. 1-3)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.depth.clip import WorkClip
+from engine.depth.prior import load_prior
+from engine.errors import DepthError
+from engine.files import write_json
+from engine.progress import Progress
+from engine.track import CameraTrack
+
+MIN_POINTS = 10
+
+
+def calibrate_scale(clip: WorkClip, prior: Path, folder: Path, progress: Progress) -> None:
+    """Measure the factor that brings the cameras to the prior's units, and write `scale.json`.
+
+    `scale.json`: {"scale": s, "per_frame": {plate frame number: s_i}}, where s multiplies camera translations and points.
+
+    Args:
+        clip: frames with sparse depth.
+        prior: folder of the prior stage.
+        folder: written to.
+        progress: receives progress; may cancel.
+
+    Raises:
+        DepthError: no frame has prior depth at its sparse points.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / "scale.json").exists():
+        return
+    per_frame: dict[int, float] = {}
+    for row, number in enumerate(clip.numbers):
+        progress.step(row, len(clip.numbers), f"scale of frame {number}")
+        depth, _ = load_prior(prior, int(number))
+        pixels, sparse = clip.sparse[row]
+        size = np.array([depth.shape[1], depth.shape[0]])
+        column, line = np.floor(pixels * size / (clip.lens.width, clip.lens.height)).astype(int).T
+        scale = frame_scale(depth[line, column], sparse)
+        if scale is not None:
+            per_frame[int(number)] = scale
+    if not per_frame:
+        raise DepthError(
+            "depth.no_scale",
+            "The depth could not be related to the cameras.",
+            "No frame has both sparse points and matched depth at them.",
+            "The camera moves too little, or the pictures have too little texture: use a longer or sharper shot.",
+        )
+    scale = robust_mean(list(per_frame.values()))
+    progress.metric("depth_scale", scale)
+    write_json(folder / "scale.json", {"scale": scale, "per_frame": per_frame})
+
+
+def frame_scale(prior: NDArray[np.floating], sfm: NDArray[np.floating]) -> float | None:
+    """s_i = median(D_prior / D_sfm), CVD eq. 1, over points where both exist; None when there are too few.
+
+    Args:
+        prior: (M,) prior depth, 0 = none.
+        sfm: (M,) depth of the sparse points.
+    """
+    both = (prior > 0) & (sfm > 0)
+    return float(np.median(prior[both] / sfm[both])) if both.sum() >= MIN_POINTS else None
+
+
+def robust_mean(values: Sequence[float]) -> float:
+    """Mean (CVD eq. 2) of the values within three robust standard deviations of their median."""
+    array = np.asarray(values, np.float64)
+    middle = np.median(array)
+    spread = 1.4826 * np.median(np.abs(array - middle))
+    return float(array[np.abs(array - middle) <= 3.0 * spread + 1e-9 * abs(middle)].mean())
+
+
+def read_scale(folder: Path) -> float:
+    """The factor that `calibrate_scale` found."""
+    return float(json.loads((folder / "scale.json").read_text(encoding="utf-8"))["scale"])
+
+
+def scale_track(track: CameraTrack, scale: float) -> CameraTrack:
+    """The track with camera translations (CVD eq. 3) and points multiplied by `scale`."""
+    poses = {number: pose.copy() for number, pose in track.world_from_camera.items()}
+    for pose in poses.values():
+        pose[:3, 3] *= scale
+    return replace(track, world_from_camera=poses, points=replace(track.points, xyz=track.points.xyz * scale))
