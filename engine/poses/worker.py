@@ -53,7 +53,7 @@ _MIN_MOTION = 0.02
 """Of the long side: matches that move less say nothing about parallax."""
 _GOOD_HELD_OUT = 0.8
 _HELD_OUT_PX = 2.0
-_MIN_REGISTERED = 0.5
+_MIN_REGISTERED, _NEARLY_ALL = 0.5, 0.9
 _TRIED_FOCALS = (0.7, 0.85, 1.05, 1.3, 1.6)
 _TRIED_STEP = 0.1
 """Focal lengths over the long side, and half of their distance in logarithm."""
@@ -89,8 +89,8 @@ class Candidate:
         return self.plausible, self.registered, self.held_out_share
 
     def sound(self, frames: int) -> bool:
-        """Worth handing on: a possible lens, nearly all frames placed, most held-out observations predicted."""
-        return self.plausible and self.registered >= 0.9 * frames and self.held_out_share >= 0.5
+        """Worth handing on: a possible lens, enough frames placed, most held-out observations predicted."""
+        return self.plausible and self.registered >= _MIN_REGISTERED * frames and self.held_out_share >= 0.5
 
     def good(self, frames: int) -> bool:
         """So good that nothing else need be tried."""
@@ -115,7 +115,7 @@ def solve(job: Job) -> None:
     """
     work = Path(job.work)
     pycolmap.set_random_seed(job.seed)
-    images, ratio = _pictures(job)
+    images, ratio = pictures(job)
     database = work / "database.db"
     extract_features(job, database, images, ratio)
     exhaustive = False
@@ -126,7 +126,7 @@ def solve(job: Job) -> None:
         best = best_model(job, database, images, work / ("exhaustive" if exhaustive else "sequential"))
         if exhaustive or len(job.names) > _EXHAUSTIVE_UP_TO:
             break
-        if best is not None and best.sound(len(job.names)):
+        if best is not None and best.plausible and best.registered >= _NEARLY_ALL * len(job.names):
             break
         exhaustive = True
     if best is None:
@@ -248,7 +248,7 @@ def finish(job: Job, best: Candidate, images: Path) -> Model:
     return replace(model, focal_std_pct=np.array([std]))
 
 
-def _pictures(job: Job) -> tuple[Path, float]:
+def pictures(job: Job) -> tuple[Path, float]:
     """(folder of the pictures to solve from, their width over the plate's); small ones are enlarged."""
     source = Path(job.images)
     height, width = _size(source / job.names[0])

@@ -7,23 +7,22 @@ from numpy.typing import NDArray
 
 MEDIAN_DEPTH = 5.0
 """World units between the camera and the median sparse point: the size of a room in Blender's metres."""
+_ROLL_DEG, _PITCH_DEG = 2.0, 30.0
+"""How far hand-held cameras roll and pitch, one standard deviation."""
 
 
 def up_direction(world_from_camera: NDArray[np.float64]) -> NDArray[np.float64]:
     """The direction that is up, in the world of the cameras (R, 4, 4).
 
-    People keep the horizon level, so up is square to the cameras' x axes. Where these do not spread enough to tell
-    (the camera hardly turned), the mean of the cameras' own up directions decides what is left open.
+    People keep the horizon level to a degree or two, so up is square to the cameras' x axes. Where these do not spread
+    enough to tell (the camera hardly turned), the weaker habit of not pointing far up or down decides: the least-squares
+    direction with the two weighted by how well each holds.
     """
-    right = world_from_camera[:, :3, 0]
+    right, forward = world_from_camera[:, :3, 0], world_from_camera[:, :3, 2]
+    spread = right.T @ right / _ROLL_DEG**2 + forward.T @ forward / _PITCH_DEG**2
+    up = np.linalg.eigh(spread)[1][:, 0]
     mean_up = -world_from_camera[:, :3, 1].mean(axis=0)
-    values, vectors = np.linalg.eigh(right.T @ right / len(right))
-    if values[1] > np.sin(np.radians(10.0)) ** 2:
-        up = vectors[:, 0] * np.sign(vectors[:, 0] @ mean_up)
-    else:
-        up = mean_up - vectors[:, 2] * (vectors[:, 2] @ mean_up)
-    norm = float(np.linalg.norm(up))
-    return up / norm if norm > 1e-9 else -world_from_camera[0, :3, 1]
+    return -up if up @ mean_up < 0 else up
 
 
 def scene_from_world(
