@@ -582,14 +582,6 @@ def truth(poses: Sequence[Matrix]) -> dict[str, Any]:
     }
 
 
-def rigid(matrix: Matrix) -> list[list[float]]:
-    """A rigid transform in double precision; Blender's own matrices are rounded to single."""
-    exact = np.array(matrix, np.float64)
-    u, _, vt = np.linalg.svd(exact[:3, :3])
-    exact[:3, :3] = u @ vt
-    return [[round(value, 12) for value in row] for row in exact.tolist()]
-
-
 def has_depth(number: int) -> bool:
     """Whether the frame's depth is kept beside the clip."""
     return number % DEPTH_EVERY == 0
