@@ -124,6 +124,13 @@ def ensure(environment: Environment) -> Path:
     return environment.python
 
 
+def known_environment(name: str) -> Environment:
+    """The environment called `name`, for argparse."""
+    if name not in ENVIRONMENTS:
+        raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(ENVIRONMENTS)}")
+    return ENVIRONMENTS[name]
+
+
 def stamp_of(environment: Environment, base: Path) -> str:
     """What an environment is made from: its interpreter, and a hash of its requirements."""
     digest = hashlib.sha256()
@@ -236,13 +243,13 @@ def must(what: str, command: Sequence[str | Path]) -> None:
 
 def command_env(options: argparse.Namespace) -> int:
     """Make or refresh environments."""
-    for name in options.names or ENVIRONMENTS:
+    for environment in options.names or ENVIRONMENTS.values():
         try:
-            say(f"{name}: {ensure(ENVIRONMENTS[name])}")
+            say(f"{environment.name}: {ensure(environment)}")
         except MissingPythonError as error:
             if options.names:
                 raise
-            say(f"{name}: skipped. {error}")
+            say(f"{environment.name}: skipped. {error}")
     return 0
 
 
@@ -406,7 +413,7 @@ def main(arguments: Sequence[str]) -> int:
         command = commands.add_parser(name, help=words, description=words, add_help=not passes_on)
         command.set_defaults(command=function, passes_on=passes_on)
         if name == "env":
-            command.add_argument("names", nargs="*", choices=list(ENVIRONMENTS), metavar="NAME", help="default: all")
+            command.add_argument("names", nargs="*", type=known_environment, metavar="NAME", help="default: all")
     options, rest = parser.parse_known_args(arguments)
     if rest and not options.passes_on:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The demo against the known truth: camera, depth, and the mattes of the inserted object.
+"""The demo against the known truth: camera, depth, and the mattes of the inserted ball.
 
 Runs in the engine's environment. Writes demo.json into --out and prints the figures and where everything is.
 """
@@ -21,9 +21,10 @@ from engine import files
 from engine.errors import CvdError, EvaluationError
 from engine.evaluation.compare import evaluate
 from engine.evaluation.mattes import boundary_f, intersection_over_union
+from engine.geometry import Lens, distort_map, pixel_centres
 
-WAYS = {"compare": "depth compare in the compositor", "holdout": "held-out depth mesh"}
-PARTLY = 0.02  # a frame counts when at least this share of the object is hidden, and at least this share is not
+WAYS = {"COMPOSITOR": "depth compare", "HOLDOUT": "held-out depth mesh"}
+PARTLY = 0.05  # a frame counts when at least this share of the ball is hidden, and at least this share is not
 
 FIGURES = (  # name in `evaluate`, words, unit
     ("registered", "frames placed", ""),
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     try:
         solve_figures = evaluate(options.solve, options.truth)
-        mattes = matte_figures(options.truth, options.out / "mattes")
+        mattes = matte_figures(options.solve, options.truth, options.out)
     except CvdError as error:
         print(f"error: {error.what}\n  why: {error.why}\n  fix: {error.fix}", file=sys.stderr)
         return error.exit_code
@@ -60,12 +61,12 @@ def main(arguments: Sequence[str]) -> int:
     for way, words in WAYS.items():
         print(f"  matte by {words:25} {mattes[way]['iou']:8.3f} IoU (worst frame {mattes[way]['iou_worst']:.3f})")
     hidden = [frame["hidden"] for frame in mattes["frames"].values()]
-    print(f"  (mattes: {len(hidden)} frames in which {min(hidden):.0%} to {max(hidden):.0%} of the object is hidden)")
+    print(f"  (mattes: {len(hidden)} frames in which {min(hidden):.0%} to {max(hidden):.0%} of the ball is hidden)")
     print("\nLook at")
     for words, path in (
         ("scene", options.out / "room.blend"),
         ("composite movie", options.out / "composite.mp4"),
-        ("composite stills", options.out / "stills"),
+        ("composite stills", options.out / "composite"),
         ("depth video", options.solve / "depth.mp4"),
         ("report", options.solve / "report.html"),
         ("figures", options.out / "demo.json"),
@@ -74,39 +75,43 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def matte_figures(truth_folder: Path, mattes: Path) -> dict[str, Any]:
-    """IoU and boundary F of the visible part of the object, for each way of occlusion.
+def matte_figures(solve_folder: Path, truth_folder: Path, out: Path) -> dict[str, Any]:
+    """IoU and boundary F of the visible part of the ball, for each way of occlusion.
 
-    True: the object, rendered with the true camera, is nearer than the true depth. Estimated: at least half of the
-    pixel shows the object, by the solved camera and depth. Frames in which it is not partly hidden do not count.
+    True: the exact ball, seen by the true camera, is nearer than the true depth. Estimated: at least half of the pixel
+    shows the ball, as rendered by the solved camera and depth. Frames in which it is not partly hidden do not count.
 
     Raises:
         EvaluationError: no frame counts, or a picture is missing.
     """
     truth = json.loads((truth_folder / "truth.json").read_text(encoding="utf-8"))
+    ball = json.loads((out / "ball.json").read_text(encoding="utf-8"))
+    lens = solved_lens(solve_folder)
     frames: dict[str, dict[str, float]] = {}
     for frame in truth["frames"]:
-        name = f"{frame['number']:06d}"
-        if frame["depth"] is None or not (mattes / "compare" / f"{name}.png").is_file():
+        if frame["depth"] is None:
             continue
+        name = f"{frame['number']:06d}"
         real = read_png(truth_folder / frame["depth"]) * truth["depth_to_unit"]
-        cg = files.read_exr(mattes / "truth" / f"{name}.exr")
-        visible = (cg > 0) & (cg < real)
-        hidden = 1.0 - visible.sum() / max((cg > 0).sum(), 1)
+        real = np.where(real > 0, real, np.inf)  # out of the window
+        cg = ball_depth(
+            truth, np.array(frame["world_from_camera"]), ball["centres"][str(frame["number"])], ball["radius"]
+        )
+        visible = cg < real
+        hidden = 1.0 - visible.sum() / max(np.isfinite(cg).sum(), 1)
         if not PARTLY <= hidden <= 1.0 - PARTLY:
             continue
         frames[name] = {"hidden": float(hidden), "visible_px": float(visible.sum())}
         for way in WAYS:
-            share = read_png(mattes / way / f"{name}.png")
-            shown = share > np.iinfo(share.dtype).max // 2
+            shown = on_plate(read_png(out / "matte" / way / f"{name}.png"), lens) > 0.5
             frames[name][f"{way}_iou"] = intersection_over_union(shown, visible)
             frames[name][f"{way}_boundary_f"] = boundary_f(shown, visible)
     if not frames:
         raise EvaluationError(
             "demo.never_hidden",
-            "No frame shows the object partly hidden.",
-            f"None that was placed and has true depth shows {PARTLY:.0%} to {1 - PARTLY:.0%} of it hidden.",
-            "Look at the composites: the solve has probably placed too few frames.",
+            "No frame shows the ball partly hidden.",
+            f"None that has true depth shows {PARTLY:.0%} to {1 - PARTLY:.0%} of it hidden.",
+            "Restore the folder sample/ and run the demo again.",
         )
     result: dict[str, Any] = {"frames": frames}
     for way in WAYS:
@@ -114,6 +119,34 @@ def matte_figures(truth_folder: Path, mattes: Path) -> dict[str, Any]:
         edges = [frame[f"{way}_boundary_f"] for frame in frames.values()]
         result[way] = {"iou": float(np.mean(ious)), "iou_worst": min(ious), "boundary_f": float(np.mean(edges))}
     return result
+
+
+def solved_lens(solve_folder: Path) -> Lens:
+    """The solved lens of the plate."""
+    document = json.loads((solve_folder / "solve.json").read_text(encoding="utf-8"))
+    size = {name: document["source"][name] for name in ("width", "height")}
+    return Lens(**size, **{name: document["lens"][name] for name in Lens.__dataclass_fields__ if name not in size})
+
+
+def on_plate(matte: NDArray[np.unsignedinteger[Any]], lens: Lens) -> NDArray[np.float32]:
+    """A rendered matte (H, W), which shows no lens distortion, on the pixels of the plate, 0..1."""
+    share = matte.astype(np.float32) / np.iinfo(matte.dtype).max
+    return np.asarray(cv2.remap(share, *distort_map(lens, lens.undistorted()), cv2.INTER_LINEAR), np.float32)
+
+
+def ball_depth(
+    truth: dict[str, Any], world_from_camera: NDArray[np.float64], centre: Sequence[float], radius: float
+) -> NDArray[np.float64]:
+    """Exact planar depth (H, W) of a ball, one ray through each pixel's centre; infinite where it is not hit."""
+    lens = truth["lens"]
+    pixels = pixel_centres(truth["height"], truth["width"])
+    x, y = (pixels[..., 0] - lens["cx"]) / lens["fx"], (pixels[..., 1] - lens["cy"]) / lens["fy"]
+    rays = np.stack([x, y, np.ones_like(x)], axis=-1)
+    middle = world_from_camera[:3, :3].T @ (np.array(centre) - world_from_camera[:3, 3])
+    # |depth * ray - middle| = radius, the nearer solution.
+    along, square = rays @ middle, (rays**2).sum(axis=-1)
+    root = along**2 - square * (middle @ middle - radius**2)
+    return np.where(root > 0, (along - np.sqrt(np.maximum(root, 0))) / square, np.inf)
 
 
 def read_png(path: Path) -> NDArray[np.unsignedinteger[Any]]:

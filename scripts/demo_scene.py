@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The demo's Blender scene: the solved sample, a CG ball that rolls behind the armchair, composites and mattes.
 
 Run by `build.py demo` in a Blender environment. Everything lands in --out:
@@ -19,7 +20,6 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ from numpy.typing import NDArray
 
 from cvd_blender_addon.scene import camera, compositor, import_solve, layers, occlusion, print_report
 from cvd_blender_addon.solve_reader import Solve, SolveError
-from scripts.render_sample import encode, rgba
+from scripts import pictures
+from scripts.render_sample import rgba
 
 ROOT = Path(__file__).resolve().parent.parent
 FRAME_STEP = 2  # every second frame is rendered, and shown for two
@@ -40,6 +41,7 @@ SAMPLES, MATTE_SAMPLES = 12, 16
 RADIUS = 0.36
 RUG_TOP = 0.02
 START_X, END_X, PATH_Y = -1.3, 1.2, 3.16
+TILT = math.radians(35)
 STRIPES = ("e8e4da", "d6402f", "e8e4da", "2a6fb0", "e8e4da", "e9b530")
 
 
@@ -67,8 +69,9 @@ def main() -> int:
         render_mattes(scene, solve, mode, with_depth, out / "matte" / mode)
     movie = out / "composite.mp4"
     if not movie.is_file():
-        pictures = [out / "composite" / f"{number:06d}.png" for number in numbers[::FRAME_STEP]]
-        encode([picture for picture in pictures for _ in range(FRAME_STEP)], movie)
+        stills = [out / "composite" / f"{number:06d}.png" for number in numbers[::FRAME_STEP]]
+        width, height, fps = scene.render.resolution_x, scene.render.resolution_y, scene.render.fps
+        pictures.encode([still for still in stills for _ in range(FRAME_STEP)], movie, width, height, fps)
     return 0
 
 
@@ -83,12 +86,7 @@ def build_scene(folder: Path, truth: dict[str, Any]) -> tuple[Any, Solve]:
     """
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
     scene: Any = bpy.context.scene
-    scene.render.engine = "CYCLES"
-    scene.cycles.device, scene.cycles.use_adaptive_sampling = "CPU", False
-    scene.cycles.use_denoising, scene.cycles.denoising_prefilter = True, "FAST"
-    scene.cycles.max_bounces = 3
-    scene.render.use_persistent_data = True
-    scene.render.dither_intensity = 0.0
+    pictures.use_cycles(scene, truth["width"], truth["height"], 24, SAMPLES)
     solve = import_solve(scene, folder, occlusion.COMPOSITOR, shadow_catcher=True)
     # What an artist does by hand: give the solve its true size and place. Camera, depth and all the rest follow.
     root: Any = camera.find_root(scene, solve)
@@ -149,8 +147,7 @@ def add_ball() -> bpy.types.Object:
     mesh.from_pydata(points, [], faces)
     for colour in STRIPES:
         material = bpy.data.materials.new(f"ball {colour}")
-        material.use_nodes = True
-        shader: Any = material.node_tree.nodes["Principled BSDF"]
+        shader = pictures.node_tree(material).nodes["Principled BSDF"]
         shader.inputs["Base Color"].default_value = rgba(colour)
         shader.inputs["Roughness"].default_value = 0.35
         mesh.materials.append(material)
@@ -160,13 +157,14 @@ def add_ball() -> bpy.types.Object:
 
 
 def roll(ball: Any, first: int, last: int) -> None:
-    """Key the ball's way: it turns by as much as it travels."""
-    bpy.context.preferences.edit.keyframe_new_interpolation_type = "LINEAR"
-    for fraction, frame in ((0.0, first), (1.0, last)):
-        ball.location = ball_centre(fraction)
-        ball.rotation_euler = (math.radians(35), (END_X - START_X) * fraction / RADIUS, 0.0)
-        ball.keyframe_insert("location", frame=frame)
-        ball.keyframe_insert("rotation_euler", frame=frame)
+    """Key the ball's way, evenly: it turns by as much as it travels."""
+    action = bpy.data.actions.new("ball rolls")
+    camera.assign_action(ball, action)
+    frames = [float(first), float(last)]
+    for axis, (start, end) in enumerate(zip(ball_centre(0.0), ball_centre(1.0), strict=True)):
+        camera.set_keys(action, ball, "location", axis, frames, [start, end])
+    for axis, (start, end) in enumerate(((TILT, TILT), (0.0, (END_X - START_X) / RADIUS), (0.0, 0.0))):
+        camera.set_keys(action, ball, "rotation_euler", axis, frames, [start, end])
 
 
 def add_light(scene: Any) -> None:
@@ -182,8 +180,7 @@ def add_light(scene: Any) -> None:
         holder.rotation_euler = (Vector(look) - Vector(location)).to_track_quat("-Z", "Y").to_euler()
         scene.collection.objects.link(holder)
     world = bpy.data.worlds.new("room")
-    world.use_nodes = True
-    background: Any = world.node_tree.nodes["Background"]
+    background = pictures.node_tree(world).nodes["Background"]
     background.inputs["Color"].default_value = rgba("d8cdbd")
     background.inputs["Strength"].default_value = 0.6
     scene.world = world
@@ -195,7 +192,7 @@ def add_light(scene: Any) -> None:
 def key_of(folder: Path) -> str:
     """Hash of all that the pictures depend on: the solve, this code, the Blender version."""
     digest = hashlib.sha256(bpy.app.version_string.encode())
-    sources: Iterable[Path] = (Path(__file__), *sorted((ROOT / "cvd_blender_addon").rglob("*.py")))
+    sources = (Path(__file__), Path(pictures.__file__), *sorted((ROOT / "cvd_blender_addon").rglob("*.py")))
     for path in (folder / "solve.json", *sources):
         digest.update(path.read_bytes())
     return digest.hexdigest()
@@ -252,15 +249,12 @@ def render_mattes(scene: Any, solve: Solve, mode: str, numbers: list[int], folde
 
 
 def render(scene: Any, number: int, path: Path, what: str) -> None:
-    """Render a frame to `path`, whole or not at all; one that is there is kept."""
+    """Render a frame to `path` and say so; one that is there is kept."""
     if path.is_file():
         return
     started = time.monotonic()
     scene.frame_set(number)
-    partial = path.with_suffix(".part.png")
-    scene.render.filepath = str(partial)
-    bpy.ops.render.render(write_still=True)
-    partial.replace(path)
+    pictures.render_picture(scene, path)
     print(f"{what}: frame {number}, {time.monotonic() - started:.1f} s", flush=True)
 
 
