@@ -161,23 +161,27 @@ def extract_features(job: Job, database: Path, images: Path, ratio: float) -> No
     options.sift.max_num_features = _MAX_FEATURES
     height, width = _size(images / job.names[0])
     options.sift.first_octave = -1 if max(width, height) <= _FINE_SIFT_BELOW else 0
-    reader = pycolmap.ImageReaderOptions()
-    reader.camera_model = job.model
-    if job.focal_px is not None:
-        radial = ",0" if job.model == "SIMPLE_RADIAL" else ""
-        reader.camera_params = f"{job.focal_px * ratio},{width / 2},{height / 2}{radial}"
+    if not database.exists():
+        # All pictures first: threads would otherwise number them in the order in which they happen to finish.
+        unfinished = database.with_name(".database.db")
+        unfinished.unlink(missing_ok=True)
+        reader = pycolmap.ImageReaderOptions()
+        reader.camera_model = job.model
+        if job.focal_px is not None:
+            radial = ",0" if job.model == "SIMPLE_RADIAL" else ""
+            reader.camera_params = f"{job.focal_px * ratio},{width / 2},{height / 2}{radial}"
+        pycolmap.Database.open(unfinished).close()
+        pycolmap.import_images(unfinished, images, pycolmap.CameraMode.SINGLE, job.names, reader)
+        unfinished.replace(database)
     for start in range(0, len(job.names), _CHUNK_FRAMES):
-        if start and reader.existing_camera_id < 0:
-            reader.existing_camera_id = 1
+        _say("step", [_FEATURES * start / len(job.names), _TOTAL, "finding features"])
         pycolmap.extract_features(
             database,
             images,
             image_names=job.names[start : start + _CHUNK_FRAMES],
             camera_mode=pycolmap.CameraMode.SINGLE,
-            reader_options=reader,
             extraction_options=options,
         )
-        _say("step", [_FEATURES * (start + 1) / len(job.names), _TOTAL, "finding features"])
     write_text(done, "")
 
 
@@ -265,6 +269,8 @@ def pictures(job: Job) -> tuple[Path, float]:
 
 def _size(picture: Path) -> tuple[int, int]:
     bitmap = pycolmap.Bitmap.read(picture, as_rgb=False)
+    if bitmap is None:
+        raise OSError(f"cannot read {picture}")
     return bitmap.height, bitmap.width
 
 

@@ -15,8 +15,8 @@ def up_direction(world_from_camera: NDArray[np.float64]) -> NDArray[np.float64]:
     """The direction that is up, in the world of the cameras (R, 4, 4).
 
     People keep the horizon level to a degree or two, so up is square to the cameras' x axes. Where these do not spread
-    enough to tell (the camera hardly turned), the weaker habit of not pointing far up or down decides: the least-squares
-    direction with the two weighted by how well each holds.
+    enough to tell (the camera hardly turned), the weaker habit of not pointing far up or down decides: least squares,
+    with the two weighted by how well each holds.
     """
     right, forward = world_from_camera[:, :3, 0], world_from_camera[:, :3, 2]
     spread = right.T @ right / _ROLL_DEG**2 + forward.T @ forward / _PITCH_DEG**2

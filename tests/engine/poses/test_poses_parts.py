@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-import scene
+import walk_scene as scene
 
 from engine.poses.holdout import build_tracks, held_out_errors
 from engine.poses.parallax import rotation_share

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import pycolmap
 import pytest
-import scene
-from conftest import COUNT, FIRST, Frames, solved
+import walk_scene as scene
+from walk_scene import COUNT, FIRST, Frames, solved
 
 from engine.errors import Cancelled, PoseError
 from engine.footage import prepare, probe

@@ -8,9 +8,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from engine.footage import frame_name
+from engine.footage import frame_name, prepare, probe
+from engine.poses import LensRequest, solve
+from engine.progress import Progress, Silent
+from engine.track import CameraTrack
 
 WIDTH, HEIGHT, FOCAL = 480, 320, 430.0
+COUNT, FIRST = 8, 101
+
+Frames = dict[int, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -98,9 +104,18 @@ def turning(count: int) -> list[np.ndarray]:
     return [look([0, -1, 1.5], [2.4 * s - 1.2, 4, 1.2 + 0.2 * s]) for s in np.linspace(0, 1, count)]
 
 
-def write(folder: Path, frames: dict[int, np.ndarray]) -> Path:
+def write(folder: Path, frames: Frames) -> Path:
     """Frames under their numbers as `plate_0001.png`."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, frame in frames.items():
         cv2.imwrite(str(folder / f"plate_{frame_name(number)}.png"), frame)
     return folder
+
+
+def solved(
+    folder: Path, frames: Frames, lens: LensRequest | None = None, progress: Progress | None = None
+) -> CameraTrack:
+    """Write, prepare and solve a clip below `folder`."""
+    footage = probe(write(folder / "in", frames))
+    prepare(footage, folder, Silent())
+    return solve(footage, folder / "proxy", folder / "poses", lens or LensRequest(), 0, progress or Silent())
