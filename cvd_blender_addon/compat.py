@@ -41,8 +41,10 @@ def remove_fcurve(action: bpy.types.Action, block: bpy.types.ID, path: str) -> N
     """Remove the F-curve of `path`, if there is one."""
     slot = block.animation_data.action_slot if block.animation_data else None
     bag = anim_utils.action_get_channelbag_for_slot(action, slot) if slot else None
-    curve = bag.fcurves.find(path) if bag else None
-    if curve:
+    if bag is None:
+        return
+    curve = bag.fcurves.find(path)
+    if curve is not None:
         bag.fcurves.remove(curve)
 
 
@@ -140,6 +142,8 @@ def add_scale_to_render(tree: bpy.types.NodeTree) -> bpy.types.Node:
     if COMPOSITOR_IS_GROUP:
         node.inputs["Type"].default_value = "Render Size"
         node.inputs["Frame Type"].default_value = "Stretch"
+        # Otherwise a resampled border is half transparent; 4.5 has no such choice.
+        node.inputs["Extension X"].default_value = node.inputs["Extension Y"].default_value = "Extend"
     else:
         node.space = "RENDER_SIZE"
         node.frame_method = "STRETCH"

@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
 import bpy
 
 from .. import monitor
@@ -16,6 +20,9 @@ class BuildStep:
 
     bl_options = {"REGISTER", "UNDO"}
     needs_camera = True
+    # What every operator has.
+    report: Callable[[set[str], str], None]
+    poll_message_set: ClassVar[Callable[[str], None]]
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -32,7 +39,7 @@ class BuildStep:
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Build the step."""
         try:
-            solve = read(monitor.folder_of(context.scene))
+            solve = read(Path(bpy.path.abspath(context.scene.cvd.solve_folder)))
             remember(context.scene, solve)
             self.build(context.scene, solve)
         except SolveError as error:

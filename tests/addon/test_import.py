@@ -10,8 +10,7 @@ import pytest
 from synthetic import Synthetic
 
 from cvd_blender_addon import compat
-from cvd_blender_addon.scene import build_all, camera, compositor, depth_mesh, import_solve, owned
-from cvd_blender_addon.solve_reader import read
+from cvd_blender_addon.scene import camera, compositor, depth_mesh, import_solve, owned
 
 COLLECTIONS = (
     "objects",
@@ -208,11 +207,6 @@ def test_failed_import_reports_and_makes_nothing(scene: bpy.types.Scene, addon: 
     with pytest.raises(RuntimeError, match=r"not a solve folder.*no solve\.json.*Choose the folder"):
         bpy.ops.cvd.import_solve(directory=str(tmp_path))
     assert census() == before
-
-
-def test_steps_in_the_order_of_the_panel(synthetic: Synthetic, scene: bpy.types.Scene) -> None:
-    build_all(scene, read(synthetic.folder), "COMPOSITOR", False, 36.0, lambda level, message: None)
-    assert scene.camera is not None
 
 
 def test_unregister_leaves_nothing(scene: bpy.types.Scene) -> None:
