@@ -6,8 +6,8 @@ import torch
 
 from engine.geometry import project, sample, transform, unproject
 
-ROBUST_PX = 2.0
-ROBUST_DISPARITY = 0.05
+ROBUST_PX = 2.0  # at this distance a flow vector has lost three quarters of its pull
+ROBUST_DISPARITY = 0.1  # the same for disparity, where the clip's median is 1
 MIN_DEPTH = 1e-4
 
 
@@ -25,7 +25,7 @@ def pair_losses(
     that changes nothing. Pixels that the cameras see from behind do not count, and a pair without any counts as 0.
 
     Args:
-        depth: (B, 1, H, W) of this frame.
+        depth: (B, 1, H, W) of this frame, in units of the clip's median depth.
         other_depth: (B, 1, H, W) of the other frame.
         lens_matrix: (B, 3, 3).
         other_from_this: (B, 4, 4) camera to camera.
@@ -50,13 +50,11 @@ def pair_losses(
     there = sample(1.0 / other_depth, target)[:, 0]
     gap = (1.0 / moved[..., 2].clamp_min(MIN_DEPTH) - there).abs()
     focal = lens_matrix.diagonal(dim1=1, dim2=2)[:, :2].mean(dim=1)
-    # relative to the disparity there, so that near and far count alike in what is an outlier
-    scale = ROBUST_DISPARITY * there.detach().clamp_min(1e-9)
-    disparity = focal * (bounded(gap, scale) * share).sum(dim=(1, 2))
+    disparity = focal * (bounded(gap, ROBUST_DISPARITY) * share).sum(dim=(1, 2))
     return spatial, disparity
 
 
-def bounded(distance: torch.Tensor, scale: torch.Tensor | float) -> torch.Tensor:
+def bounded(distance: torch.Tensor, scale: float) -> torch.Tensor:
     """`distance` near zero, at most `scale`: Geman and McClure's function of the root of the distance."""
     return distance * scale / (distance + scale)
 
