@@ -71,7 +71,7 @@ def _follow(process: subprocess.Popen[bytes], progress: Progress) -> None:
             break
         if "step" in message:
             done, total, text = message["step"]
-            state = (float(done), float(total), str(text))
+            state = (max(state[0], float(done)), float(total), str(text))  # a second attempt does not go back
             progress.step(*state)
         elif "metric" in message:
             progress.metric(*message["metric"])

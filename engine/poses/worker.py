@@ -46,6 +46,9 @@ _PAIR_STEPS = (1, 2, 3, 4, 8, 16, 32, 64, 128, 256)
 """Frames are matched with those so many places later: near ones for long tracks, far ones against drift."""
 _EXHAUSTIVE_UP_TO = 60
 """When the steps do not suffice, clips of up to so many frames are matched each with each."""
+_TRACKS_PER_FRAME = 300
+"""How many tracks of each frame global mapping places the cameras by: more take three times the time for the same
+cameras. The rest is triangulated afterwards."""
 _MIN_MATCHES = 30
 _TURNING_ONLY = 0.9
 """Share of matches between far frames that a camera which only turns explains."""
@@ -374,6 +377,7 @@ def _map_globally(job: Job, database: Path, images: Path, folder: Path, *, hold_
     options = pycolmap.GlobalPipelineOptions()
     options.num_threads = 1
     options.random_seed = job.seed
+    options.mapper.track_required_tracks_per_view = _TRACKS_PER_FRAME
     options.mapper.bundle_adjustment.refine_focal_length = job.focal_px is None and not hold_lens
     options.mapper.bundle_adjustment.refine_extra_params = not hold_lens
     pycolmap.global_mapping(database, images, folder, options)
