@@ -13,11 +13,12 @@ import engine
 from engine import files, footage, poses
 from engine.depth.clip import WorkClip
 from engine.depth.cvd import solve_depth
-from engine.depth.device import choose_device
 from engine.depth.prior import solve_prior
-from engine.depth.scale import calibrate_scale, scale_track
+from engine.depth.scale import calibrate_scale, read_scale, scale_track
 from engine.depth.settings import PRESETS
+from engine.device import choose_device
 from engine.errors import CvdError, WorkspaceError
+from engine.export.edges import EdgeSharpener
 from engine.export.stage import Account, DepthResult, export
 from engine.flow.stage import solve_flow
 from engine.footage import Footage
@@ -84,7 +85,7 @@ def _run(workspace: Workspace, request: Request, clip: Footage) -> None:
     flow = run("flow", lambda folder: solve_flow(work, folder, workspace))
     prior = run("prior", lambda folder: solve_prior(work, settings, folder, device, workspace))
     scaled = run("scale", lambda folder: calibrate_scale(work, prior, folder, workspace))
-    track, work = scale_track(track, scaled), work.scaled(read_scale(scaled))
+    track, work = scale_track(track, read_scale(scaled)), work.scaled(read_scale(scaled))
     depth = run(
         "depth", lambda folder: solve_depth(work, settings, flow, prior, folder, request.seed, device, workspace)
     )
@@ -96,7 +97,8 @@ def _run(workspace: Workspace, request: Request, clip: Footage) -> None:
             return {**finished, "export": workspace.cost()}
 
         account = Account(device.type, stages["export"].key, costs, workspace.warnings)
-        export(workspace.root, request, clip, track, result, account, workspace)
+        sharpener = EdgeSharpener(proxies, track.lens, work)
+        export(workspace.root, request, clip, track, sharpener, result, account, workspace)
 
     # The export's results lie outside the cache, so they are there only if solve.json is theirs.
     if not exported(workspace.root, stages["export"]):

@@ -21,6 +21,7 @@ import engine
 from engine import files, footage
 from engine.evaluation.stability import track_stability
 from engine.export import pictures, ply, report
+from engine.export.edges import EdgeSharpener
 from engine.export.upsample import PlateGrid, upsample_depth
 from engine.footage import Footage
 from engine.geometry import Lens, array_from_pixel
@@ -84,6 +85,7 @@ def export(
     request: Request,
     clip: Footage,
     track: CameraTrack,
+    sharpener: EdgeSharpener,
     result: DepthResult,
     account: Account,
     progress: Progress,
@@ -97,6 +99,7 @@ def export(
         request: what was asked.
         clip: the footage.
         track: cameras and points in the units of the depth.
+        sharpener: brings the depth's edges onto the pictures' edges.
         result: depth on the work grid.
         account: costs, warnings, device.
         progress: receives progress; may cancel.
@@ -106,7 +109,7 @@ def export(
     """
     _begin(root, account.solve_key)
     near, far = depth_range(result, track.frames())
-    confident, thumbnails = _write_frames(root, clip, track, result, (near, far), progress)
+    confident, thumbnails = _write_frames(root, clip, track, sharpener, result, (near, far), progress)
     ply.write_points(root / "points.ply", track.points)
     to_plate = track.lens.width / result.lens.width
     consistency = {frame: error * to_plate for frame, error in result.consistency().items()}
@@ -141,13 +144,14 @@ def _write_frames(
     root: Path,
     clip: Footage,
     track: CameraTrack,
+    sharpener: EdgeSharpener,
     result: DepthResult,
     span: tuple[float, float],
     progress: Progress,
 ) -> tuple[float, dict[int, report.Thumbnails]]:
     for name in ("depth", "confidence"):
         (root / name).mkdir(exist_ok=True)
-    grid = PlateGrid(track.lens, result.lens)
+    fine, coarse = PlateGrid(track.lens, sharpener.lens), PlateGrid(track.lens, result.lens)
     frames, consistency = track.frames(), result.consistency()
     shown = set(report.frames_to_show(frames, consistency))
     shares, thumbnails = [], {}
@@ -155,11 +159,11 @@ def _write_frames(
     with pictures.video_writer(root / "depth.mp4", size[1], size[0], Fraction(*clip.fps)) as video:
         for done, (frame, image) in enumerate(footage.read_frames(clip, frames)):
             name = footage.frame_name(frame) + ".exr"
-            confidence = np.clip(grid.enlarge(result.confidence(frame)), 0.0, 1.0)
+            confidence = np.clip(coarse.enlarge(result.confidence(frame)), 0.0, 1.0)
             if (root / "depth" / name).is_file() and (root / "confidence" / name).is_file():
                 depth = files.read_exr(root / "depth" / name)
             else:
-                depth = upsample_depth(result.depth(frame), image, grid)
+                depth = upsample_depth(sharpener.sharpen(frame, result.depth(frame)), image, fine)
                 files.write_exr(root / "depth" / name, depth)
                 files.write_exr(root / "confidence" / name, confidence.astype(np.float16))
             shares.append(float((confidence > CONFIDENT).mean()))

@@ -34,6 +34,7 @@ class PlateGrid:
     def __init__(self, plate: Lens, work: Lens) -> None:
         self.work = work
         self.map_x, self.map_y = distort_map(plate, work)
+        self.is_identity = plate.undistorted() == work and not plate.distortion().any()
         self._shrunk_x, self._shrunk_y = undistort_map(plate.scaled(work.width, work.height))
 
     def shrink(self, image: Array) -> Array:
@@ -60,6 +61,8 @@ def upsample_depth(depth: Array, image: Array, grid: PlateGrid) -> Array:
     """
     if depth.shape != (grid.work.height, grid.work.width):
         raise ValueError(f"depth {depth.shape} does not fit the work grid {(grid.work.height, grid.work.width)}")
+    if grid.is_identity:
+        return depth
     known = depth > 0
     disparity = np.where(known, 1.0 / np.where(known, depth, 1.0), 0.0).astype(np.float32)
     result = grid.enlarge(disparity)

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from engine import files, footage
+from engine.depth.clip import WorkClip
 from engine.evaluation.compare import evaluate
+from engine.export.edges import EdgeSharpener
 from engine.export.pictures import colour_depth, video_writer
 from engine.export.ply import write_points
 from engine.export.stage import Account, DepthResult, export
@@ -162,13 +164,16 @@ def solved(tmp_path):
     (truth_folder / "truth.json").write_text(json.dumps(truth))
     clip = footage.probe(plates)
     track = CameraTrack(lens, False, 1.5, poses, {1004: "too blurred"}, dict.fromkeys(poses, 0.4), True, some_points())
+    footage.prepare(clip, tmp_path, Silent())
+    work = WorkClip.load(tmp_path / "proxy", track, 128)
     request = Request(FootageRequest(plates), tmp_path / "a.solve")
     (request.output / "cache").mkdir(parents=True)
 
     def run(key="k1"):
         account = Account("cpu", key, lambda: {"export": {"wall_s": 1.0, "cpu_s": 1.0, "peak_memory_mb": 9.0}}, [])
         result = DepthResult(result_folder, lens, "cvd", "test", "none needed")
-        export(request.output, request, clip, track, result, account, Silent())
+        sharpener = EdgeSharpener(tmp_path / "proxy", lens, work)
+        export(request.output, request, clip, track, sharpener, result, account, Silent())
         return request.output
 
     run()
