@@ -27,7 +27,7 @@ from engine.track import CameraTrack
 from engine.workspace import Listener, Stage, Workspace, free_bytes, open_workspace, stage_key
 
 # Share of the work of a typical solve on a CPU, for progress and ETA (measured, bench/README.md).
-WEIGHTS = {"footage": 0.04, "poses": 0.25, "flow": 0.12, "prior": 0.25, "scale": 0.01, "depth": 0.25, "export": 0.08}
+WEIGHTS = {"footage": 0.01, "poses": 0.2, "flow": 0.08, "prior": 0.12, "scale": 0.01, "depth": 0.45, "export": 0.13}
 # Bytes a solve writes for each plate pixel of each frame: depth and confidence EXR, proxy, flow and checkpoints.
 BYTES_PER_PIXEL = 12
 
