@@ -54,7 +54,7 @@ _TURNING_ONLY = 0.9
 """Share of matches between far frames that a camera which only turns explains."""
 _MIN_MOTION = 0.02
 """Of the long side: matches that move less say nothing about parallax."""
-_GOOD_HELD_OUT = 0.8
+_GOOD_HELD_OUT, _POOR_HELD_OUT = 0.7, 0.5
 _HELD_OUT_PX = 2.0
 _MIN_REGISTERED, _NEARLY_ALL = 0.5, 0.9
 _TRIED_FOCALS = (0.7, 0.85, 1.05, 1.3, 1.6)
@@ -93,7 +93,7 @@ class Candidate:
 
     def sound(self, frames: int) -> bool:
         """Worth handing on: a possible lens, enough frames placed, most held-out observations predicted."""
-        return self.plausible and self.registered >= _MIN_REGISTERED * frames and self.held_out_share >= 0.5
+        return self.plausible and self.registered >= _MIN_REGISTERED * frames and self.held_out_share >= _POOR_HELD_OUT
 
     def good(self, frames: int) -> bool:
         """So good that nothing else need be tried."""
@@ -132,7 +132,7 @@ def solve(job: Job) -> None:
         if best is not None and best.plausible and best.registered >= _NEARLY_ALL * len(job.names):
             break
         exhaustive = True
-    if best is None:
+    if best is None or not (best.plausible or job.focal_px):
         raise PoseError(
             "poses.no_model",
             "No camera could be solved for this shot.",
@@ -148,6 +148,12 @@ def solve(job: Job) -> None:
             "Solve a frame range without the cut or the blurred part, or with less of the moving thing in view.",
         )
     _say("metric", ["held_out_share", best.held_out_share])
+    if best.held_out_share < _POOR_HELD_OUT:
+        _say(
+            "warning",
+            f"The cameras predict only {best.held_out_share:.0%} of the tracks held out to test them: check the "
+            "result, much in the shot may move by itself or be blurred.",
+        )
     _say("step", [_MAPPED, _TOTAL, "refining cameras and lens"])
     finish(job, best, images).save(work / "model.npz")
     _say("step", [_TOTAL, _TOTAL, "cameras solved"])
