@@ -1,0 +1,76 @@
+"""Every section draws, in every state, with properties and operators that exist."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import bpy
+import pytest
+
+from cvd_blender_addon import panels
+
+
+class Layout:
+    """Takes what a panel draws, and insists that it exists."""
+
+    def __init__(self, drawn: list[str]) -> None:
+        self.drawn = drawn
+
+    def _part(self, **_options: Any) -> Layout:
+        return Layout(self.drawn)
+
+    row = column = _part
+
+    def prop(self, data: Any, name: str, **_options: Any) -> None:
+        assert name in data.bl_rna.properties, name
+        self.drawn.append(name)
+
+    def operator(self, identifier: str, **_options: Any) -> None:
+        getattr(bpy.ops.cvd, identifier.split(".")[1]).get_rna_type()  # raises where there is none
+        self.drawn.append(identifier)
+
+    def label(self, text: str, **_options: Any) -> None:
+        self.drawn.append(text)
+
+    def progress(self, factor: float, **_options: Any) -> None:
+        self.drawn.append(f"progress {factor:.1f}")
+
+
+def draw(scene: bpy.types.Scene, space: str) -> list[str]:
+    drawn: list[str] = []
+    context = SimpleNamespace(scene=scene, space_data=SimpleNamespace(type=space))
+    for _, _, section in panels.SECTIONS:
+        section(Layout(drawn), context)
+    return drawn
+
+
+@pytest.mark.parametrize("space", ["VIEW_3D", "CLIP_EDITOR"])
+def test_idle(scene: bpy.types.Scene, addon: None, space: str) -> None:
+    drawn = draw(scene, space)
+    assert "cvd.solve_depth" in drawn and "cvd.cancel_solve" not in drawn
+    assert ("cvd.use_clip" in drawn) == (space == "CLIP_EDITOR")
+
+
+def test_cancel_takes_the_buttons_place(scene: bpy.types.Scene, addon: None) -> None:
+    cvd = scene.cvd
+    cvd.job_running, cvd.job_fraction, cvd.job_message = True, 0.4, "flow: 3 of 9 pairs · 5 min left"
+    drawn = draw(scene, "VIEW_3D")
+    assert "cvd.cancel_solve" in drawn and "cvd.solve_depth" not in drawn
+    assert "progress 0.4" in drawn and cvd.job_message in drawn
+
+
+def test_error_and_eevee_are_told(scene: bpy.types.Scene, addon: None) -> None:
+    cvd = scene.cvd
+    cvd.job_error, cvd.shadow_catcher = "failed: No camera. A tripod shot. Move it.", True
+    scene.render.engine = "BLENDER_EEVEE" if bpy.app.version >= (5, 0, 0) else "BLENDER_EEVEE_NEXT"
+    text = " ".join(draw(scene, "VIEW_3D"))
+    assert "A tripod shot." in text and "EEVEE cannot catch shadows" in text
+
+
+def test_lens_asks_for_what_is_known(scene: bpy.types.Scene, addon: None) -> None:
+    asked = {}
+    for kind in ("UNKNOWN", "MM", "PX"):
+        scene.cvd.lens = kind
+        asked[kind] = {name for name in draw(scene, "VIEW_3D") if name.startswith(("focal", "sensor"))}
+    assert asked == {"UNKNOWN": set(), "MM": {"focal_mm", "sensor_width"}, "PX": {"focal_px"}}
