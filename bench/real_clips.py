@@ -65,10 +65,10 @@ def stage_table(results: list[dict[str, Any]]) -> str:
     names = list(solved[0]["stages"]) if solved else []
     lines = ["| clip | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for result in solved:
-        cells = [
-            f"{result['stages'][name]['cpu_s'] / result['frames']:.2f} s, {result['stages'][name]['peak_memory_mb']:.0f} MB"
-            for name in names
-        ]
+        cells = []
+        for name in names:
+            cost = result["stages"][name]
+            cells.append(f"{cost['cpu_s'] / result['frames']:.2f} s, {cost['peak_memory_mb']:.0f} MB")
         lines.append(f"| {result['clip']} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -30,7 +30,7 @@ def boundary_f(a: Mask, b: Mask, tolerance_px: int = 2) -> float:
 
 def _boundary(mask: Mask) -> Mask:
     inside = mask.astype(np.uint8)
-    return (inside - cv2.erode(inside, np.ones((3, 3), np.uint8), borderValue=1)) > 0
+    return np.asarray(inside > cv2.erode(inside, np.ones((3, 3), np.uint8), borderValue=1))
 
 
 def plane_matte_errors(

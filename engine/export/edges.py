@@ -132,6 +132,7 @@ def guided_filter(guide: Array, values: Array, radius: int, epsilon: float) -> A
     """`values` (H, W) smoothed everywhere but across the edges of `guide` (H, W) in [0, 1] (He et al. 2010)."""
     guide_mean, mean = box_mean(guide, radius), box_mean(values, radius)
     covariance = box_mean(guide * values, radius) - guide_mean * mean
-    slope = covariance / (box_mean(guide * guide, radius) - guide_mean * guide_mean + np.float32(epsilon))
+    variance = box_mean(guide * guide, radius) - guide_mean * guide_mean
+    slope = np.asarray(covariance / (variance + epsilon), np.float32)
     offset = mean - slope * guide_mean
     return box_mean(slope, radius) * guide + box_mean(offset, radius)

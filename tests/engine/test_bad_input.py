@@ -110,11 +110,10 @@ def test_bad_footage(tmp_path, capsys, make, word, folder_made):
 def test_no_write_permission(tmp_path, capsys):
     footage, locked = sequence(tmp_path / "clip", moving(4)), tmp_path / "locked"
     locked.mkdir(mode=0o555)
-    os.chmod(tmp_path, 0o755)
     is_root = os.geteuid() == 0
     if is_root:  # permissions do not bind root: be nobody for the moment
         for parent in [tmp_path, *tmp_path.parents][:3]:
-            os.chmod(parent, 0o755)
+            parent.chmod(0o755)
         os.seteuid(65534)
     try:
         code = main(["solve", str(footage), "--out", str(locked / "a.solve")])

@@ -53,10 +53,10 @@ def test_a_stage_leaves_its_results_its_cost_and_its_events(tmp_path):
 
 def test_a_stage_that_fails_is_not_done_and_keeps_its_checkpoints(tmp_path):
     stage = stage_in(tmp_path / "a.solve")
-    with pytest.raises(PoseError), open_workspace(tmp_path / "a.solve", ignore) as workspace:
-        with workspace.stage(stage) as folder:
-            (folder / "checkpoint").write_text("half way")
-            raise PoseError("poses.no_model", "No cameras.", "No texture.", "Shoot again.")
+    opened = open_workspace(tmp_path / "a.solve", ignore)
+    with pytest.raises(PoseError), opened as workspace, workspace.stage(stage) as folder:
+        (folder / "checkpoint").write_text("half way")
+        raise PoseError("poses.no_model", "No cameras.", "No texture.", "Shoot again.")
     assert not stage.is_done
     assert (stage.folder / "checkpoint").read_text() == "half way"
     assert status(tmp_path / "a.solve")["error"] == {
@@ -138,9 +138,9 @@ def test_a_full_disk_is_named_and_a_finished_result_stays(tmp_path):
     folder = tmp_path / "a.solve"
     with open_workspace(folder, ignore):
         (folder / "solve.json").write_text("{}")
-    with pytest.raises(WorkspaceError) as caught, open_workspace(folder, ignore) as workspace:
-        with workspace.stage(stage_in(folder)):
-            raise OSError(errno.ENOSPC, "No space left on device")
+    opened = open_workspace(folder, ignore)
+    with pytest.raises(WorkspaceError) as caught, opened as workspace, workspace.stage(stage_in(folder)):
+        raise OSError(errno.ENOSPC, "No space left on device")
     assert caught.value.code == "workspace.disk_full"
     assert status(folder)["error"]["code"] == "workspace.disk_full"
     assert (folder / "solve.json").read_text() == "{}"

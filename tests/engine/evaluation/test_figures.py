@@ -20,7 +20,7 @@ def rotation(axis, angle):
 def walk(count, seed=0):
     rng = np.random.default_rng(seed)
     poses = np.tile(np.eye(4), (count, 1, 1))
-    poses[:, :3, 3] = np.cumsum(rng.normal(0, 0.1, (count, 3)) + [0.2, 0, 0], axis=0)
+    poses[:, :3, 3] = np.cumsum(rng.normal([0.2, 0.0, 0.0], 0.1, (count, 3)), axis=0)
     for pose in poses:
         pose[:3, :3] = rotation(rng.normal(size=3), 0.2)
     return poses
