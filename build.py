@@ -315,7 +315,8 @@ def command_solve(options: argparse.Namespace) -> int:
 def command_demo(_options: argparse.Namespace) -> int:
     """Clip to composite, on the bundled sample, with the error against its known truth."""
     sample, out = ROOT / "sample", BUILD / "demo"
-    engine, (blender, blender_python) = ensure(ENGINE), ensure_blender()
+    blender, blender_python = ensure_blender()  # first: it is what a computer may not be able to have
+    engine = ensure(ENGINE)
     out.mkdir(parents=True, exist_ok=True)
     solve = out / "room.solve"
     say("demo 1/3: solving sample/room.mp4")
