@@ -125,7 +125,7 @@ def train(
         progress.step(step, total, f"training, step {step + 1} of {total}")
         for group in optimiser.param_groups:
             group["lr"] = _rate(step, fit, total)
-        loss = _step_loss(network, data, settings, seed, step, step >= fit, device)
+        loss = step_loss(network, data, settings, seed, step, step >= fit, device)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -143,7 +143,7 @@ def _rate(step: int, fit: int, total: int) -> float:
     return CVD_RATE * (1.0 - 0.9 * (step - fit) / max(total - fit, 1))
 
 
-def _step_loss(
+def step_loss(
     network: DepthNetwork,
     data: TrainingData,
     settings: DepthSettings,

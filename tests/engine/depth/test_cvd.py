@@ -1,0 +1,124 @@
+"""Flow, prior, scale and depth, end to end on a tiny clip whose depth is known."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scene import flow_between, plane_clip
+
+from engine.depth import training
+from engine.depth.cvd import solve_depth
+from engine.depth.prior import solve_prior
+from engine.depth.settings import PRESETS
+from engine.errors import Cancelled, DepthError
+from engine.flow.stage import load_pair, load_pairs, solve_flow
+from engine.progress import Silent
+
+CPU = torch.device("cpu")
+TINY = replace(PRESETS["preview"], min_steps=12, batch_pairs=2)
+
+
+class StopAt(Silent):
+    """Cancels in the step with a given message."""
+
+    def __init__(self, message):
+        self.message = message
+
+    def step(self, done, total, message):
+        if self.message in message:
+            raise Cancelled
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory):
+    """Clip, true depths, and the folder with the finished stages before depth."""
+    folder = tmp_path_factory.mktemp("stages")
+    clip, depths = plane_clip(5, 128, 96, numbers=[11, 12, 13, 15, 16])
+    with pytest.raises(Cancelled):
+        solve_flow(clip, folder / "flow", StopAt("flow 13 to 15"))
+    solve_flow(clip, folder / "flow", Silent())
+    solve_prior(clip, TINY, folder / "prior", CPU, Silent())
+    return clip, depths, folder
+
+
+def test_flow_is_that_of_depth_and_cameras(stages):
+    clip, depths, folder = stages
+    pairs = load_pairs(folder / "flow")
+    assert {(11, 12), (13, 15), (11, 15)} <= {(p.first, p.second) for p in pairs}
+    for pair in pairs:
+        arrays = load_pair(folder / "flow", pair.first, pair.second).astype(np.float32)
+        for k, (a, b) in enumerate(((pair.first, pair.second), (pair.second, pair.first))):
+            a, b = clip.index(a), clip.index(b)
+            truth = flow_between(clip.lens, depths[a], clip.world_from_camera[a], clip.world_from_camera[b])
+            half = truth.reshape(48, 2, 64, 2, 2).mean(axis=(1, 3)) / 2.0
+            error = np.linalg.norm(np.moveaxis(arrays[k, :2], 0, -1) - half, axis=-1)[arrays[k, 2] > 0]
+            assert np.median(error) < 0.1
+        assert 0.2 <= pair.overlap <= 1.0
+
+
+def test_frames_that_show_different_things_are_no_pair(tmp_path):
+    clip, _ = plane_clip(3)
+    images = clip.images.copy()
+    images[2] = np.random.default_rng(9).integers(0, 255, images[2].shape, np.uint8)
+    solve_flow(replace(clip, images=images), tmp_path / "flow", Silent())
+    assert [(p.first, p.second) for p in load_pairs(tmp_path / "flow")] == [(101, 102)]
+    images[1] = np.random.default_rng(8).integers(0, 255, images[1].shape, np.uint8)
+    with pytest.raises(DepthError) as failure:
+        solve_flow(replace(clip, images=images), tmp_path / "none", Silent())
+    assert failure.value.code == "depth.no_overlap"
+    assert not (tmp_path / "none" / "pairs.json").exists()
+
+
+def solve(stages, folder, seed=0, progress=None):
+    clip, _, done = stages
+    solve_depth(clip, TINY, done / "flow", done / "prior", folder, seed, CPU, progress or Silent())
+    return np.stack([np.load(folder / "depth" / f"{n:06d}.npy") for n in clip.numbers])
+
+
+@pytest.fixture(scope="module")
+def solved(stages, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("depth")
+    return solve(stages, folder), folder
+
+
+def test_depth_is_complete_and_right(stages, solved):
+    clip, truth, _ = stages
+    depth, folder = solved
+    assert depth.shape == truth.shape
+    assert depth.dtype == np.float32
+    assert (depth > 0).all()
+    assert np.mean(np.abs(depth / truth - 1.0)) < 0.03
+    for number in clip.numbers:
+        confidence = np.load(folder / "confidence" / f"{number:06d}.npy")
+        assert confidence.shape == truth.shape[1:]
+        assert 0.0 <= confidence.min() <= confidence.max() <= 1.0
+    consistency = json.loads((folder / "consistency.json").read_text())
+    assert list(consistency) == ["11", "12", "13", "15", "16"]
+    assert max(consistency.values()) < 0.5
+    assert not (folder / "checkpoint.pt").exists()
+
+
+def test_the_same_seed_gives_the_same_depth_and_another_seed_does_not(stages, solved, tmp_path):
+    assert (solve(stages, tmp_path / "again") == solved[0]).all()
+    assert (solve(stages, tmp_path / "other", seed=1) != solved[0]).any()
+
+
+@pytest.mark.parametrize("moment", ["step 9 of", "step 20 of", "depth of frame 13"])
+def test_a_killed_run_that_resumes_gives_the_same_depth(stages, solved, tmp_path, monkeypatch, moment):
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 5)
+    with pytest.raises(Cancelled):
+        solve(stages, tmp_path, progress=StopAt(moment))
+    assert not (tmp_path / "consistency.json").exists()
+    assert (solve(stages, tmp_path) == solved[0]).all()
+
+
+def test_training_with_the_pairs_brings_the_pair_losses_down(stages, tmp_path):
+    clip, _, done = stages
+    data = training.TrainingData.load(clip, done / "flow", done / "prior")
+    network = training.train(data, replace(TINY, min_steps=1), tmp_path, 0, CPU, Silent())
+    untrained = training.step_loss(network, data, TINY, 0, 10**6, True, CPU).item()
+    (tmp_path / "checkpoint.pt").unlink()
+    network = training.train(data, replace(TINY, min_steps=30), tmp_path, 0, CPU, Silent())
+    assert training.step_loss(network, data, TINY, 0, 10**6, True, CPU).item() < 0.6 * untrained

@@ -1,0 +1,40 @@
+"""Fusion of network and evidence."""
+
+import torch
+
+from engine.depth.fuse import fuse
+
+HALF = (24, 32)
+GREY = torch.full((48, 64, 3), 0.5)
+
+
+def test_without_evidence_the_network_stands():
+    network = torch.linspace(0, 1, 24 * 32).reshape(HALF)
+    fused = fuse(network, torch.zeros(HALF), torch.zeros(HALF), GREY)
+    wide = torch.nn.functional.interpolate(network[None, None], scale_factor=2, mode="bilinear")[0, 0]
+    assert torch.allclose(fused, wide)
+
+
+def test_an_offset_of_the_network_is_taken_out_everywhere():
+    confidence = torch.zeros(HALF)
+    confidence[4:20:2, 4:28:2] = 1.0
+    fused = fuse(torch.zeros(HALF), torch.full(HALF, 0.2), confidence, GREY)
+    assert (fused - 0.2).abs().max() < 0.03
+
+
+def test_an_outline_in_the_evidence_survives_a_blurred_network():
+    step = (torch.arange(32) >= 16).float().expand(HALF)
+    blurred = torch.sigmoid((torch.arange(32) - 15.5) / 3.0).expand(HALF)
+    image = (torch.arange(64) >= 32).float()[None, :, None].expand(48, 64, 3)
+    fused = fuse(blurred, step, torch.ones(HALF), image)
+    truth = (torch.arange(64) >= 32).float().expand(48, 64)
+    assert (fused - truth).abs().max() < 0.05
+
+
+def test_a_correction_stops_at_an_edge_of_the_picture():
+    confidence = torch.zeros(HALF)
+    confidence[:, :12] = 1.0
+    image = (torch.arange(64) >= 32).float()[None, :, None].expand(48, 64, 3)
+    fused = fuse(torch.zeros(HALF), torch.full(HALF, 0.3), confidence, image)
+    assert (fused[:, :30] - 0.3).abs().max() < 0.05
+    assert fused[:, 34:].abs().max() < 0.01
