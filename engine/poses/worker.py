@@ -50,8 +50,10 @@ _TRACKS_PER_FRAME = 300
 """How many tracks of each frame global mapping places the cameras by: more take three times the time for the same
 cameras. The rest is triangulated afterwards."""
 _MIN_MATCHES = 30
-_TURNING_ONLY = 0.9
-"""Share of matches between far frames that a camera which only turns explains."""
+_TURNING_ONLY, _MOSTLY_TURNING = 0.9, 0.6
+"""Share of matches between far frames that a camera which only turns explains: none of 0.9 can be solved, and of 0.6
+(what moves by itself makes up the rest, or a few near things) only what both mappers can solve unaided. Hand-held
+clips that travel have 0.00 to 0.32, a pan after a tennis player 0.70."""
 _MIN_MOTION = 0.02
 """Of the long side: matches that move less say nothing about parallax."""
 _GOOD_HELD_OUT, _POOR_HELD_OUT = 0.7, 0.5
@@ -121,12 +123,14 @@ def solve(job: Job) -> None:
     images, ratio = pictures(job)
     database = work / "database.db"
     extract_features(job, database, images, ratio)
-    exhaustive = False
+    exhaustive, best = False, None
     while True:
         match(job, database, exhaustive)
-        if not exhaustive:
-            _refuse_turning_camera(database)
-        best = best_model(job, database, images, work / ("exhaustive" if exhaustive else "sequential"))
+        turning = rotation_only_share(database)
+        if turning >= _TURNING_ONLY:
+            raise _no_parallax(turning)
+        found = best_model(job, database, images, work / ("exhaustive" if exhaustive else "sequential"), turning)
+        best = max((c for c in (best, found) if c is not None), key=Candidate.merit, default=None)
         if exhaustive or len(job.names) > _EXHAUSTIVE_UP_TO:
             break
         if best is not None and best.plausible and best.registered >= _NEARLY_ALL * len(job.names):
@@ -218,12 +222,22 @@ def match(job: Job, database: Path, exhaustive: bool) -> None:
     write_text(done, "")
 
 
-def best_model(job: Job, database: Path, images: Path, folder: Path) -> Candidate | None:
+def best_model(job: Job, database: Path, images: Path, folder: Path, turning: float) -> Candidate | None:
     """The best of up to three ways to solve the cameras.
 
     Global mapping first. Unless it is `good`, incremental mapping as well, and the better by `merit` counts. Where
     neither is `sound`, which happens when a camera travels so little that its focal length can run away, global mapping
     with the focal length held at several values.
+
+    Args:
+        job: what to solve.
+        database: features and matches.
+        images: the pictures.
+        folder: for the models.
+        turning: what `rotation_only_share` says.
+
+    Raises:
+        PoseError: `poses.no_parallax`, where neither is sound and the camera mostly turns.
     """
     folder.mkdir(exist_ok=True)
     tracks = _tracks(database, job.seed)
@@ -234,7 +248,10 @@ def best_model(job: Job, database: Path, images: Path, folder: Path) -> Candidat
         _say("step", [_SECOND, _TOTAL, "solving cameras (incremental)"])
         models = _made(folder / "incremental", lambda out: _map_incrementally(job, database, images, out))
         candidates += _judged(models, database, tracks)
-    if job.focal_px is None and not any(c.sound(len(job.names)) for c in candidates):
+    sound = any(c.sound(len(job.names)) for c in candidates)
+    if not sound and turning >= _MOSTLY_TURNING:
+        raise _no_parallax(turning)  # any focal length would give cameras, and all of them wrong ones
+    if not sound and job.focal_px is None:
         candidates += _with_tried_focals(job, database, images, folder, tracks)
     return max(candidates, key=Candidate.merit, default=None)
 
@@ -283,8 +300,8 @@ def _size(picture: Path) -> tuple[int, int]:
     return bitmap.height, bitmap.width
 
 
-def _refuse_turning_camera(database: Path) -> None:
-    """Raise `poses.no_parallax` where rotations alone explain the matches between the frames farthest apart."""
+def rotation_only_share(database: Path) -> float:
+    """Share of the matches that rotations alone explain, between each frame and the one that moved most against it."""
     with pycolmap.Database.open(database) as data:
         camera = data.read_all_cameras()[0]
         keypoints = {i.image_id: data.read_keypoints(i.image_id)[:, :2] for i in data.read_all_images()}
@@ -298,17 +315,20 @@ def _refuse_turning_camera(database: Path) -> None:
             farthest[i] = motion, a, b
     pairs = [(a[::3], b[::3]) for _, a, b in farthest.values()][:: max(1, len(farthest) // 30)]
     if len(pairs) < 3:
-        return
+        return 0.0
     share = rotation_share(pairs, camera.width, camera.height)
     _say("metric", ["rotation_only_share", share])
-    if share >= _TURNING_ONLY:
-        raise PoseError(
-            "poses.no_parallax",
-            "The camera only turns in this shot, it does not travel.",
-            f"Rotation alone explains {share:.0%} of what moves in the picture, as in a pan from a tripod: near things "
-            "do not shift against far ones, so nothing tells how far away they are.",
-            "Shoot with the camera moving sideways by a few percent of the distance to the scene; a few steps will do.",
-        )
+    return share
+
+
+def _no_parallax(share: float) -> PoseError:
+    return PoseError(
+        "poses.no_parallax",
+        "The camera only turns in this shot, it hardly travels.",
+        f"Rotation alone explains {share:.0%} of what moves in the picture, as in a pan from a tripod: near things "
+        "do not shift against far ones, so nothing tells how far away they are.",
+        "Shoot with the camera moving sideways by a few percent of the distance to the scene; a few steps will do.",
+    )
 
 
 def _verified_matches(database: Path) -> dict[tuple[int, int], NDArray[np.int64]]:
