@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.depth.clip import WorkClip, frame_name
+from engine.depth.clip import WorkClip
 from engine.depth.fuse import fuse
 from engine.depth.network import DepthNetwork
 from engine.depth.settings import DepthSettings
 from engine.depth.training import TrainingData, train
 from engine.files import write_json, write_npy
 from engine.flow.stage import load_pair
+from engine.footage import frame_name
 from engine.geometry import project, rigid_inverse, transform, unproject
 from engine.progress import Progress
 

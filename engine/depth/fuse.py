@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 SPREAD = 10.0  # weight of a smooth correction against one pixel of sure evidence
-TRUST = 0.003  # weight of the network's own value
+TRUST = 0.001  # weight of the network's own value
 IMAGE_EDGE = 15.0  # per unit of intensity: the correction does not cross edges of the picture
 JUMP = 0.01  # of log depth: corrections that differ by more belong to two surfaces
 ROUNDS = 3

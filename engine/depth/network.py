@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
@@ -28,9 +30,9 @@ class DepthNetwork(nn.Module):
 
     def __init__(self, inputs: int) -> None:
         super().__init__()
-        widths = list(zip((inputs, *CHANNELS), CHANNELS, strict=False))
+        widths = pairwise((inputs, *CHANNELS))
         self.down = nn.ModuleList(_block(a, b, 1 if level == 0 else 2) for level, (a, b) in enumerate(widths))
-        self.up = nn.ModuleList(_block(a + b, a) for a, b in zip(CHANNELS[:-1], CHANNELS[1:], strict=True))
+        self.up = nn.ModuleList(_block(a + b, a) for a, b in pairwise(CHANNELS))
         self.head = nn.Conv2d(CHANNELS[0], 1, 3, 1, 1, padding_mode="reflect")
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
@@ -46,4 +48,5 @@ class DepthNetwork(nn.Module):
             skip = skips.pop()
             x = F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)
             x = block(torch.cat([skip, x], dim=1))
-        return self.head(x)
+        depth: torch.Tensor = self.head(x)
+        return depth

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.depth.clip import WorkClip, frame_name
+from engine.depth.clip import WorkClip
 from engine.depth.settings import DepthSettings
 from engine.depth.sweep import sweep
 from engine.depth.views import choose_views, inverse_depth_range
 from engine.files import write_npy
+from engine.footage import frame_name
 from engine.geometry import project, rigid_inverse, sample, transform, unproject
 from engine.progress import Progress
 
@@ -75,12 +76,12 @@ def solve_prior(
     views = [choose_views(clip, row, settings.views) for row in range(count)]
     for row in range(count):
         progress.step(row, count * 1.2, f"matching frame {clip.numbers[row]}")
-        path = folder / "raw" / f"{frame_name(clip.numbers[row])}.npy"
+        path = folder / "raw" / f"{frame_name(int(clip.numbers[row]))}.npy"
         if not path.exists():
             write_npy(path, _sweep(clip, grid, row, views[row], settings))
     for row in range(count):
         progress.step(count + 0.2 * row, count * 1.2, f"checking frame {clip.numbers[row]}")
-        name = f"{frame_name(clip.numbers[row])}.npy"
+        name = f"{frame_name(int(clip.numbers[row]))}.npy"
         if not (folder / "confidence" / name).exists():
             depth, confidence = _confirm(clip, grid, row, views[row], folder)
             write_npy(folder / "depth" / name, depth)
@@ -120,7 +121,8 @@ def _confirm(
     device = grid.grey.device
 
     def raw(r: int) -> torch.Tensor:
-        return torch.from_numpy(np.load(folder / "raw" / f"{frame_name(clip.numbers[r])}.npy", allow_pickle=False)).to(device)
+        path = folder / "raw" / f"{frame_name(int(clip.numbers[r]))}.npy"
+        return torch.from_numpy(np.load(path, allow_pickle=False)).to(device)
 
     mine, score = raw(row)
     K = grid.lens_matrix[None]

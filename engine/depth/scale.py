@@ -23,7 +23,7 @@ MIN_POINTS = 10
 def calibrate_scale(clip: WorkClip, prior: Path, folder: Path, progress: Progress) -> None:
     """Measure the factor that brings the cameras to the prior's units, and write `scale.json`.
 
-    `scale.json`: {"scale": s, "per_frame": {plate frame number: s_i}}, where s multiplies camera translations and points.
+    `scale.json`: {"scale": s, "per_frame": {plate frame number: s_i}}; s multiplies camera translations and points.
 
     Args:
         clip: frames with sparse depth.

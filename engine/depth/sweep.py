@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 NOISE_STD = 2.0 / 255.0  # below this contrast a window holds sensor noise only, and its correlation goes to zero
+EDGE = 20.0  # per unit of intensity: a jump across black to white costs a twentieth
 PLANES_AT_ONCE = 8  # keeps the working set of one source view within a CPU's cache
 
 
@@ -119,27 +120,27 @@ def matching_scores(
 
 
 def semi_global(cost: torch.Tensor, guide: torch.Tensor, p1: float, p2: float) -> torch.Tensor:
-    """Cost volume (D, H, W) summed over four paths; jumps of depth are cheaper across edges of `guide` (H, W)."""
-    total = torch.zeros_like(cost.permute(1, 2, 0).contiguous())
-    for axis in (0, 1):
-        # paths run along the first axis of (length, other, D)
-        volume = cost.permute(1, 2, 0) if axis == 0 else cost.permute(2, 1, 0)
-        volume = volume.contiguous()
-        picture = guide if axis == 0 else guide.T
-        jump = p2 / (1.0 + (picture[1:] - picture[:-1]).abs() * 20.0)
-        jump = jump.clamp_min(2.0 * p1)
-        summed = volume.clone()
-        for forward in (True, False):
-            order = range(1, len(volume)) if forward else range(len(volume) - 2, -1, -1)
-            previous = volume[0] if forward else volume[-1]
-            if not forward:
-                summed += volume
-            for k in order:
-                lowest = previous.amin(-1, keepdim=True)
-                padded = F.pad(previous, (1, 1), value=math.inf)
-                step = torch.minimum(padded[:, :-2], padded[:, 2:]) + p1
-                best = torch.minimum(torch.minimum(previous, step), lowest + jump[k - 1 if forward else k][:, None])
-                previous = volume[k] + best - lowest
-                summed[k] += previous - (0 if forward else volume[k])
-        total += summed if axis == 0 else summed.transpose(0, 1)
-    return total.permute(2, 0, 1)
+    """Cost volume (D, H, W) summed over the paths from left, right, above and below.
+
+    A change by one plane costs `p1`, a jump up to `p2`, less across edges of `guide` (H, W).
+    """
+    total = torch.zeros_like(cost)
+    for axis in (1, 2):
+        volume = cost.movedim(axis, 0).movedim(1, -1).contiguous()  # (along the path, across it, D)
+        picture = guide.movedim(axis - 1, 0)
+        jump = (p2 / (1.0 + EDGE * (picture[1:] - picture[:-1]).abs())).clamp_min(2.0 * p1)
+        summed = _path_costs(volume, jump, p1) + _path_costs(volume.flip(0), jump.flip(0), p1).flip(0)
+        total += summed.movedim(-1, 0).movedim(1, axis)
+    return total
+
+
+def _path_costs(volume: torch.Tensor, jump: torch.Tensor, p1: float) -> torch.Tensor:
+    """Hirschmueller's recursion along the first axis of (L, M, D); `jump` (L - 1, M) is P2 between neighbours."""
+    costs = volume.clone()
+    for k in range(1, len(volume)):
+        previous = costs[k - 1]
+        lowest = previous.amin(-1, keepdim=True)
+        padded = F.pad(previous, (1, 1), value=math.inf)
+        neighbour = torch.minimum(padded[:, :-2], padded[:, 2:]) + p1
+        costs[k] += torch.minimum(torch.minimum(previous, neighbour), lowest + jump[k - 1, :, None]) - lowest
+    return costs

@@ -109,7 +109,8 @@ def train(
     in `folder` ends where uninterrupted training does.
     """
     torch.manual_seed(seed)
-    network = DepthNetwork(INPUTS).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = DepthNetwork(INPUTS).to(device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(network.parameters(), lr=FIT_RATE)
     count = len(data.numbers)
     fit = max(settings.min_steps, round(settings.fit_steps * count))
@@ -127,7 +128,7 @@ def train(
             group["lr"] = _rate(step, fit, total)
         loss = step_loss(network, data, settings, seed, step, step >= fit, device)
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == total:
@@ -152,6 +153,11 @@ def step_loss(
     use_pairs: bool,
     device: torch.device,
 ) -> torch.Tensor:
+    """Loss of one step on a batch of pairs drawn for (`seed`, `step`).
+
+    The anchor to the evidence and smoothness always; with `use_pairs` CVD's losses over the pairs too. Part of the
+    evidence is hidden from the input but not from the loss, so that the network learns to fill in rather than to copy.
+    """
     generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
     chosen = torch.randint(len(data.pairs), (settings.batch_pairs,), generator=generator).tolist()
     pairs = [data.pairs[k] for k in chosen]

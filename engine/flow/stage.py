@@ -105,7 +105,7 @@ def pair_flow(clip: WorkClip, first: int, second: int) -> NDArray[np.float16]:
     grey = [np.asarray(cv2.cvtColor(clip.images[row], cv2.COLOR_RGB2GRAY)) for row in (first, second)]
     homography = find_homography(*grey)
     flow = estimate_flow(grey[0], grey[1], homography)
-    back = estimate_flow(grey[1], grey[0], np.linalg.inv(homography))
+    back = estimate_flow(grey[1], grey[0], np.asarray(np.linalg.inv(homography), np.float64))
     there = _believed(clip, grey, first, second, flow, back)
     return np.stack([there, _believed(clip, grey[::-1], second, first, back, flow)])
 
@@ -126,8 +126,8 @@ def _believed(
 def _halved(flow: Flow, mask: Mask) -> NDArray[np.float16]:
     """Flow and mask (3, h, w) on half the grid: the mean of four vectors, believed where all four are."""
     height, width = mask.shape
-    blocks = flow.reshape(height // 2, 2, width // 2, 2, 2).mean(axis=(1, 3)) / 2.0
-    believed = mask.reshape(height // 2, 2, width // 2, 2).all(axis=(1, 3))
+    blocks: Flow = flow.reshape(height // 2, 2, width // 2, 2, 2).mean(axis=(1, 3)) / 2.0
+    believed = np.asarray(mask.reshape(height // 2, 2, width // 2, 2).all(axis=(1, 3)))
     return np.concatenate([np.moveaxis(blocks, -1, 0), believed[None]]).astype(np.float16)
 
 

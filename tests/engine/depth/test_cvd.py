@@ -49,8 +49,8 @@ def test_flow_is_that_of_depth_and_cameras(stages):
     assert {(11, 12), (13, 15), (11, 15)} <= {(p.first, p.second) for p in pairs}
     for pair in pairs:
         arrays = load_pair(folder / "flow", pair.first, pair.second).astype(np.float32)
-        for k, (a, b) in enumerate(((pair.first, pair.second), (pair.second, pair.first))):
-            a, b = clip.index(a), clip.index(b)
+        first, second = clip.index(pair.first), clip.index(pair.second)
+        for k, (a, b) in enumerate(((first, second), (second, first))):
             truth = flow_between(clip.lens, depths[a], clip.world_from_camera[a], clip.world_from_camera[b])
             half = truth.reshape(48, 2, 64, 2, 2).mean(axis=(1, 3)) / 2.0
             error = np.linalg.norm(np.moveaxis(arrays[k, :2], 0, -1) - half, axis=-1)[arrays[k, 2] > 0]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from scene import cameras, flow_between, plane_clip, plane_depth
+from scene import cameras, flow_between, plane_depth
 
 from engine.depth.losses import anchor_loss, pair_losses, smoothness_loss
 from engine.geometry import Lens, rigid_inverse

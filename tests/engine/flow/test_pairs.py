@@ -1,6 +1,7 @@
 """Pairs against the equations, at every small length and with gaps."""
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -40,8 +41,8 @@ def test_a_clip_solved_with_a_step_has_the_pairs_of_its_own_frames(step):
 def test_a_lost_frame_changes_no_other_pair_and_the_clip_stays_in_one_piece(kept):
     numbers = sorted(kept | {0, 1})
     pairs = hierarchical_pairs(numbers)
-    whole = set(equations(max(numbers) + 1)) if max(numbers) else set()
-    neighbours = set(zip(numbers, numbers[1:], strict=False))
+    whole = set(equations(max(numbers) + 1))
+    neighbours = set(pairwise(numbers))
     assert set(pairs) == {(i, j) for i, j in whole if {i, j} <= set(numbers)} | neighbours
 
 
