@@ -24,6 +24,8 @@ from engine.progress import Progress
 
 AGREE_DEPTH = 0.03  # relative
 AGREE_PX = 1.0  # of the half grid, after going there and back
+SPECKLE = 40  # pixels: smaller islands are dropped
+SPECKLE_STEP = 0.05  # of log depth between neighbours of one island
 SURE = 4  # agreeing neighbours for full confidence
 
 
@@ -158,4 +160,18 @@ def _confirm(
     needed = min(2, len(views))
     depth = torch.where(votes >= needed, (votes + 1.0) / inverse_sum, torch.zeros_like(mine))
     confidence = (votes / SURE).clamp_max(1.0) * score.clamp(0.0, 1.0) * (depth > 0)
-    return depth.cpu().numpy(), confidence.cpu().numpy()
+    return _without_speckles(depth.cpu().numpy(), confidence.cpu().numpy())
+
+
+def _without_speckles(
+    depth: NDArray[np.float32], confidence: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Small islands of depth are views agreeing by chance: borders, repeated texture, noise."""
+    there = depth > 0
+    if not there.any():
+        return depth, confidence
+    levels = 1000.0 * np.log(depth / depth[there].min(), where=there, out=np.zeros_like(depth))
+    islands = np.where(there, (levels + 1000.0).clip(1000, 32000), 0).astype(np.int16)  # OpenCV wants 16 bits, 0 = none
+    cv2.filterSpeckles(islands, 0, SPECKLE, 1000.0 * SPECKLE_STEP)
+    kept = islands > 0
+    return np.where(kept, depth, np.float32(0)), np.where(kept, confidence, np.float32(0))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scene import plane_clip
 
-from engine.depth.prior import load_prior, solve_prior
+from engine.depth.prior import _without_speckles, load_prior, solve_prior
 from engine.depth.settings import PRESETS
 from engine.depth.sweep import box_mean, semi_global, sweep
 from engine.depth.views import choose_views, inverse_depth_range
@@ -102,3 +102,17 @@ def test_the_prior_is_right_where_it_is_sure_and_survives_a_kill(scene, tmp_path
         sure = confidence > 0.5
         assert sure.mean() > 0.5
         assert (np.abs(depth[sure] / truth[sure] - 1.0) < 0.05).mean() > 0.97
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e4])
+def test_islands_are_dropped_and_surfaces_kept_in_any_unit(unit):
+    depth = np.full((40, 60), 2.0 * unit, np.float32)
+    depth[:, 30:] = 3.0 * unit
+    depth[:, 28:31] = 0.0
+    depth[10:13, 10:14] = 9.0 * unit
+    kept, confidence = _without_speckles(depth, np.ones_like(depth))
+    assert (kept[10:13, 10:14] == 0).all()
+    assert (confidence[10:13, 10:14] == 0).all()
+    outside = np.ones_like(depth, bool)
+    outside[10:13, 10:14] = False
+    assert (kept[outside] == depth[outside]).all()
