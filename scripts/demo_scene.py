@@ -36,7 +36,7 @@ from scripts.render_sample import rgba
 
 ROOT = Path(__file__).resolve().parent.parent
 FRAME_STEP = 3  # every third frame is rendered, and shown for three
-SAMPLES, SHADOW_SAMPLES = 16, 4
+SAMPLES, SHADOW_SAMPLES = 10, 4
 
 # The ball rolls along x over the rug, behind the armchair. Metres, coordinates of scripts/render_sample.py.
 RADIUS = 0.36
@@ -94,8 +94,6 @@ def build_scene(folder: Path, truth: dict[str, Any]) -> tuple[Any, Solve]:
     _, catcher = occlusion.build(scene, solve, occlusion.COMPOSITOR, True, print_report)
     compat.set_modifier_input(catcher.modifiers[depth_mesh.MODIFIER], "Render Step", 2)
     layers.background_layer(scene).samples = SHADOW_SAMPLES
-    # Only the shadows are noisy; the ball is small and needs no denoiser, which costs as much as all the rest.
-    layers.foreground_layer(scene).cycles.use_denoising = False
     # What an artist does by hand: give the solve its true size and place. Camera, depth and all the rest follow.
     root: Any = camera.find_root(scene, solve)
     root.matrix_world = truth_from_solve(solve, truth)
