@@ -9,6 +9,7 @@ SPREAD = 10.0  # weight of a smooth correction against one pixel of sure evidenc
 TRUST = 0.001  # weight of the network's own value
 IMAGE_EDGE = 15.0  # per unit of intensity: the correction does not cross edges of the picture
 JUMP = 0.01  # of log depth: corrections that differ by more belong to two surfaces
+OUTLIER = 0.2  # of log depth: evidence further from what its surroundings say loses its weight
 ROUNDS = 3
 ITERATIONS = 40
 
@@ -20,7 +21,8 @@ def fuse(
 
     The correction r minimises sum c (r - (evidence - network))^2 + TRUST r^2 + SPREAD sum w (r_p - r_q)^2 over
     neighbours p, q. w falls across edges of the picture and, reweighted in `ROUNDS` rounds, across jumps of r itself,
-    which keeps the outlines that the sweep has found and the network has blurred.
+    which keeps the outlines that the sweep has found and the network has blurred. c falls in the same way where a value
+    stands against its surroundings.
 
     Args:
         network_log: (h, w) half grid.
@@ -31,17 +33,18 @@ def fuse(
     size = image.shape[:2]
     network = F.interpolate(network_log[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
     evidence, weight = F.interpolate(torch.stack([evidence_log, confidence])[None], size=size, mode="nearest")[0]
-    right = weight * (evidence - network)
+    wanted = evidence - network
     across = SPREAD * torch.exp(-IMAGE_EDGE * (image[:, 1:] - image[:, :-1]).abs().mean(-1))
     down = SPREAD * torch.exp(-IMAGE_EDGE * (image[1:] - image[:-1]).abs().mean(-1))
     correction = torch.zeros_like(network)
     for round_ in range(ROUNDS):
         if round_ == 0:
-            right_weight, down_weight = across, down
+            trusted, right_weight, down_weight = weight, across, down
         else:
+            trusted = weight / (1.0 + ((correction - wanted) / OUTLIER) ** 2)
             right_weight = across / (1.0 + ((correction[:, 1:] - correction[:, :-1]) / JUMP) ** 2)
             down_weight = down / (1.0 + ((correction[1:] - correction[:-1]) / JUMP) ** 2)
-        correction = _solve(weight + TRUST, right_weight, down_weight, right, correction)
+        correction = _solve(trusted + TRUST, right_weight, down_weight, trusted * wanted, correction)
     return network + correction
 
 

@@ -25,6 +25,7 @@ CVD_RATE = 4e-4
 DISPARITY_WEIGHT = 0.1  # CVD, with the clip's median depth as the unit of length
 PAIR_WEIGHT = 0.1  # per pixel of the half grid: a tenth of a pixel weighs as much as one percent of depth
 SMOOTH_WEIGHT = 0.05
+SPARSE_CONFIDENCE = 0.2  # a single wrong point must not outweigh the pixels around it
 HIDE = 0.5  # share of the evidence hidden from the network's input while it learns
 CHECKPOINT_EVERY = 20
 INPUTS = 5
@@ -97,7 +98,7 @@ def _add_sparse(evidence: NDArray[np.float16], clip: WorkClip, row: int, unit: f
     column, line = np.floor(pixels / 2.0).astype(int).T
     empty = evidence[1, line, column] == 0
     evidence[0, line[empty], column[empty]] = np.log(depth[empty] / unit)
-    evidence[1, line[empty], column[empty]] = 1.0
+    evidence[1, line[empty], column[empty]] = SPARSE_CONFIDENCE
 
 
 def train(

@@ -3,6 +3,7 @@
 import torch
 
 from engine.depth.fuse import fuse
+from engine.depth.training import SPARSE_CONFIDENCE
 
 HALF = (24, 32)
 GREY = torch.full((48, 64, 3), 0.5)
@@ -38,3 +39,10 @@ def test_a_correction_stops_at_an_edge_of_the_picture():
     fused = fuse(torch.zeros(HALF), torch.full(HALF, 0.3), confidence, image)
     assert (fused[:, :30] - 0.3).abs().max() < 0.05
     assert fused[:, 34:].abs().max() < 0.01
+
+
+def test_a_lone_wrong_point_leaves_no_spot():
+    evidence, confidence = torch.zeros(HALF), torch.zeros(HALF)
+    confidence[:, :8] = 1.0
+    evidence[12, 20], confidence[12, 20] = 1.5, SPARSE_CONFIDENCE
+    assert fuse(torch.zeros(HALF), evidence, confidence, GREY).abs().max() < 0.1
