@@ -28,9 +28,10 @@ MIN_JUMP = 1.15  # far/near within the reach; below it is a slope
 NEAR_ENOUGH = 0.3  # a depth this close to the chosen end (share of the jump, logarithmic) is kept as it is
 VIEWS = 4
 WINDOW = 2  # radius of the matching window, pixels
-GUIDE_RADIUS = 6
+GUIDE_RADIUS = 4
 GUIDE_EPSILON = 1e-3
 WORST_MATCH = 0.25  # mean colour difference that says all there is to say; also for pixels another frame does not see
+FAR_BIAS = 0.003  # colour difference; windows make objects too wide, so a draw goes to what is behind
 FRAMES_KEPT = 24
 
 
@@ -81,7 +82,7 @@ class EdgeSharpener:
             if not jump.any():
                 break
             worse_near = self._mismatch(near, picture, views) - self._mismatch(far, picture, views)
-            is_far = guided_filter(grey, worse_near, GUIDE_RADIUS, GUIDE_EPSILON) > 0
+            is_far = guided_filter(grey, worse_near, GUIDE_RADIUS, GUIDE_EPSILON) > -FAR_BIAS
             position = np.log(result / near) / np.maximum(np.log(far / near), 1e-6)
             kept = np.where(is_far, position > 1.0 - NEAR_ENOUGH, position < NEAR_ENOUGH)
             result = np.where(jump & ~kept, np.where(is_far, far, near), result)
