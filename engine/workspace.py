@@ -141,6 +141,7 @@ class Workspace:
         self.root = root
         self.cache = root / "cache"
         self.warnings: list[str] = []
+        self._tell_guard = threading.Lock()
         self._listener = listener
         self._cancelled = threading.Event()
         self._guard = threading.Lock()
@@ -259,7 +260,7 @@ class Workspace:
         with (self.root / "events.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(document) + "\n")
         log.info("%s %s", kind, data)
-        self._listener(document)
+        self._tell(document)
 
     def _remember_warning(self, message: str) -> None:
         if message not in self.warnings:
@@ -299,7 +300,12 @@ class Workspace:
                 files.write_json(self.root / "status.json", status)
             except OSError as error:  # a full disk must not hide the error that is being reported
                 log.warning("cannot write the status: %s", error)
-        self._listener(status)
+        self._tell(status)
+
+    def _tell(self, document: dict[str, Any]) -> None:
+        # The heart beats in a thread of its own: without the guard two lines of output could run into each other.
+        with self._tell_guard:
+            self._listener(document)
 
     def _sample_memory(self) -> None:
         used = 0

@@ -4,6 +4,7 @@ import errno
 import json
 import subprocess
 import sys
+import threading
 import time
 
 import jsonschema
@@ -169,6 +170,26 @@ def test_the_heart_beats_while_a_stage_is_silent(tmp_path):
         began = time.time()
         silent_work.wait()
     assert any(d["schema"] == "cvd.status/1" and d["updated"] > began for d in beats)
+
+
+def test_the_listener_is_never_called_by_two_threads_at_once(tmp_path):
+    inside, overlaps = [0], []
+
+    def listen(_document):
+        inside[0] += 1
+        overlaps.append(inside[0])
+        threading.Event().wait(0.002)  # long enough for another thread to come in
+        inside[0] -= 1
+
+    with open_workspace(tmp_path / "a.solve", listen) as workspace:
+        threads = [threading.Thread(target=lambda: [workspace.beat() for _ in range(10)]) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for number in range(20):
+            workspace.metric("x", number)
+        for thread in threads:
+            thread.join()
+    assert max(overlaps) == 1
 
 
 def test_stage_keys_differ_by_everything_that_matters():
