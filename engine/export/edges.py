@@ -27,11 +27,11 @@ REACH = (2.7, 2.1, 1.5)  # passes: how far an outline may be off, in cells of th
 MIN_JUMP = 1.15  # far/near within the reach; below it is a slope
 NEAR_ENOUGH = 0.3  # a depth this close to the chosen end (share of the jump, logarithmic) is kept as it is
 VIEWS = 4
-WINDOW = 2  # radius of the matching window, pixels
-GUIDE_RADIUS = 4
+WINDOW = 1  # radius of the matching window, pixels
+GUIDE_RADIUS = 3
 GUIDE_EPSILON = 1e-3
 WORST_MATCH = 0.25  # mean colour difference that says all there is to say; also for pixels another frame does not see
-FAR_BIAS = 0.003  # colour difference; windows make objects too wide, so a draw goes to what is behind
+FAR_BIAS = 0.004  # colour difference; windows make objects too wide, so a draw goes to what is behind
 FRAMES_KEPT = 24
 
 
