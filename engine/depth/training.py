@@ -15,6 +15,7 @@ from engine.depth.losses import anchor_loss, pair_losses, smoothness_loss
 from engine.depth.network import DepthNetwork
 from engine.depth.prior import load_prior
 from engine.depth.settings import DepthSettings
+from engine.errors import DepthError
 from engine.files import write_atomically
 from engine.flow.stage import FlowPair, load_pair, load_pairs
 from engine.geometry import rigid_inverse
@@ -108,6 +109,10 @@ def train(
 
     Every step draws from a generator seeded by `seed` and its own number, so training that resumes from the checkpoint
     in `folder` ends where uninterrupted training does.
+
+    Raises:
+        DepthError: the loss became infinite.
+        Cancelled: the user stopped it.
     """
     torch.manual_seed(seed)
     network = DepthNetwork(INPUTS).to(device)
@@ -128,6 +133,13 @@ def train(
         for group in optimiser.param_groups:
             group["lr"] = _rate(step, fit, total)
         loss = step_loss(network, data, settings, seed, step, step >= fit, device)
+        if not torch.isfinite(loss):
+            raise DepthError(
+                "depth.diverged",
+                f"The training diverged at step {step + 1} of {total}.",
+                "The loss is no longer a finite number: cameras and flow contradict each other grossly.",
+                "Look at the camera track first; a known focal length or another seed may help.",
+            )
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)

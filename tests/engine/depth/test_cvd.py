@@ -122,3 +122,12 @@ def test_training_with_the_pairs_brings_the_pair_losses_down(stages, tmp_path):
     (tmp_path / "checkpoint.pt").unlink()
     network = training.train(data, replace(TINY, min_steps=30), tmp_path, 0, CPU, Silent())
     assert training.step_loss(network, data, TINY, 0, 10**6, True, CPU).item() < 0.6 * untrained
+
+
+def test_a_loss_that_is_no_number_is_a_typed_error_and_leaves_no_depth(stages, tmp_path, monkeypatch):
+    clip, _, folder = stages
+    monkeypatch.setattr(training, "step_loss", lambda *_: torch.full((), float("nan"), requires_grad=True))
+    with pytest.raises(DepthError) as caught:
+        solve_depth(clip, TINY, folder / "flow", folder / "prior", tmp_path, 0, CPU, Silent())
+    assert caught.value.code == "depth.diverged"
+    assert not list(tmp_path.rglob("*.npy"))
