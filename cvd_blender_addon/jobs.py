@@ -307,8 +307,10 @@ def _detached() -> dict[str, Any]:
 
 
 def _engine_environment() -> dict[str, str]:
-    # Blender's Python settings would lead the engine's interpreter to Blender's packages.
-    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    # Settings made for Blender's Python would lead the engine's interpreter to Blender's packages, or away from the
+    # folder that the engine is started in.
+    for_blender = {"PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH"}
+    environment = {name: value for name, value in os.environ.items() if name not in for_blender}
     # The engine may lie in Blender's extension folder, where nothing is to be written.
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
     return environment

@@ -27,6 +27,7 @@ def request_(tmp_path: Path) -> dict:
 def run(request: dict, mode: str, monkeypatch: pytest.MonkeyPatch) -> jobs.Job:
     monkeypatch.setenv("FAKE_ENGINE", mode)
     monkeypatch.setenv("PYTHONPATH", "/nowhere")
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")
     return jobs.start(Path(sys.executable), FAKE, request)
 
 
