@@ -46,7 +46,7 @@ def frames_to_show(frames: Sequence[int], consistency: dict[int, float]) -> list
 def write_report(path: Path, solve: dict[str, Any], thumbnails: dict[int, Thumbnails]) -> None:
     """Write the page for a `solve.json` document; `thumbnails` by plate frame number."""
     frames = solve["frames"]
-    name = Path(solve["source"]["path"]).name
+    name = path.parent.name
     order = sorted(thumbnails, key=lambda n: -(_of(frames, n)["consistency_px"] or 0.0))
     parts = [
         f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{escape(name)}: solve report</title>",
