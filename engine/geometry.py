@@ -84,7 +84,7 @@ def distort_map(lens: Lens, source: Lens) -> tuple[NDArray[np.float32], NDArray[
         (map_x, map_y), each (H, W) of `lens`: array coordinates in the image of `source`.
     """
     p = pixel_centres(lens.height, lens.width)
-    x, y = undistort(lens, (p[..., 0] - lens.cx) / lens.fx, (p[..., 1] - lens.cy) / lens.fy)
+    x, y = np.moveaxis(normalised_from_pixel(lens, p), -1, 0)
     return (
         array_from_pixel(x * source.fx + source.cx).astype(np.float32),
         array_from_pixel(y * source.fy + source.cy).astype(np.float32),
@@ -108,6 +108,11 @@ def undistort(lens: Lens, x: FloatArray, y: FloatArray, iterations: int = 20) ->
         dx, dy = distort(lens, ux, uy)
         ux, uy = ux + (x - dx), uy + (y - dy)
     return ux, uy
+
+
+def normalised_from_pixel(lens: Lens, pixels: FloatArray) -> FloatArray:
+    """Ideal normalised image coordinates (..., 2) of pixels (..., 2) of `lens`: distortion taken out."""
+    return np.stack(undistort(lens, (pixels[..., 0] - lens.cx) / lens.fx, (pixels[..., 1] - lens.cy) / lens.fy), -1)
 
 
 def rigid_inverse(a_from_b: FloatArray) -> FloatArray:

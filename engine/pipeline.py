@@ -85,7 +85,8 @@ def _run(workspace: Workspace, request: Request, clip: Footage) -> None:
     flow = run("flow", lambda folder: solve_flow(work, folder, workspace))
     prior = run("prior", lambda folder: solve_prior(work, settings, folder, device, workspace))
     scaled = run("scale", lambda folder: calibrate_scale(work, prior, folder, workspace))
-    track, work = scale_track(track, read_scale(scaled)), work.scaled(read_scale(scaled))
+    scale = read_scale(scaled)
+    track, work = scale_track(track, scale), work.scaled(scale)
     depth = run(
         "depth", lambda folder: solve_depth(work, settings, flow, prior, folder, request.seed, device, workspace)
     )

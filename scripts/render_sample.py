@@ -4,7 +4,7 @@
 Run it in an environment with `bpy` (see requirements/blender-5.0.txt):
 
     python scripts/render_sample.py            # everything into sample/
-    python scripts/render_sample.py --only 1 24 48 --out /tmp/look   # three frames to look at
+    python scripts/render_sample.py --only 1 24 48 --out build/look   # three frames to look at
 
 Rendered frames are kept in build/sample/ and not rendered again, so an interrupted run goes on where it stopped.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import bpy
 
@@ -26,17 +27,25 @@ def find_file(solve: Solve) -> Path | None:
     return None
 
 
-def ensure_clip(solve: Solve) -> bpy.types.MovieClip | None:
-    """The plate as a clip that shows plate frame n at scene frame n and knows the solved lens; None without file."""
+def _ensure(collection: Any, solve: Solve) -> Any:
+    """The solve's plate in `bpy.data.movieclips` or `.images`, loaded once and up to date; None without its file."""
     path = find_file(solve)
     if path is None:
         return None
-    clip = owned.find(bpy.data.movieclips, solve.key, "plate")
+    plate = owned.find(collection, solve.key, "plate")
+    if plate is None:
+        plate = collection.load(str(path))
+        owned.mark(plate, solve.key, "plate")
+    elif Path(bpy.path.abspath(plate.filepath)) != path:
+        plate.filepath = str(path)
+    return plate
+
+
+def ensure_clip(solve: Solve) -> bpy.types.MovieClip | None:
+    """The plate as a clip that shows plate frame n at scene frame n and knows the solved lens; None without file."""
+    clip = _ensure(bpy.data.movieclips, solve)
     if clip is None:
-        clip = bpy.data.movieclips.load(str(path))
-        owned.mark(clip, solve.key, "plate")
-    elif Path(bpy.path.abspath(clip.filepath)) != path:
-        clip.filepath = str(path)
+        return None
     # A clip counts from its own first file, whatever that file's number.
     clip.frame_start = solve.source.path_number
     clip.frame_offset = 0
@@ -54,15 +63,9 @@ def ensure_clip(solve: Solve) -> bpy.types.MovieClip | None:
 
 def ensure_image(solve: Solve) -> bpy.types.Image | None:
     """The plate as an image (sequence or movie) for materials; None without its file."""
-    path = find_file(solve)
-    if path is None:
-        return None
-    image = owned.find(bpy.data.images, solve.key, "plate")
+    image = _ensure(bpy.data.images, solve)
     if image is None:
-        image = bpy.data.images.load(str(path))
-        owned.mark(image, solve.key, "plate")
-    elif Path(bpy.path.abspath(image.filepath)) != path:
-        image.filepath = str(path)
+        return None
     image.source = "SEQUENCE" if solve.source.sequence else "MOVIE"
     image.colorspace_settings.name = LINEAR if solve.source.linear else SRGB
     return image

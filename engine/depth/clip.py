@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from engine.errors import DepthError
 from engine.footage import frame_name
-from engine.geometry import Lens, rigid_inverse, undistort, undistort_map
+from engine.geometry import Lens, normalised_from_pixel, rigid_inverse, undistort_map
 from engine.track import CameraTrack
 
 SIDE_MULTIPLE = 32  # four halvings in the network, which itself runs at half the work size
@@ -114,7 +114,7 @@ def _read(path: Path) -> NDArray[np.uint8]:
 def _sparse(track: CameraTrack, numbers: list[int], width: int, height: int) -> tuple[Sparse, ...]:
     points, lens = track.points, track.lens
     pixel = points.observation_pixel
-    x, y = undistort(lens, (pixel[:, 0] - lens.cx) / lens.fx, (pixel[:, 1] - lens.cy) / lens.fy)
+    x, y = normalised_from_pixel(lens, pixel).T
     pinhole = lens.undistorted().scaled(width, height)
     pixels = np.stack([x * pinhole.fx + pinhole.cx, y * pinhole.fy + pinhole.cy], axis=-1)
     inside = ((pixels > 0) & (pixels < (width, height))).all(axis=1)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.geometry import Lens, undistort
+from engine.geometry import normalised_from_pixel
 from engine.track import CameraTrack
 
 MIN_TRACK = 5
@@ -36,7 +36,7 @@ def track_stability(
         seen = points.observation_frame == frame
         if not seen.any():
             continue
-        ray = normalised(track.lens, points.observation_pixel[seen])
+        ray = np.asarray(normalised_from_pixel(track.lens, points.observation_pixel[seen]), np.float64)
         depth = np.asarray(depth_at(frame, ray), np.float64)
         good = np.isfinite(depth) & (depth > 0)
         camera = np.concatenate([ray, np.ones((len(ray), 1))], axis=1)[good] * depth[good, None]
@@ -61,9 +61,3 @@ def track_stability(
     if len(steps) < 10:
         return {}
     return {"instability_pct": 100.0 * float(np.median(steps)), "drift_pct": 100.0 * float(np.median(spreads))}
-
-
-def normalised(lens: Lens, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ideal normalised image coordinates (M, 2) of plate pixels (M, 2): distortion taken out."""
-    x, y = undistort(lens, (pixels[:, 0] - lens.cx) / lens.fx, (pixels[:, 1] - lens.cy) / lens.fy)
-    return np.stack([x, y], axis=1)
