@@ -13,7 +13,7 @@ import engine
 from engine import files, footage, poses
 from engine.depth.clip import WorkClip
 from engine.depth.cvd import solve_depth
-from engine.depth.prior import solve_prior
+from engine.depth.evidence import solve_evidence
 from engine.depth.scale import calibrate_scale, read_scale, scale_track
 from engine.depth.settings import PRESETS
 from engine.device import choose_device
@@ -83,7 +83,7 @@ def _run(workspace: Workspace, request: Request, clip: Footage) -> None:
     track = CameraTrack.load(tracked)
     work = WorkClip.load(proxies, track, settings.long_side)
     flow = run("flow", lambda folder: solve_flow(work, folder, workspace))
-    prior = run("prior", lambda folder: solve_prior(work, settings, folder, device, workspace))
+    prior = run("prior", lambda folder: solve_evidence(work, settings, folder, device, workspace))
     scaled = run("scale", lambda folder: calibrate_scale(work, prior, folder, workspace))
     scale = read_scale(scaled)
     track, work = scale_track(track, scale), work.scaled(scale)

@@ -18,13 +18,19 @@ SCHEMA_FOLDER = Path(__file__).resolve().parent.parent / "docs" / "schemas"
 
 @dataclass(frozen=True)
 class FootageRequest:
-    """Which frames of which footage. Frame numbers are the plate's own; movies count from 1."""
+    """Which frames of which footage. Frame numbers are the plate's own; movies count from 1.
+
+    `stereo` is "none", "side_by_side" or "two_files" (then `right` is the right eye's footage); `baseline` in metres.
+    """
 
     path: Path
     first: int | None = None
     last: int | None = None
     step: int = 1
     colourspace: str = "auto"
+    stereo: str = "none"
+    right: Path | None = None
+    baseline: float | None = None
 
 
 @dataclass(frozen=True)
@@ -36,12 +42,33 @@ class LensRequest:
 
 
 @dataclass(frozen=True)
+class MaskRequest:
+    """What moves by itself, found by the artist, by a segmentation model (folder or name), by motion no camera explains."""
+
+    path: Path | None = None
+    segmentation: str | None = None
+    motion: bool = True
+
+
+@dataclass(frozen=True)
+class PriorRequest:
+    """Where a first guess of depth comes from; see the schema for the words."""
+
+    kind: str = "auto"
+    path: str | None = None
+    maps: str = "depth"
+    allow_non_commercial: bool = False
+
+
+@dataclass(frozen=True)
 class Request:
     """One solve."""
 
     footage: FootageRequest
     output: Path
     lens: LensRequest = field(default_factory=LensRequest)
+    masks: MaskRequest = field(default_factory=MaskRequest)
+    prior: PriorRequest = field(default_factory=PriorRequest)
     method: str = "cvd"
     preset: str = "standard"
     seed: int = 0
@@ -51,8 +78,14 @@ class Request:
         """The request as a `cvd.request/1` document."""
         document = asdict(self)
         document["footage"]["path"] = str(self.footage.path)
+        document["footage"]["right"] = _text(self.footage.right)
+        document["masks"]["path"] = _text(self.masks.path)
         document["output"] = str(self.output)
         return {"schema": SCHEMA, **document}
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 @cache
@@ -103,7 +136,7 @@ def parse_request(document: Any, origin: str) -> Request:
             f"{where}: {problem.message}.",
             "Correct that field; docs/schemas/request-1.json describes all of them.",
         )
-    footage = FootageRequest(**{**document["footage"], "path": Path(document["footage"]["path"])})
+    footage = FootageRequest(**_with_paths(document["footage"], "path", "right"))
     if footage.first is not None and footage.last is not None and footage.first > footage.last:
         raise RequestError(
             "request.empty_range",
@@ -111,5 +144,32 @@ def parse_request(document: Any, origin: str) -> Request:
             "Its first frame comes after its last.",
             "Swap the two.",
         )
+    if (footage.stereo == "two_files") != (footage.right is not None):
+        raise RequestError(
+            "request.stereo",
+            f"{origin} is not a valid request.",
+            'footage/right is the right eye\'s footage: stereo "two_files" needs it, and nothing else uses it.',
+            "Give both or neither.",
+        )
+    prior = PriorRequest(**document.get("prior", {}))
+    if (prior.kind in ("transformers", "maps")) != (prior.path is not None):
+        raise RequestError(
+            "request.prior",
+            f"{origin} is not a valid request.",
+            f'prior/path says which model or maps to use: "transformers" and "maps" need it, "{prior.kind}" was '
+            "asked for.",
+            "Give a path together with one of these kinds.",
+        )
     settings = {name: document[name] for name in ("method", "preset", "seed", "device") if name in document}
-    return Request(footage, Path(document["output"]), LensRequest(**document.get("lens", {})), **settings)
+    return Request(
+        footage,
+        Path(document["output"]),
+        LensRequest(**document.get("lens", {})),
+        MaskRequest(**_with_paths(document.get("masks", {}), "path")),
+        prior,
+        **settings,
+    )
+
+
+def _with_paths(values: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {key: Path(value) if key in names and value is not None else value for key, value in values.items()}

@@ -38,7 +38,7 @@ def solve_depth(
     clip: WorkClip,
     settings: DepthSettings,
     flow: Path,
-    prior: Path,
+    evidence: Path,
     folder: Path,
     seed: int,
     device: torch.device,
@@ -54,7 +54,7 @@ def solve_depth(
         clip: the clip after scale calibration (`clip.scaled(s)`).
         settings: preset.
         flow: folder of the flow stage.
-        prior: folder of the prior stage.
+        evidence: folder of the evidence stage.
         folder: written to; what a killed run left there is used.
         seed: decides everything random.
         device: where to compute.
@@ -67,7 +67,7 @@ def solve_depth(
         (folder / name).mkdir(parents=True, exist_ok=True)
     if (folder / "consistency.json").exists():
         return
-    data = TrainingData.load(clip, flow, prior)
+    data = TrainingData.load(clip, flow, evidence)
     network = train(data, settings, folder, seed, device, _Part(progress, 0.0, TRAINING_SHARE))
     part = _Part(progress, TRAINING_SHARE, 1.0)
     for row, number in enumerate(data.numbers):

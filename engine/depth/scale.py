@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.depth.clip import WorkClip
-from engine.depth.prior import load_prior
+from engine.depth.evidence import load_evidence
 from engine.errors import DepthError
 from engine.files import write_json
 from engine.progress import Progress
@@ -40,7 +40,7 @@ def calibrate_scale(clip: WorkClip, prior: Path, folder: Path, progress: Progres
     per_frame: dict[int, float] = {}
     for row, number in enumerate(clip.numbers):
         progress.step(row, len(clip.numbers), f"scale of frame {number}")
-        depth, _ = load_prior(prior, int(number))
+        depth, _ = load_evidence(prior, int(number))
         pixels, sparse = clip.sparse[row]
         size = np.array([depth.shape[1], depth.shape[0]])
         column, line = np.floor(pixels * size / (clip.lens.width, clip.lens.height)).astype(int).T

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from engine.depth.clip import WorkClip
 from engine.depth.losses import anchor_loss, pair_losses, smoothness_loss
 from engine.depth.network import DepthNetwork
-from engine.depth.prior import load_prior
+from engine.depth.evidence import load_evidence
 from engine.depth.settings import DepthSettings
 from engine.errors import DepthError
 from engine.files import write_atomically
@@ -66,7 +66,7 @@ class TrainingData:
         for row, number in enumerate(clip.numbers):
             small = cv2.resize(clip.images[row], (width, height), interpolation=cv2.INTER_AREA)
             images[row] = np.moveaxis(small, -1, 0)
-            depth, confidence = load_prior(prior, int(number))
+            depth, confidence = load_evidence(prior, int(number))
             evidence[row, 0] = np.log(np.where(depth > 0, depth / unit, 1.0))
             evidence[row, 1] = confidence
             _add_sparse(evidence[row], clip, row, unit)

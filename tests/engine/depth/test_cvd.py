@@ -10,7 +10,7 @@ from scene import flow_between, plane_clip
 
 from engine.depth import training
 from engine.depth.cvd import solve_depth
-from engine.depth.prior import solve_prior
+from engine.depth.evidence import solve_evidence
 from engine.depth.settings import PRESETS
 from engine.errors import Cancelled, DepthError
 from engine.flow.stage import load_pair, load_pairs, solve_flow
@@ -39,7 +39,7 @@ def stages(tmp_path_factory):
     with pytest.raises(Cancelled):
         solve_flow(clip, folder / "flow", StopAt("flow 13 to 15"))
     solve_flow(clip, folder / "flow", Silent())
-    solve_prior(clip, TINY, folder / "prior", CPU, Silent())
+    solve_evidence(clip, TINY, folder / "prior", CPU, Silent())
     return clip, depths, folder
 
 

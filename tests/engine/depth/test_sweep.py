@@ -5,7 +5,7 @@ import pytest
 import torch
 from scene import plane_clip
 
-from engine.depth.prior import _without_speckles, load_prior, solve_prior
+from engine.depth.evidence import _without_speckles, load_evidence, solve_evidence
 from engine.depth.settings import PRESETS
 from engine.depth.sweep import box_mean, semi_global, sweep
 from engine.depth.views import choose_views, inverse_depth_range
@@ -88,14 +88,14 @@ class StopAfter(Silent):
 def test_the_prior_is_right_where_it_is_sure_and_survives_a_kill(scene, tmp_path):
     clip, depths = scene
     settings, device = PRESETS["preview"], torch.device("cpu")
-    solve_prior(clip, settings, tmp_path / "whole", device, Silent())
+    solve_evidence(clip, settings, tmp_path / "whole", device, Silent())
     for steps in (2, 6, 3):
         with pytest.raises(Cancelled):
-            solve_prior(clip, settings, tmp_path / "cut", device, StopAfter(steps))
-    solve_prior(clip, settings, tmp_path / "cut", device, Silent())
+            solve_evidence(clip, settings, tmp_path / "cut", device, StopAfter(steps))
+    solve_evidence(clip, settings, tmp_path / "cut", device, Silent())
     for row, number in enumerate(clip.numbers):
-        depth, confidence = load_prior(tmp_path / "whole", number)
-        again, _ = load_prior(tmp_path / "cut", number)
+        depth, confidence = load_evidence(tmp_path / "whole", number)
+        again, _ = load_evidence(tmp_path / "cut", number)
         assert (depth == again).all()
         truth = depths[row].reshape(64, 2, 96, 2).mean(axis=(1, 3))
         assert ((depth > 0) == (confidence > 0)).mean() > 0.999

@@ -1,4 +1,4 @@
-"""The prior stage: what the clip's own geometry says about depth, without any weights.
+"""The evidence stage: what the clip's own geometry says about depth, without any weights.
 
 Each frame is swept against its neighbours; what neighbours confirm is kept and averaged, the rest is left open.
 """
@@ -53,7 +53,7 @@ class HalfGrid:
         return cls(lens_matrix, torch.from_numpy(grey).to(device))
 
 
-def solve_prior(
+def solve_evidence(
     clip: WorkClip, settings: DepthSettings, folder: Path, device: torch.device, progress: Progress
 ) -> None:
     """Measure depth where the clip allows it.
@@ -91,8 +91,8 @@ def solve_prior(
     progress.step(count, count, "matching")
 
 
-def load_prior(folder: Path, number: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Depth and confidence (h, w) of a frame on the half grid, see `solve_prior`."""
+def load_evidence(folder: Path, number: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Depth and confidence (h, w) of a frame on the half grid, see `solve_evidence`."""
     name = f"{frame_name(number)}.npy"
     return (
         np.load(folder / "depth" / name, allow_pickle=False),
