@@ -79,7 +79,7 @@ def _run(workspace: Workspace, request: Request, clip: Footage) -> None:
 
     prepared = run("footage", lambda folder: footage.prepare(clip, folder, workspace))
     proxies = prepared / "proxy"
-    tracked = run("poses", lambda folder: poses.solve(clip, proxies, folder, request.lens, request.seed, workspace))
+    tracked = run("poses", lambda folder: poses.solve(clip, proxies, None, folder, request.lens, request.seed, workspace))
     track = CameraTrack.load(tracked)
     work = WorkClip.load(proxies, track, settings.long_side)
     flow = run("flow", lambda folder: solve_flow(work, folder, workspace))

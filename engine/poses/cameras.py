@@ -21,7 +21,13 @@ UNSURE_FOCAL_PCT = 3.0
 
 
 def solve(
-    footage: Footage, proxies: Path, folder: Path, lens: LensRequest, seed: int, progress: Progress
+    footage: Footage,
+    proxies: Path,
+    masks: Path | None,
+    folder: Path,
+    lens: LensRequest,
+    seed: int,
+    progress: Progress,
 ) -> CameraTrack:
     """Solve the cameras from the proxies; the result is also saved in `folder`.
 
@@ -30,6 +36,8 @@ def solve(
     Args:
         footage: the clip; its frame numbers key the result, its size is that of the lens.
         proxies: folder with `<frame>.png` of every frame, of any one size.
+        masks: folder with `<frame>.png` of frames in which something moves by itself, of the proxies' size, 255 where
+            it does; no feature is taken from there. None = nothing is known to move.
         folder: for the result and the intermediate files.
         lens: what is known about the lens.
         seed: two solves with the same seed are equal bit for bit on one machine.
@@ -48,6 +56,7 @@ def solve(
     job = Job(
         images=str(proxies),
         names=names,
+        masks=None if masks is None else str(masks),
         width=footage.width,
         height=footage.height,
         work=str(folder),

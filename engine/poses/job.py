@@ -19,6 +19,7 @@ class Job:
     Attributes:
         images: folder of the pictures.
         names: their file names, in the order of the frames.
+        masks: folder with `<name>` of pictures in which something moves, non-zero where it does; None = nothing does.
         width: of the plate, pixels; the solved model is given in plate pixels whatever the size of the pictures.
         height: of the plate, pixels.
         work: folder for intermediate results, which persist over a kill, and for the model.
@@ -29,6 +30,7 @@ class Job:
 
     images: str
     names: list[str]
+    masks: str | None
     width: int
     height: int
     work: str

@@ -39,6 +39,8 @@ _UPSAMPLE_BELOW = 480
 _FINE_SIFT_BELOW = 800
 """Long side up to which SIFT starts at double size (first octave -1); larger pictures have points enough without."""
 _MAX_FEATURES = 2048
+_MASK_GROWTH = 0.008
+"""Of the long side: how much farther than the mask features are left out, since they look at what is around them."""
 _EXTRACTION_THREADS = 4
 _CHUNK_FRAMES = 4
 _CHUNK_PAIRS = 24
@@ -164,7 +166,7 @@ def solve(job: Job) -> None:
 
 
 def extract_features(job: Job, database: Path, images: Path, ratio: float) -> None:
-    """SIFT features of every picture into the database, one shared camera."""
+    """SIFT features of every picture, outside of the masks, into the database, one shared camera."""
     done = database.with_name("features.done")
     if done.exists():
         return
@@ -186,6 +188,9 @@ def extract_features(job: Job, database: Path, images: Path, ratio: float) -> No
         pycolmap.Database.open(unfinished).close()
         pycolmap.import_images(unfinished, images, pycolmap.CameraMode.SINGLE, job.names, reader)
         unfinished.replace(database)
+    outside = pycolmap.ImageReaderOptions()
+    if job.masks is not None:
+        outside.mask_path = _feature_masks(job, Path(job.masks), images)
     for start in range(0, len(job.names), _CHUNK_FRAMES):
         _say("step", [_FEATURES * start / len(job.names), _TOTAL, "finding features"])
         pycolmap.extract_features(
@@ -193,6 +198,7 @@ def extract_features(job: Job, database: Path, images: Path, ratio: float) -> No
             images,
             image_names=job.names[start : start + _CHUNK_FRAMES],
             camera_mode=pycolmap.CameraMode.SINGLE,
+            reader_options=outside,
             extraction_options=options,
         )
     write_text(done, "")
@@ -291,6 +297,22 @@ def pictures(job: Job) -> tuple[Path, float]:
             picture = cv2.resize(cv2.imread(str(source / name)), None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
             write_atomically(enlarged / name, cv2.imencode(".png", picture)[1].tofile)
     return enlarged, 2 * width / job.width
+
+
+def _feature_masks(job: Job, masks: Path, images: Path) -> Path:
+    """Folder of masks as COLMAP wants them: of the size of the pictures, 0 = take no feature; no file = take all."""
+    folder = Path(job.work) / "kept"
+    folder.mkdir(exist_ok=True)
+    height, width = _size(images / job.names[0])
+    reach = max(1, round(_MASK_GROWTH * max(width, height)))
+    around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    for name in job.names:
+        mask = cv2.imread(str(masks / name), cv2.IMREAD_GRAYSCALE)
+        if mask is not None:
+            moves = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST) > 0
+            kept = cv2.dilate(moves.astype(np.uint8), around) == 0
+            cv2.imwrite(str(folder / f"{name}.png"), kept.astype(np.uint8) * 255)
+    return folder
 
 
 def _size(picture: Path) -> tuple[int, int]:

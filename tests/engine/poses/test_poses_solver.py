@@ -193,7 +193,7 @@ def test_noise_is_a_typed_error(tmp_path: Path) -> None:
 def test_crash_of_the_child_is_a_typed_error_with_its_log(walk: Frames, tmp_path: Path) -> None:
     footage = probe(scene.write(tmp_path / "in", walk))
     with pytest.raises(PoseError) as error:
-        solve(footage, tmp_path / "nothing here", tmp_path / "poses", LensRequest(), 0, Silent())
+        solve(footage, tmp_path / "nothing here", None, tmp_path / "poses", LensRequest(), 0, Silent())
     assert error.value.code == "poses.crashed"
     assert "nothing here" in error.value.why
 
@@ -203,7 +203,9 @@ def test_child_ends_with_its_parent(walk: Frames, tmp_path: Path) -> None:
     footage = probe(scene.write(tmp_path / "in", walk))
     prepare(footage, tmp_path, Silent())
     names = [f"{n:06d}.png" for n in walk]
-    job = Job(str(tmp_path / "proxy"), names, footage.width, footage.height, str(tmp_path), "SIMPLE_RADIAL", None, 0)
+    job = Job(
+        str(tmp_path / "proxy"), names, None, footage.width, footage.height, str(tmp_path), "SIMPLE_RADIAL", None, 0
+    )
     job.save(tmp_path / "job.json")
     process = subprocess.Popen(
         [sys.executable, "-m", "engine.poses.worker", str(tmp_path / "job.json")],
@@ -234,7 +236,7 @@ def test_features_lie_at_the_centres_of_what_they_see(tmp_path: Path, width: int
         picture += 180 * np.exp(-((u - x) ** 2 + (v - y) ** 2) / (2 * 6.0**2))
     (tmp_path / "proxy").mkdir()
     cv2.imwrite(str(tmp_path / "proxy" / "000001.png"), np.round(picture).astype(np.uint8))
-    job = Job(str(tmp_path / "proxy"), ["000001.png"], width, height, str(tmp_path), "SIMPLE_RADIAL", None, 0)
+    job = Job(str(tmp_path / "proxy"), ["000001.png"], None, width, height, str(tmp_path), "SIMPLE_RADIAL", None, 0)
     images, ratio = worker.pictures(job)
     worker.extract_features(job, tmp_path / "database.db", images, ratio)
     with pycolmap.Database.open(tmp_path / "database.db") as data:
@@ -251,7 +253,7 @@ def test_real_walk_past_a_table(tmp_path: Path) -> None:
     truth = json.loads((clip / "truth.json").read_text())
     footage = probe(clip / "frames")
     prepare(footage, tmp_path, Silent())
-    track = solve(footage, tmp_path / "proxy", tmp_path / "poses", LensRequest(), 0, Silent())
+    track = solve(footage, tmp_path / "proxy", None, tmp_path / "poses", LensRequest(), 0, Silent())
     assert track.frames() == [f["number"] for f in truth["frames"]]
     assert track.lens.fx == pytest.approx(truth["lens"]["fx"], rel=0.03)
     _, percent = against(track, {f["number"]: np.array(f["world_from_camera"]) for f in truth["frames"]})

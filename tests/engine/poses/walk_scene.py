@@ -113,9 +113,13 @@ def write(folder: Path, frames: Frames) -> Path:
 
 
 def solved(
-    folder: Path, frames: Frames, lens: LensRequest | None = None, progress: Progress | None = None
+    folder: Path,
+    frames: Frames,
+    lens: LensRequest | None = None,
+    progress: Progress | None = None,
+    masks: Path | None = None,
 ) -> CameraTrack:
     """Write, prepare and solve a clip below `folder`."""
     footage = probe(write(folder / "in", frames))
     prepare(footage, folder, Silent())
-    return solve(footage, folder / "proxy", folder / "poses", lens or LensRequest(), 0, progress or Silent())
+    return solve(footage, folder / "proxy", masks, folder / "poses", lens or LensRequest(), 0, progress or Silent())
