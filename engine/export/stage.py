@@ -232,6 +232,7 @@ def _solve_document(
         "source": {
             "path": str(clip.path),
             "kind": clip.kind,
+            "stereo": clip.stereo,
             "pattern": clip.pattern,
             "width": clip.width,
             "height": clip.height,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,14 +33,16 @@ class Footage:
         path: the movie, or the first image asked for of the sequence; absolute.
         kind: "movie" or "sequence".
         pattern: sequences: file name with a # for each digit of the number; None for movies.
-        width: pixels.
+        width: pixels of the plate, which of a side-by-side picture is one half.
         height: pixels.
         fps: numerator, denominator; image sequences do not say, so 24/1 for them.
         numbers: plate frame numbers present and asked for, in order. Movies count from 1.
         missing: numbers asked for, between the first and the last frame, that the sequence does not have.
         files: sequences: the file names, one for each of `numbers`; empty for movies.
         colourspace: of the stored values: "srgb" (display-referred) or "linear" (scene-linear).
-        content_id: a hash of the contents, the same wherever the footage lies.
+        content_id: a hash of the contents, the same wherever the footage lies; of a stereo clip, of both eyes.
+        half: "left" or "right": the plate is this half of the stored pictures; None: it is the whole of them.
+        right: the right eye of a stereo clip, whose left eye this is; None for every other footage.
     """
 
     path: Path
@@ -54,6 +56,15 @@ class Footage:
     files: tuple[str, ...]
     colourspace: str
     content_id: str
+    half: str | None = None
+    right: Footage | None = None
+
+    @property
+    def stereo(self) -> str:
+        """How the two eyes are stored, as a request says it: "none", "side_by_side" or "two_files"."""
+        if self.half is not None:
+            return "side_by_side"
+        return "none" if self.right is None else "two_files"
 
 
 def frame_name(number: int) -> str:
@@ -62,7 +73,13 @@ def frame_name(number: int) -> str:
 
 
 def probe(
-    path: Path, first: int | None = None, last: int | None = None, step: int = 1, colourspace: str = "auto"
+    path: Path,
+    first: int | None = None,
+    last: int | None = None,
+    step: int = 1,
+    colourspace: str = "auto",
+    stereo: str = "none",
+    right: Path | None = None,
 ) -> Footage:
     """Find out what the footage is. Reads a movie to `last` (or to its end) once, since only decoding tells its frames.
 
@@ -72,11 +89,28 @@ def probe(
         last: last frame number wanted, inclusive; None = last of the footage.
         step: take every step-th number, counted from `first`.
         colourspace: of the stored values: "srgb", "linear" or "auto" (float pictures are scene-linear).
+        stereo: "none"; "side_by_side": the left eye is the left half of each picture, at full width (a squeezed pair
+            has to be widened first); "two_files": the right eye is in footage of its own, `right`.
+        right: the right eye of "two_files", in any form that `path` may have.
+
+    Returns:
+        The footage; of a stereo clip its left eye, which knows its right one.
 
     Raises:
         FootageError: `footage.missing`, `.empty`, `.unsupported`, `.not_video`, `.unreadable_frame`, `.no_frames`,
-            `.several_sequences` or `.empty_range`.
+            `.several_sequences`, `.empty_range`, `.stereo_odd_width` or `.stereo_mismatch`.
     """
+    footage = _probe_file(path, first, last, step, colourspace)
+    if stereo == "side_by_side":
+        return _halves(footage)
+    if stereo == "two_files":
+        if right is None:
+            raise ValueError("two_files needs the right eye's footage")
+        return _with_right(footage, _probe_file(right, first, last, step, colourspace))
+    return footage
+
+
+def _probe_file(path: Path, first: int | None, last: int | None, step: int, colourspace: str) -> Footage:
     path = Path(path).absolute()
     if not path.exists():
         raise FootageError(
@@ -107,11 +141,48 @@ def probe(
     )
 
 
+def _halves(footage: Footage) -> Footage:
+    """The left eye of footage whose pictures hold both."""
+    if footage.width % 2:
+        raise FootageError(
+            "footage.stereo_odd_width",
+            f"{footage.path.name} cannot be two pictures side by side: it is {footage.width} pixels wide.",
+            "Two halves of one size need an even width.",
+            "Set the clip to one eye, or export it with an even width.",
+        )
+    content = hashlib.blake2b(f"side_by_side:{footage.content_id}".encode(), digest_size=16).hexdigest()
+    eye = replace(footage, width=footage.width // 2, content_id=content)
+    return replace(eye, half="left", right=replace(eye, half="right"))
+
+
+def _with_right(left: Footage, right: Footage) -> Footage:
+    """The left eye of two pieces of footage, checked against the right one."""
+    problem = None
+    if (left.width, left.height) != (right.width, right.height):
+        problem = (
+            f"One is {left.width}x{left.height}, the other {right.width}x{right.height}.",
+            "Export both eyes at one size.",
+        )
+    elif left.numbers != right.numbers:
+        alone = sorted(set(left.numbers) ^ set(right.numbers))
+        problem = (
+            f"Frames that only one of them has: {', '.join(map(str, alone[:6]))}{', …' if len(alone) > 6 else ''}.",
+            "Choose a frame range that both have; image sequences must be numbered alike.",
+        )
+    elif left.content_id == right.content_id:
+        problem = "Both hold the same pictures.", "Choose the right eye's own footage."
+    if problem is not None:
+        what = f"{left.path.name} and {right.path.name} are not the two eyes of one clip."
+        raise FootageError("footage.stereo_mismatch", what, *problem)
+    content = hashlib.blake2b(f"two_files:{left.content_id}:{right.content_id}".encode(), digest_size=16).hexdigest()
+    return replace(left, content_id=content, right=right)
+
+
 def read_frames(footage: Footage, numbers: Sequence[int] | None = None) -> Iterator[tuple[int, Image]]:
     """Stream frames in the order of their numbers, one in memory at a time.
 
     Args:
-        footage: what `probe` found.
+        footage: what `probe` found, or its right eye.
         numbers: which of `footage.numbers`; None = all.
 
     Yields:
@@ -126,16 +197,19 @@ def read_frames(footage: Footage, numbers: Sequence[int] | None = None) -> Itera
     if unknown:
         raise KeyError(f"not frames of {footage.path.name}: {sorted(unknown)}")
     frames = _movie_frames(footage, wanted) if footage.kind == "movie" else _sequence_frames(footage, wanted)
+    whole = footage.width * (1 if footage.half is None else 2)
+    start = footage.width if footage.half == "right" else 0
     for number, stored in frames:
         height, width = stored.shape[:2]
-        if (width, height) != (footage.width, footage.height):
+        if (width, height) != (whole, footage.height):
             raise FootageError(
                 "footage.size_changes",
-                f"Frame {number} is {width}x{height}, the footage is {footage.width}x{footage.height}.",
+                f"Frame {number} is {width}x{height}, the footage is {whole}x{footage.height}.",
                 "All frames of a shot must have one size, since they share one lens.",
                 "Export the shot again at one size, or choose a frame range of one size.",
             )
-        yield number, display_referred(stored, footage.colourspace == "linear")
+        eye = stored[:, start : start + footage.width]
+        yield number, display_referred(eye, footage.colourspace == "linear")
 
 
 def _sequence_frames(footage: Footage, wanted: Sequence[int]) -> Iterator[tuple[int, Stored]]:

@@ -30,7 +30,8 @@ Grey = NDArray[np.uint8]
 def prepare(footage: Footage, folder: Path, progress: Progress) -> None:
     """Write `folder/proxy/<frame>.png` (8-bit sRGB, long side at most 1280) and `folder/preflight.json`.
 
-    Streams the frames once. Proxies that are there already, from a pass that was interrupted, are kept.
+    The right eye of a stereo clip goes to `folder/proxy_right/<frame>.png`; the checks look at the left one only.
+    Streams the frames once for each eye. Proxies that are there already, from a pass that was interrupted, are kept.
 
     Raises:
         FootageError: `footage.too_few_frames`, `.black`, `.static`, or what `read_frames` raises.
@@ -44,14 +45,13 @@ def prepare(footage: Footage, folder: Path, progress: Progress) -> None:
             "Depth comes from how things shift between frames; three are the least, twenty or more are good.",
             "Choose a longer range or a smaller step.",
         )
-    proxies = folder / "proxy"
-    proxies.mkdir(parents=True, exist_ok=True)
+    total = len(numbers) * (1 if footage.right is None else 2)
     sampled = set(np.linspace(0, len(numbers) - 1, min(_MOTION_SAMPLES, len(numbers))).astype(int).tolist())
     frames = []
     samples: list[Grey] = []
     before: Grey | None = None
     darkest, spread = 255.0, 0.0
-    for index, (number, proxy) in enumerate(_proxies(footage, proxies)):
+    for index, (number, proxy) in enumerate(_proxies(footage, folder / "proxy")):
         grey = _motion_grey(proxy)
         difference = None if before is None else float(cv2.absdiff(grey, before).mean())
         frames.append(
@@ -68,7 +68,7 @@ def prepare(footage: Footage, folder: Path, progress: Progress) -> None:
         if index in sampled:
             samples.append(grey)
         before = grey
-        progress.step(index + 1, len(numbers), f"reading frame {number}")
+        progress.step(index + 1, total, f"reading frame {number}")
     if 255.0 - darkest < 5 or spread < 4:
         raise FootageError(
             "footage.black",
@@ -86,6 +86,14 @@ def prepare(footage: Footage, folder: Path, progress: Progress) -> None:
             "Depth needs a moving camera: near things must shift against far ones.",
             "Shoot with the camera moving sideways by a few percent of the distance to the scene, hand-held will do.",
         )
+    if footage.right is not None:
+        if footage.half is not None and footage.width < footage.height:
+            progress.warning(
+                f"Each eye is {footage.width}x{footage.height}, taller than wide. If the pair was squeezed to fit side "
+                "by side, widen it to full width first: its lens cannot be solved as it is."
+            )
+        for index, (number, _) in enumerate(_proxies(footage.right, folder / "proxy_right")):
+            progress.step(len(numbers) + index + 1, total, f"reading frame {number} of the right eye")
     parallax = [share for _, share in moved if share is not None]
     write_json(
         folder / "preflight.json",
@@ -100,6 +108,7 @@ def prepare(footage: Footage, folder: Path, progress: Progress) -> None:
 
 def _proxies(footage: Footage, folder: Path) -> Iterator[tuple[int, Grey]]:
     """(frame number, BGR proxy) of every frame in order; those missing in `folder` are made."""
+    folder.mkdir(parents=True, exist_ok=True)
     width, height = _limited(footage.width, footage.height, PROXY_LONG_SIDE)
     paths = {n: folder / f"{frame_name(n)}.png" for n in footage.numbers}
     absent = [n for n in footage.numbers if not paths[n].exists()]
