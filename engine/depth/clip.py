@@ -66,19 +66,9 @@ class WorkClip:
                 "Use a longer shot, or one in which the camera moves more.",
             )
         width, height = work_size(track.lens.width, track.lens.height, long_side)
-        images = np.empty((len(numbers), height, width, 3), np.uint8)
-        maps = None
-        for row, number in enumerate(numbers):
-            picture = _read(proxies / f"{frame_name(number)}.png")
-            if track.lens.distortion().any():
-                # Undistort at the proxy's own size: resizing afterwards hides the second interpolation.
-                if maps is None:
-                    maps = undistort_map(track.lens.scaled(picture.shape[1], picture.shape[0]))
-                picture = cv2.remap(picture, *maps, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-            cv2.resize(picture, (width, height), dst=images[row], interpolation=cv2.INTER_AREA)
         return cls(
             numbers=np.array(numbers, np.int64),
-            images=images,
+            images=work_images(proxies, track, width, height),
             lens=track.lens.undistorted().scaled(width, height),
             world_from_camera=np.stack([track.world_from_camera[n] for n in numbers]),
             sparse=_sparse(track, numbers, width, height),
@@ -97,6 +87,33 @@ class WorkClip:
             world_from_camera=poses,
             sparse=tuple((pixels, depth * factor) for pixels, depth in self.sparse),
         )
+
+
+def work_images(proxies: Path, track: CameraTrack, width: int, height: int) -> NDArray[np.uint8]:
+    """The registered frames of `track` on the work grid: (N, height, width, 3) uint8 RGB, undistorted.
+
+    Args:
+        proxies: folder with `000101.png`, 8-bit sRGB, the whole plate at any size; of either eye, as both eyes of a
+            rectified pair have one lens.
+        track: solved cameras.
+        width: of the work grid.
+        height: of the work grid.
+
+    Raises:
+        DepthError: a proxy that cannot be read.
+    """
+    numbers = track.frames()
+    images = np.empty((len(numbers), height, width, 3), np.uint8)
+    maps = None
+    for row, number in enumerate(numbers):
+        picture = _read(proxies / f"{frame_name(number)}.png")
+        if track.lens.distortion().any():
+            # Undistort at the proxy's own size: resizing afterwards hides the second interpolation.
+            if maps is None:
+                maps = undistort_map(track.lens.scaled(picture.shape[1], picture.shape[0]))
+            picture = cv2.remap(picture, *maps, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        cv2.resize(picture, (width, height), dst=images[row], interpolation=cv2.INTER_AREA)
+    return images
 
 
 def _read(path: Path) -> NDArray[np.uint8]:
