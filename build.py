@@ -71,8 +71,8 @@ class Environment:
 ENGINE = Environment(
     "engine",
     ((3, 11), (3, 12), (3, 13), (3, 14)),
-    ("engine.txt", "test.txt"),
-    "about 0.5 GB; several GB where pip chooses the CUDA build of PyTorch",
+    ("engine.txt", "priors.txt", "test.txt"),
+    "about 0.6 GB; several GB where pip chooses the CUDA build of PyTorch",
 )
 # A bpy module exists for exactly one Python each. The first one that this computer can run shows the demo: 5.0 leads
 # because 4.5 can hang when its interpreter exits, and Python 3.13 is rarer than 3.11.
@@ -374,7 +374,7 @@ def write_package(folder: Path) -> Path:
 
 def package_files() -> Iterator[tuple[str, Path]]:
     """(name in the zip, file) of everything the extension holds: the add-on at the top, the engine beside it."""
-    for name in ("blender_manifest.toml", "LICENSE", "requirements/engine.txt"):
+    for name in ("blender_manifest.toml", "LICENSE", "requirements/engine.txt", "requirements/priors.txt"):
         yield name, ROOT / name
     for path in source_files(ROOT / "cvd_blender_addon"):
         yield path.relative_to(ROOT / "cvd_blender_addon").as_posix(), path

@@ -47,6 +47,10 @@ class DepthError(CvdError):
     """Depth could not be solved."""
 
 
+class PriorError(CvdError):
+    """The prior asked for is not there, not usable or not allowed."""
+
+
 class WorkspaceError(CvdError):
     """The solve folder cannot be used: permission, disk space, another engine at work."""
 

@@ -30,7 +30,7 @@ def read_still(path: Path) -> Stored:
     """
     suffix = path.suffix.lower()
     if suffix == ".exr":
-        return _read_exr(path)
+        return read_exr(path, _picture_channels)
     if suffix == ".dpx":
         return _read_dpx(path)
     data = np.fromfile(path, np.uint8)  # not cv2.imread, which cannot open every name on Windows
@@ -131,12 +131,20 @@ def _read_dpx(path: Path) -> Stored:
     raise ValueError("damaged or incomplete")
 
 
-def _read_exr(path: Path) -> Stored:
-    """RGB of the display window; the first layer that has a picture where there are several."""
+def read_exr(path: Path, choose: Callable[[list[str]], list[str]]) -> Stored:
+    """Channels (H, W, C) of the display window of an EXR file, 0 outside of its data window.
+
+    Args:
+        path: the file.
+        choose: names of the channels to read, given those of the file.
+
+    Raises:
+        ValueError: not an EXR file that can be read, or what `choose` raises.
+    """
     try:
         with OpenEXR.File(str(path), separate_channels=True) as file:
             header, channels = file.header(), file.channels()
-            names = _picture_channels(list(channels))
+            names = choose(list(channels))
             data = np.stack([np.asarray(channels[name].pixels, np.float32) for name in names], axis=-1)
             (x0, y0), (x1, y1) = (np.array(corner) for corner in header["displayWindow"])
             (u0, v0), (u1, v1) = (np.array(corner) for corner in header["dataWindow"])
@@ -144,7 +152,7 @@ def _read_exr(path: Path) -> Stored:
         raise ValueError(str(error)) from error
     if (x0, y0, x1, y1) == (u0, v0, u1, v1):
         return data
-    picture = np.zeros((y1 - y0 + 1, x1 - x0 + 1, 3), np.float32)
+    picture = np.zeros((y1 - y0 + 1, x1 - x0 + 1, data.shape[2]), np.float32)
     left, top, right, bottom = max(x0, u0), max(y0, v0), min(x1, u1) + 1, min(y1, v1) + 1
     if left < right and top < bottom:
         picture[top - y0 : bottom - y0, left - x0 : right - x0] = data[top - v0 : bottom - v0, left - u0 : right - u0]
@@ -152,6 +160,7 @@ def _read_exr(path: Path) -> Stored:
 
 
 def _picture_channels(names: list[str]) -> list[str]:
+    """RGB of the first layer that has a picture, where there are several."""
     layers = sorted({name[:-1] for name in names if name.endswith("R")}, key=lambda layer: (layer != "", layer))
     for layer in layers:
         rgb = [layer + c for c in "RGB"]
