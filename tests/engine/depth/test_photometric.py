@@ -31,9 +31,12 @@ def sideways(*shifts, dtype=torch.float64):
 @pytest.fixture(scope="module")
 def plane():
     """The middle frame of the slanted plane as target, its neighbours as sources; float64."""
-    lens = Lens("PINHOLE", 128, 96, 130.0, 125.0, 67.0, 44.0)
+    return plane_views(Lens("PINHOLE", 128, 96, 130.0, 125.0, 67.0, 44.0))
+
+
+def plane_views(lens, seed=0):
     cameras_of = cameras(5)
-    images = torch.tensor(np.stack([plane_picture(lens, pose) for pose in cameras_of])).permute(0, 3, 1, 2)
+    images = torch.tensor(np.stack([plane_picture(lens, pose, seed) for pose in cameras_of])).permute(0, 3, 1, 2)
     around = [0, 1, 3, 4]
     poses = np.stack([rigid_inverse(cameras_of[k]) @ cameras_of[2] for k in around])
     return {
@@ -105,10 +108,11 @@ def test_wrong_depth_is_pulled_towards_the_truth(plane):
 
 
 def test_frames_of_a_batch_and_order_of_sources_do_not_mix(plane):
-    wrong = {**plane, "depth": plane["depth"] * 1.1}
-    both = {name: torch.cat([plane[name], wrong[name]], dim=1 if name.startswith("source") else 0) for name in plane}
+    other = plane_views(Lens("PINHOLE", 128, 96, 170.0, 150.0, 60.0, 50.0), seed=1)
+    other["depth"] = other["depth"] * 1.05
+    both = {name: torch.cat([plane[name], other[name]], dim=1 if name.startswith("source") else 0) for name in plane}
     assert photometric_loss(**both).numpy() == pytest.approx(
-        [photometric_loss(**plane).item(), photometric_loss(**wrong).item()], abs=1e-6
+        [photometric_loss(**plane).item(), photometric_loss(**other).item()], rel=0.01
     )
 
 
@@ -260,6 +264,16 @@ def test_a_contradiction_of_left_and_right_costs_its_disparity_once(which, facto
     left, right = (wrong, depth) if which == "left" else (depth, wrong)
     cost = left_right_loss(left, right, matrix, sideways(1.0)[0]).item()
     assert cost == pytest.approx(2.0 * abs(1 / factor - 1), rel=1e-6)
+
+
+def test_points_behind_the_other_eye_do_not_count():
+    """Not even the one on its axis, which every depth projects into the picture."""
+    depth = torch.full((1, 1, 8, 40), 8.0, dtype=torch.float64)
+    matrix = torch.tensor([[[16.0, 0.0, 20.5], [0.0, 16.0, 4.5], [0.0, 0.0, 1.0]]], dtype=torch.float64)
+    pose = torch.eye(4, dtype=torch.float64)[None].clone()
+    pose[:, 2, 3] = -10.0
+    far = depth * 100  # the other way round every point is seen, and nothing is seen through
+    assert left_right_loss(depth, far, matrix, pose).item() == 0.0
 
 
 def test_left_right_gradients_pull_both_maps_together():
