@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import sys
 import tempfile
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import Any
 MIN_PYTHON = (3, 11)
 MIN_FREE_GB = 5.0
 MIN_MEMORY_GB = 6.0
-PACKAGES = ("numpy", "cv2", "torch", "pycolmap", "OpenEXR", "jsonschema", "psutil")
+PACKAGES = ("numpy", "cv2", "torch", "pycolmap", "OpenEXR", "jsonschema", "psutil", "safetensors")
 INSTALL = "Run `python3 build.py env`, or point the add-on's preferences at the Python it made."
 
 
@@ -35,7 +36,7 @@ def examine() -> list[Check]:
     """Look at Python, the packages, the device, disk and memory."""
     checks = [_python(), *(_package(name) for name in PACKAGES)]
     broken = {check.name for check in checks if not check.ok}
-    later: dict[str, Callable[[], Check]] = {"torch": _device, "psutil": _memory, "numpy": _disk}
+    later: dict[str, Callable[[], Check]] = {"torch": _device, "psutil": _memory, "numpy": _disk, "cv2": _priors}
     return checks + [look() for needs, look in later.items() if needs not in broken]
 
 
@@ -61,6 +62,18 @@ def _device() -> Check:
         _, total = torch.cuda.mem_get_info()
         return Check("device", True, f"CUDA: {torch.cuda.get_device_name()}, {total / 2**30:.0f} GiB")
     return Check("device", True, f"CPU, {torch.get_num_threads()} threads (no CUDA device that this PyTorch can use)")
+
+
+def _priors() -> Check:
+    """Optional, so nothing about it is wrong."""
+    from engine.models import is_installed
+    from engine.priors.huggingface import ready_models
+
+    if not is_installed():
+        return Check("priors", True, "the built-in network (transformers is not installed; requirements/priors.txt)")
+    models = ", ".join(ready_models()) or "no known depth model"
+    version = importlib.metadata.version("transformers")
+    return Check("priors", True, f"the built-in network; transformers {version}, with {models} in this user's cache")
 
 
 def _memory() -> Check:

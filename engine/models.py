@@ -128,6 +128,7 @@ def load_model(
     import transformers
     from safetensors import SafetensorError
 
+    transformers.utils.logging.disable_progress_bar()
     fix = (
         "Get the model again; if it loads in its publisher's own example only, it is not for this transformers version."
     )

@@ -27,7 +27,7 @@ ITERATIONS = 10
 TUKEY = 4.685  # residual, in standard deviations, from which a point has no weight: 95 % efficient on clean data
 SMALLEST = 1e-6  # standard deviation of residuals: below it they are rounding
 LOOSE = 1e-6  # points' worth: ties that only carry parameters into frames without points
-STIFF = 1e6  # points' worth: one value for the whole clip
+STIFF = 1e6  # points' worth: hardly any difference between frames
 EXPLAINED = 0.95  # of the variance from frame to frame, at most, is put down to the points' noise
 MIN_SLOPE = 0.1  # of the clip's median: below it a frame's points do not show which way its disparity goes
 
@@ -113,8 +113,8 @@ def _affine(numbers: Sequence[int], samples: Sequence[Samples]) -> tuple[Array, 
     if middle <= 0:
         raise PriorError(
             "prior.inverted",
-            "The prior is the wrong way round: what is near has small values, so this is not disparity.",
-            "Over the sparse points of the clip, its values fall where disparity rises.",
+            "The prior is not disparity: what is near does not have larger values than what is far.",
+            "Over the sparse points of the clip, its values fall, or stay the same, where disparity rises.",
             "If these are depth maps, say that they hold depth; else choose another prior.",
         )
     wrong = slope < MIN_SLOPE * middle
@@ -149,24 +149,19 @@ class _Frame:
 
 def _random_walk(numbers: Sequence[int], frames: Sequence[_Frame]) -> Array:
     """Robust parameters (N, K) of frames whose neighbours are tied as strongly as they turn out to agree."""
-    gaps = np.diff(np.asarray(numbers, np.float64))
+    where = np.asarray(numbers, np.float64)
+    gaps = np.diff(where)
     size = frames[0].columns.shape[1]
-    loose = np.full(size, LOOSE)
-    free, sigma, information = _iterate(frames, gaps, loose)
-    if not len(gaps):
-        return free
+    free, sigma, information = _iterate(frames, gaps, np.full(size, LOOSE))
     sure = np.array([len(frame.target) >= MIN_POINTS for frame in frames])
-    pairs = sure[1:] & sure[:-1]
-    if not pairs.any():
+    if sure.sum() < 2:  # nothing to learn from how frames differ: one value for all of them
         return _iterate(frames, gaps, np.full(size, STIFF))[0]
-    steps = np.abs(np.diff(free, axis=0) / np.sqrt(gaps)[:, None])[pairs]
+    steps = np.abs(np.diff(free[sure], axis=0)) / np.sqrt(np.diff(where[sure]))[:, None]
     spread = (np.quantile(steps, 0.9, axis=0) / 1.645) ** 2  # variance of a normal one, whatever the last tenth is
-    noise = np.zeros((len(frames), size))
-    noise[sure] = sigma**2 * np.diagonal(np.linalg.inv(information[sure]), axis1=1, axis2=2)
-    noise_of_steps = (noise[1:] + noise[:-1])[pairs].mean(axis=0)
-    own = np.maximum(spread - noise_of_steps, (1.0 - EXPLAINED) * spread)
-    ties = np.clip(sigma**2 / np.maximum(own, 1e-30), LOOSE, STIFF)
-    return _iterate(frames, gaps, ties)[0]
+    covariance = np.linalg.inv(information[sure] + LOOSE * np.eye(size))
+    noise = 2.0 * sigma**2 * np.median(np.diagonal(covariance, axis1=1, axis2=2), axis=0)
+    own = np.maximum(spread - noise, (1.0 - EXPLAINED) * np.maximum(spread, noise))
+    return _iterate(frames, gaps, np.maximum(sigma**2 / own, LOOSE))[0]
 
 
 def _iterate(frames: Sequence[_Frame], gaps: Array, ties: Array) -> tuple[Array, float, Array]:

@@ -1,0 +1,175 @@
+"""The stage: which prior is taken, what it writes, how it stops and goes on."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from scene import plane_clip, plane_depth
+from tiny_models import put_into_cache, save
+
+import engine.depth.network
+from engine.errors import Cancelled, PriorError
+from engine.priors import Source, builtin, choose_prior, huggingface, load_prior, solve_prior, stage
+from engine.progress import Silent
+from engine.request import PriorRequest
+
+CPU = torch.device("cpu")
+
+
+def truth(clip, row):
+    """True depth on half the work grid."""
+    height, width = clip.images.shape[1] // 2, clip.images.shape[2] // 2
+    return plane_depth(clip.lens.scaled(width, height), clip.world_from_camera[row])
+
+
+class Network:
+    """A made-up prior; counts how often it is asked."""
+
+    def __init__(self, output, value):
+        self.asked = []
+        self.source = Source("made-up", "MIT", False, output, "made-up", self.open)
+        self.value = value
+
+    def open(self, clip, plate, device):
+        def predict(row):
+            self.asked.append(row)
+            return self.value(row, truth(clip, row)).astype(np.float32)
+
+        return predict
+
+
+class Recorder(Silent):
+    def __init__(self, cancel_after=None):
+        self.left = cancel_after
+        self.fractions, self.warnings, self.metrics = [], [], {}
+
+    def step(self, done, total, message):
+        self.fractions.append(done / total)
+        if self.left is not None:
+            self.left -= 1
+            if self.left < 0:
+                raise Cancelled
+
+    def warning(self, message, frames=()):
+        self.warnings.append((message, list(frames)))
+
+    def metric(self, name, value):
+        self.metrics[name] = value
+
+
+def solve(clip, source, folder, progress=None):
+    solve_prior(clip, clip.lens, source, folder, CPU, progress or Silent())
+
+
+@pytest.mark.parametrize(
+    ("output", "value"),
+    [
+        ("disparity", lambda row, z: (1 / z - 0.03 * row) / (0.2 + 0.05 * row)),
+        ("depth", lambda row, z: z * (0.4 + 0.1 * row)),
+        ("units", lambda row, z: z * 1000.0),
+        ("metric", lambda row, z: z),
+    ],
+)
+def test_a_prior_that_is_right_comes_out_as_the_true_depth(tmp_path, output, value):
+    clip, _ = plane_clip(5)
+    solve(clip, Network(output, value).source, tmp_path)
+    for row, number in enumerate(clip.numbers):
+        depth = load_prior(tmp_path, int(number))
+        assert depth.shape == (48, 64)
+        # Depth itself is not linear in the pixel, so the values at the points are off by some of its curvature.
+        assert np.abs(depth / truth(clip, row) - 1).max() < (1e-5 if output in ("metric", "disparity") else 3e-4)
+    document = json.loads((tmp_path / "prior.json").read_text())
+    assert document == {"name": "made-up", "licence": "MIT", "metric": output == "metric"}
+
+
+def test_it_goes_on_where_it_stopped_and_does_nothing_twice(tmp_path):
+    clip, _ = plane_clip(6)
+    network = Network("disparity", lambda row, z: 1 / z)
+    for allowed in (3, 2, 8, 3, 0):
+        with pytest.raises(Cancelled):
+            solve(clip, network.source, tmp_path, Recorder(allowed))
+        assert not (tmp_path / "prior.json").exists()
+    progress = Recorder()
+    solve(clip, network.source, tmp_path, progress)
+    assert network.asked == list(range(6))
+    assert progress.fractions == sorted(progress.fractions)
+    assert progress.metrics["prior_error"] < 1e-5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["depth", "prior.json"]
+    before = [path.stat().st_mtime_ns for path in sorted((tmp_path / "depth").iterdir())]
+    solve(clip, network.source, tmp_path, Recorder(0))
+    assert [path.stat().st_mtime_ns for path in sorted((tmp_path / "depth").iterdir())] == before
+
+
+def test_frames_without_values_are_named_and_hold_none(tmp_path):
+    clip, _ = plane_clip(4)
+    progress = Recorder()
+    solve(clip, Network("units", lambda row, z: z if row != 2 else z * np.nan).source, tmp_path, progress)
+    assert not load_prior(tmp_path, 103).any()
+    assert progress.warnings == [("made-up says nothing about the depth of 1 frames.", [103])]
+
+
+def test_a_prior_that_contradicts_the_cameras_is_named(tmp_path):
+    clip, _ = plane_clip(4)
+    rng = np.random.default_rng(0)
+    progress = Recorder()
+    solve(clip, Network("depth", lambda row, z: np.exp(rng.normal(0, 1, z.shape))).source, tmp_path, progress)
+    assert progress.metrics["prior_error"] > 0.3
+    assert "contradicts the cameras" in progress.warnings[0][0]
+
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    """A weights file in place of the shipped one, and a network that says a constant log depth for grey."""
+
+    class Flat(torch.nn.Module):
+        def forward(self, x):
+            assert x.shape == (1, 5, 48, 64)
+            assert (x[:, 3:] == 0).all()
+            assert -1 <= x[:, :3].min() < -0.2
+            assert 0.2 < x[:, :3].max() <= 1
+            return x.mean((1, 2, 3), keepdim=True).expand(1, 1, 48, 64) * 0 + 2.0
+
+    weights = tmp_path / "builtin.safetensors"
+    weights.write_bytes(b"made-up")
+    monkeypatch.setattr(engine.depth.network, "load_network", lambda path, device: Flat().to(device), raising=False)
+    monkeypatch.setattr(stage, "builtin", lambda: builtin.builtin(weights))
+    return weights
+
+
+def test_the_builtin_network_sees_the_picture_and_no_evidence(tmp_path, shipped):
+    clip, _ = plane_clip(2)
+    source = choose_prior(PriorRequest(kind="builtin"))
+    assert (source.licence, source.non_commercial, source.metric) == ("CC0-1.0", False, False)
+    solve(clip, source, tmp_path / "out")
+    middle = np.exp(np.median(np.log(clip.sparse[0][1])))
+    assert load_prior(tmp_path / "out", 101) == pytest.approx(np.full((48, 64), middle), rel=0.05)
+    shipped.write_bytes(b"other weights")
+    assert choose_prior(PriorRequest(kind="builtin")).identity != source.identity
+
+
+def test_missing_shipped_weights_are_a_typed_error(tmp_path):
+    with pytest.raises(PriorError) as failure:
+        builtin.builtin(tmp_path / "builtin.safetensors")
+    assert failure.value.code == "prior.not_found"
+
+
+def test_auto_takes_depth_anything_where_it_is_at_hand(tmp_path, cache, shipped):
+    assert choose_prior(PriorRequest()).name == "built-in network"
+    put_into_cache(cache, huggingface.DEFAULT, save(tmp_path / "m", "depth_anything"))
+    chosen = choose_prior(PriorRequest())
+    assert (chosen.name, chosen.licence, chosen.non_commercial) == (huggingface.DEFAULT, "Apache-2.0", False)
+    assert choose_prior(PriorRequest(kind="builtin")).name == "built-in network"
+    assert choose_prior(PriorRequest(kind="none")) is None
+
+
+def test_auto_without_transformers_is_the_builtin_network(tmp_path, cache, shipped, monkeypatch):
+    put_into_cache(cache, huggingface.DEFAULT, save(tmp_path / "m", "depth_anything"))
+    monkeypatch.setattr("engine.models.is_installed", lambda: False)
+    assert choose_prior(PriorRequest()).name == "built-in network"
+
+
+def test_auto_leaves_a_half_downloaded_model_alone(tmp_path, cache, shipped):
+    snapshot = put_into_cache(cache, huggingface.DEFAULT, save(tmp_path / "m", "depth_anything"))
+    (snapshot / "model.safetensors").unlink()
+    assert choose_prior(PriorRequest()).name == "built-in network"
