@@ -122,6 +122,7 @@ def test_the_package_is_the_same_twice_and_holds_addon_engine_and_contract(tmp_p
         "engine/__main__.py",
         "docs/schemas/solve-1.json",
         "requirements/engine.txt",
+        "requirements/priors.txt",
     }
     assert wanted <= set(names)
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc") or "/." in name]
