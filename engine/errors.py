@@ -39,6 +39,10 @@ class FootageError(CvdError):
     """The footage cannot be read or cannot be solved from."""
 
 
+class MaskError(CvdError):
+    """The masks given cannot be used, or hide nearly everything."""
+
+
 class PoseError(CvdError):
     """The cameras could not be solved."""
 
