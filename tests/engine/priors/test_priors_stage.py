@@ -1,6 +1,7 @@
 """The stage: which prior is taken, what it writes, how it stops and goes on."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -81,6 +82,15 @@ def test_a_prior_that_is_right_comes_out_as_the_true_depth(tmp_path, output, val
         assert np.abs(depth / truth(clip, row) - 1).max() < (1e-5 if output in ("metric", "disparity") else 3e-4)
     document = json.loads((tmp_path / "prior.json").read_text())
     assert document == {"name": "made-up", "licence": "MIT", "metric": output == "metric"}
+
+
+def test_a_frame_that_sees_no_sparse_point_has_depth_all_the_same(tmp_path):
+    clip, _ = plane_clip(4)
+    bare = tuple(
+        (pixels[:0], depth[:0]) if row == 1 else (pixels, depth) for row, (pixels, depth) in enumerate(clip.sparse)
+    )
+    solve(replace(clip, sparse=bare), Network("disparity", lambda row, z: 3 / z + 1).source, tmp_path)
+    assert load_prior(tmp_path, 102) == pytest.approx(truth(clip, 1), rel=1e-3)
 
 
 def test_it_goes_on_where_it_stopped_and_does_nothing_twice(tmp_path):
