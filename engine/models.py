@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -107,6 +108,15 @@ def find_model(name: str, failure: Failure) -> Path:
             f"Get the whole of it, for example with `hf download {name}`.",
         )
     return folder
+
+
+def content_of(folder: Path) -> str:
+    """Hash of everything that decides what the network computes."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted([folder / CONFIG, folder / PREPROCESSOR, *folder.glob("*.safetensors")]):
+        with path.open("rb") as file:
+            digest.update(path.name.encode() + hashlib.file_digest(file, hashlib.blake2b).digest())
+    return digest.hexdigest()
 
 
 def load_model(

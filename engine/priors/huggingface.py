@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +15,16 @@ from numpy.typing import NDArray
 from engine.depth.clip import WorkClip
 from engine.errors import PriorError
 from engine.geometry import Lens
-from engine.models import CONFIG, PREPROCESSOR, find_model, in_cache, load_model, missing_files, repository_of
+from engine.models import (
+    CONFIG,
+    PREPROCESSOR,
+    content_of,
+    find_model,
+    in_cache,
+    load_model,
+    missing_files,
+    repository_of,
+)
 from engine.priors import pictures
 from engine.priors.licences import KNOWN_MODELS, is_non_commercial, licence_of
 from engine.priors.source import Output, Predict, Source, half_size
@@ -85,7 +93,7 @@ def network(name: str) -> Source:
         return predict
 
     shown = repository or folder.resolve().name
-    return Source(shown, licence, is_non_commercial(licence), output, f"network {_content(folder)}", open_network)
+    return Source(shown, licence, is_non_commercial(licence), output, f"network {content_of(folder)}", open_network)
 
 
 def is_ready(repository: str) -> bool:
@@ -121,15 +129,6 @@ def _output(config: dict[str, Any], name: str) -> Output:
     if kind in ("zoedepth", "depth_pro"):
         return "metric"
     raise _unsupported(name, f"Its {CONFIG} says model_type {kind!r}.")
-
-
-def _content(folder: Path) -> str:
-    """Hash of everything that decides what the network computes."""
-    digest = hashlib.blake2b(digest_size=16)
-    for path in sorted([folder / CONFIG, folder / PREPROCESSOR, *folder.glob("*.safetensors")]):
-        with path.open("rb") as file:
-            digest.update(path.name.encode() + hashlib.file_digest(file, hashlib.blake2b).digest())
-    return digest.hexdigest()
 
 
 def _json(path: Path) -> dict[str, Any]:
