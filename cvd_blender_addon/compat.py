@@ -167,8 +167,10 @@ def add_alpha_over(tree: bpy.types.NodeTree) -> tuple[bpy.types.Node, bpy.types.
     return node, node.inputs[background], node.inputs[foreground]
 
 
-def add_grey_output(tree: bpy.types.NodeTree, folder: Path, name: str) -> tuple[bpy.types.Node, bpy.types.NodeSocket]:
-    """Node that writes values as they are to `folder/name_0001.png`, 16 bit, on render: (node, its input)."""
+def add_grey_output(
+    tree: bpy.types.NodeTree, folder: Path, name: str, bits: int
+) -> tuple[bpy.types.Node, bpy.types.NodeSocket]:
+    """Node that writes values as they are to `folder/name_0001.png`, 8 or 16 bit, on render: (node, its input)."""
     node = tree.nodes.new("CompositorNodeOutputFile")
     # Without the #, 5.x leaves the number out of stills.
     file_name = f"{name}_####"
@@ -184,5 +186,5 @@ def add_grey_output(tree: bpy.types.NodeTree, folder: Path, name: str) -> tuple[
         node.file_slots.new(file_name)
     node.format.file_format = "PNG"
     node.format.color_mode = "BW"
-    node.format.color_depth = "16"
+    node.format.color_depth = str(bits)
     return node, node.inputs[0]

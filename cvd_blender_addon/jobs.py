@@ -22,6 +22,7 @@ from typing import Any
 HEARTBEAT_S = 60.0
 CANCEL_GRACE_S = 10.0
 LOG_NAME = "engine_stdout.log"
+SOLVE_FOLDER_SIGNS = ("request.json", "status.json")  # docs/solve-folder.md
 FINAL_STATES = ("done", "failed", "cancelled")
 
 
@@ -36,11 +37,11 @@ class JobError:
 
 
 class StartError(Exception):
-    """The engine was not started."""
+    """The engine was not started: what happened, why, and what to do."""
 
-    def __init__(self, error: JobError) -> None:
-        super().__init__(f"{error.what} {error.why} {error.fix}")
-        self.error = error
+    def __init__(self, code: str, what: str, why: str, fix: str) -> None:
+        super().__init__(f"{what} {why} {fix}")
+        self.error = JobError(code, what, why, fix)
 
 
 @dataclass(frozen=True)
@@ -73,20 +74,58 @@ class Status:
 def make_request(
     clip: Path,
     folder: Path,
+    *,
     first: int | None = None,
     last: int | None = None,
     step: int = 1,
+    stereo: str = "none",
+    right: Path | None = None,
+    baseline: float | None = None,
     focal_px: float | None = None,
+    masks: Path | None = None,
+    segmentation: str | None = None,
+    motion: bool = True,
+    prior: str = "auto",
+    prior_path: str | None = None,
+    maps: str = "depth",
+    allow_non_commercial: bool = False,
+    method: str = "cvd",
     preset: str = "standard",
 ) -> dict[str, Any]:
-    """A `cvd.request/1`.
+    """A `cvd.request/1`; the words are those of `docs/schemas/request-1.json`.
 
     Args:
         clip: a movie, a file of an image sequence, or a folder that holds one.
         folder: the solve folder.
         first, last: plate frame numbers, None for all there are.
+        right: the right eye's footage, for stereo `two_files`.
+        baseline: distance between the eyes in metres, None where it is unknown.
         focal_px: known focal length in plate pixels.
+        masks: the artist's masks, a folder or a file of a sequence.
+        segmentation: folder of a segmentation model, or the name of one in the user's cache.
+        motion: also find what moves in ways that the cameras cannot explain.
+        prior_path: model folder or name, or folder or file of the maps, for the priors `transformers` and `maps`.
+
+    Raises:
+        StartError: a choice lacks the path that belongs to it.
     """
+    if (stereo == "two_files") != (right is not None):
+        raise StartError(
+            "request.stereo",
+            "The engine was not started.",
+            "A stereo clip in two files needs the right eye's footage, and nothing else uses it.",
+            "Choose the right eye's footage under Stereo, or set Stereo to what the clip is.",
+        )
+    if (prior in ("transformers", "maps")) != (prior_path is not None):
+        raise StartError(
+            "request.prior",
+            "The engine was not started.",
+            f"The depth prior '{prior}' and its path do not go together: a model and depth maps need one, nothing "
+            "else uses one.",
+            "Choose the model or the maps under Depth Prior, or another prior.",
+        )
+    if prior_path is not None:
+        prior_path = str(Path(prior_path).absolute()) if prior == "maps" else _model(prior_path)
     return {
         "schema": "cvd.request/1",
         "footage": {
@@ -95,61 +134,101 @@ def make_request(
             "last": last,
             "step": step,
             "colourspace": "auto",
+            "stereo": stereo,
+            "right": None if right is None else str(right.absolute()),
+            "baseline": baseline,
         },
         "output": str(folder.absolute()),
         "lens": {"model": "SIMPLE_RADIAL", "focal_px": focal_px},
-        "method": "cvd",
+        "masks": {
+            "path": None if masks is None else str(masks.absolute()),
+            "segmentation": None if segmentation is None else _model(segmentation),
+            "motion": motion,
+        },
+        "prior": {
+            "kind": prior,
+            "path": prior_path,
+            "maps": maps,
+            "allow_non_commercial": allow_non_commercial,
+        },
+        "method": method,
         "preset": preset,
         "seed": 0,
         "device": "auto",
     }
 
 
-def start(engine_python: Path, engine_root: Path, request: dict[str, Any]) -> Job:
-    """Start the engine on `request` as a detached process.
+def _model(name: str) -> str:
+    """A model's folder as an absolute path; anything else is the name of a model in the user's cache."""
+    folder = Path(name)
+    return str(folder.absolute()) if folder.is_dir() else name
+
+
+def prepare(engine_python: Path, engine_root: Path, request: dict[str, Any]) -> Path:
+    """Make sure that the engine can be started on `request`, and make its output folder a solve folder.
 
     Args:
         engine_python: interpreter of the engine's own environment.
         engine_root: folder that holds the package `engine`.
         request: a `cvd.request/1`; it is written to `request.json` in its own output folder.
 
+    Returns:
+        The solve folder. What else the request speaks of, such as masks, may be written there before `start`.
+
     Raises:
-        StartError: no such interpreter, no engine, the folder cannot be written, or an engine is at work in it.
+        StartError: no such interpreter, no engine, an engine is at work in the folder, or the folder cannot be written
+            or holds something else than a solve.
     """
+    what = "The engine was not started."
     if not engine_python.is_file():
         raise StartError(
-            JobError(
-                "engine.python",
-                "The engine was not started.",
-                f"There is no Python interpreter at '{engine_python}'.",
-                "Set Engine Python in the add-on's preferences to the python of the engine's environment.",
-            )
+            "engine.python",
+            what,
+            f"There is no Python interpreter at '{engine_python}'.",
+            "Set Engine Python in the add-on's preferences to the python of the engine's environment.",
         )
     if not (engine_root / "engine" / "__init__.py").is_file():
         raise StartError(
-            JobError(
-                "engine.missing",
-                "The engine was not started.",
-                f"There is no engine in {engine_root}.",
-                "Install the add-on from the zip that `build.py package` makes: it holds the engine.",
-            )
+            "engine.missing",
+            what,
+            f"There is no engine in {engine_root}.",
+            "Install the add-on from the zip that `build.py package` makes: it holds the engine.",
         )
     folder = Path(request["output"])
     if not Job(folder).poll().final:
         raise StartError(
-            JobError(
-                "engine.busy",
-                "The engine was not started.",
-                f"Another engine is at work in {folder}.",
-                "Wait for it, cancel it, or choose another solve folder.",
-            )
+            "engine.busy",
+            what,
+            f"Another engine is at work in {folder}.",
+            "Wait for it, cancel it, or choose another solve folder.",
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # The request makes it a solve folder, in which the engine replaces depth/ and more: never make one of others'.
+        if any(folder.iterdir()) and not any((folder / name).exists() for name in SOLVE_FOLDER_SIGNS):
+            raise StartError(
+                "engine.folder",
+                what,
+                f"{folder} is not empty and is not a solve folder; a solve replaces files in its folder.",
+                "Choose a new or an empty folder.",
+            )
         # What an earlier engine said must not be taken for news of this one.
         for name in ("status.json", "cancel"):
             (folder / name).unlink(missing_ok=True)
         _write_json(folder / "request.json", request)
+    except OSError as error:
+        raise _cannot_start(error) from error
+    return folder
+
+
+def start(engine_python: Path, engine_root: Path, request: dict[str, Any]) -> Job:
+    """Start the engine on `request` as a detached process; arguments as for `prepare`.
+
+    Raises:
+        StartError: as `prepare`, or the interpreter cannot be run.
+    """
+    folder = prepare(engine_python, engine_root, request)
+    try:
         with (folder / LOG_NAME).open("wb") as log:
             process = subprocess.Popen(
                 [str(engine_python), "-u", "-m", "engine", "solve", str(folder / "request.json")],
@@ -161,15 +240,17 @@ def start(engine_python: Path, engine_root: Path, request: dict[str, Any]) -> Jo
                 **_detached(),
             )
     except OSError as error:
-        raise StartError(
-            JobError(
-                "engine.start",
-                "The engine was not started.",
-                f"{error}.",
-                "Check that the solve folder can be written to and that Engine Python can be run.",
-            )
-        ) from error
+        raise _cannot_start(error) from error
     return Job(folder, process)
+
+
+def _cannot_start(error: OSError) -> StartError:
+    return StartError(
+        "engine.start",
+        "The engine was not started.",
+        f"{error}.",
+        "Check that the solve folder can be written to and that Engine Python can be run.",
+    )
 
 
 def wait(job: Job, show: Callable[[Status], None], interval_s: float = 0.5) -> Status:

@@ -40,6 +40,12 @@ def _range(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     row.prop(cvd, "last")
     layout.prop(cvd, "step")
     layout.prop(cvd, "preset")
+    layout.prop(cvd, "method")
+    layout.prop(cvd, "stereo")
+    if cvd.stereo == "two_files":
+        layout.prop(cvd, "right_path")
+    if cvd.stereo != "none":
+        layout.prop(cvd, "baseline")
 
 
 def _lens(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
@@ -50,6 +56,35 @@ def _lens(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         layout.prop(cvd, "sensor_width")
     elif cvd.lens == "PX":
         layout.prop(cvd, "focal_px")
+
+
+def _masks(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    cvd = context.scene.cvd
+    layout.prop(cvd, "mask_source")
+    if cvd.mask_source == "SEQUENCE":
+        layout.prop(cvd, "mask_path")
+    elif cvd.mask_source == "BLENDER":
+        layout.prop(cvd, "mask")
+        layout.prop(cvd, "mask_clip")
+    if cvd.mask_source != "NONE":
+        layout.operator("cvd.check_masks")
+        _text(layout, cvd.mask_frames)
+    layout.prop(cvd, "find_motion")
+    layout.prop(cvd, "segmentation")
+
+
+def _prior(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    cvd = context.scene.cvd
+    layout.prop(cvd, "prior")
+    if cvd.prior == "transformers":
+        layout.prop(cvd, "prior_model")
+    elif cvd.prior == "maps":
+        layout.prop(cvd, "prior_maps")
+        layout.prop(cvd, "maps")
+    if cvd.prior in ("auto", "transformers"):
+        layout.prop(cvd, "allow_non_commercial")
+        if cvd.allow_non_commercial:
+            _text(layout, "The licence of such weights excludes paid work; the result names it", "ERROR")
 
 
 def _solve(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
@@ -85,6 +120,7 @@ def _build(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         column.operator(f"cvd.build_{step}")
     layout.prop(cvd, "occlusion")
     layout.prop(cvd, "shadow_catcher")
+    layout.prop(cvd, "cut_moving")
     if cvd.shadow_catcher and compat.uses_eevee(context.scene):
         _text(layout, "EEVEE cannot catch shadows: render with Cycles", "ERROR")
     column = layout.column(align=True)
@@ -96,10 +132,14 @@ SECTIONS = (
     ("clip", "Clip", _clip),
     ("range", "Range and Quality", _range),
     ("lens", "Lens", _lens),
+    ("masks", "Masks", _masks),
+    ("prior", "Depth Prior", _prior),
     ("solve", "Solve Depth", _solve),
     ("result", "Result", _result),
     ("build", "Build", _build),
 )
+
+CLOSED = ("range", "lens", "masks", "prior")
 
 
 def _panel(space: str, region: str, order: int, identifier: str, label: str, draw: Any) -> type[bpy.types.Panel]:
@@ -121,7 +161,7 @@ def _panel(space: str, region: str, order: int, identifier: str, label: str, dra
             "bl_region_type": region,
             "bl_category": "Depth",
             "bl_order": order,
-            "bl_options": {"DEFAULT_CLOSED"} if identifier in ("range", "lens") else set(),
+            "bl_options": {"DEFAULT_CLOSED"} if identifier in CLOSED else set(),
             "draw": draw_panel,
         },
     )

@@ -8,24 +8,63 @@ import bpy
 from .scene.occlusion import COMPOSITOR, HOLDOUT
 
 
+def _forget_masked_frames(cvd: bpy.types.PropertyGroup, _context: bpy.types.Context) -> None:
+    cvd.mask_frames = ""
+
+
 class CvdProperties(bpy.types.PropertyGroup):
     """What to solve, how it is going, and how to build it."""
 
     clip_path: bpy.props.StringProperty(
-        name="Clip", description="A movie, or any file of an image sequence", subtype="FILE_PATH"
+        name="Clip",
+        description="A movie, or any file of an image sequence",
+        subtype="FILE_PATH",
+        update=_forget_masked_frames,
     )
-    use_range: bpy.props.BoolProperty(name="Limit Range", description="Solve only part of the clip")
-    first: bpy.props.IntProperty(name="First", description="First plate frame number", default=1)
-    last: bpy.props.IntProperty(name="Last", description="Last plate frame number", default=100)
-    step: bpy.props.IntProperty(name="Step", description="Solve every n-th frame", default=1, min=1)
+    use_range: bpy.props.BoolProperty(
+        name="Limit Range", description="Solve only part of the clip", update=_forget_masked_frames
+    )
+    first: bpy.props.IntProperty(
+        name="First", description="First plate frame number", default=1, update=_forget_masked_frames
+    )
+    last: bpy.props.IntProperty(
+        name="Last", description="Last plate frame number", default=100, update=_forget_masked_frames
+    )
+    step: bpy.props.IntProperty(
+        name="Step", description="Solve every n-th frame", default=1, min=1, update=_forget_masked_frames
+    )
     preset: bpy.props.EnumProperty(
         name="Quality",
         items=(
             ("preview", "Preview", "A quick look, coarse depth"),
             ("standard", "Standard", "For most shots"),
             ("best", "Best", "Slower, finer depth"),
+            ("cvd-2020", "CVD 2020", "The published recipe of Consistent Video Depth, for comparison: very slow"),
         ),
         default="standard",
+    )
+    method: bpy.props.EnumProperty(
+        name="Method",
+        items=(
+            ("cvd", "Geometry", "Measure depth in the clip and train the network on it, so that all frames agree"),
+            ("selfsup", "Self-supervised", "Train the network on how the pictures look from frame to frame: slower"),
+        ),
+        default="cvd",
+    )
+    stereo: bpy.props.EnumProperty(
+        name="Stereo",
+        items=(
+            ("none", "None", "One eye"),
+            ("side_by_side", "Side by Side", "Both eyes in one picture, the left eye in its left half; rectified"),
+            ("two_files", "Two Files", "The clip is the left eye, the right one has footage of its own; rectified"),
+        ),
+        default="none",
+    )
+    right_path: bpy.props.StringProperty(
+        name="Right Eye", description="The right eye's footage, with the same frame numbers", subtype="FILE_PATH"
+    )
+    baseline: bpy.props.FloatProperty(
+        name="Baseline", description="Metres between the eyes, which makes the solve metric; 0: unknown", min=0.0
     )
     lens: bpy.props.EnumProperty(
         name="Lens",
@@ -39,6 +78,94 @@ class CvdProperties(bpy.types.PropertyGroup):
     focal_mm: bpy.props.FloatProperty(name="Focal Length", description="mm", default=35.0, min=1.0)
     sensor_width: bpy.props.FloatProperty(name="Sensor Width", description="mm", default=36.0, min=1.0)
     focal_px: bpy.props.FloatProperty(name="Focal Length", description="Plate pixels", default=1500.0, min=1.0)
+
+    mask_source: bpy.props.EnumProperty(
+        name="Masks",
+        description="Your own masks of what moves by itself",
+        items=(
+            ("NONE", "None", "No masks of your own"),
+            ("SEQUENCE", "Image Sequence", "White moves by itself, black stands still"),
+            ("BLENDER", "Blender Mask", "A mask drawn in the clip editor, rendered into the solve folder"),
+        ),
+        default="NONE",
+        update=_forget_masked_frames,
+    )
+    mask_path: bpy.props.StringProperty(
+        name="Files",
+        description="Any file of the mask sequence, or its folder; the file names carry the plate's frame numbers, and "
+        "frames without a file have no mask",
+        subtype="FILE_PATH",
+        update=_forget_masked_frames,
+    )
+    mask: bpy.props.PointerProperty(
+        name="Mask",
+        description="Covers what moves by itself, in every shape it has over time",
+        type=bpy.types.Mask,
+        update=_forget_masked_frames,
+    )
+    mask_clip: bpy.props.PointerProperty(
+        name="Drawn On",
+        description="The clip on which the mask is drawn. Empty: the one that is open",
+        type=bpy.types.MovieClip,
+        update=_forget_masked_frames,
+    )
+    mask_frames: bpy.props.StringProperty()  # for drawing: which frames have a mask
+    find_motion: bpy.props.BoolProperty(
+        name="Find Motion",
+        description="Also mask what moves in ways that the solved camera cannot explain",
+        default=True,
+    )
+    segmentation: bpy.props.StringProperty(
+        name="Segmentation",
+        description="Folder of a segmentation model for transformers, or the name of one in your cache: people, "
+        "animals and vehicles that it finds are masked. Nothing is downloaded. Empty: none",
+        subtype="DIR_PATH",
+    )
+
+    prior: bpy.props.EnumProperty(
+        name="Prior",
+        description="Where a first guess of depth comes from: it counts where geometry is not sure, and on what moves",
+        items=(
+            (
+                "auto",
+                "Automatic",
+                "Depth Anything V2 Small (Apache-2.0) where it is in your cache, else the built-in network (CC0-1.0)",
+            ),
+            ("builtin", "Built-in Network", "The network that comes with the engine (CC0-1.0)"),
+            (
+                "transformers",
+                "Model",
+                "A depth network from a folder or your cache. Depth Anything V2 Small, Depth Anything 1: Apache-2.0; "
+                "DPT, MiDaS: Apache-2.0 or MIT; ZoeDepth: MIT. Not for commercial work: Depth Anything V2 Base and "
+                "Large (CC-BY-NC-4.0), Depth Pro (apple-amlr)",
+            ),
+            ("maps", "Depth Maps", "Your own maps, EXR or PNG, with the plate's frame numbers"),
+            ("none", "None", "The clip alone, by the self-supervised method"),
+        ),
+        default="auto",
+    )
+    prior_model: bpy.props.StringProperty(
+        name="Model",
+        description="Folder of a depth network for transformers, or the name of one in your cache. Nothing is "
+        "downloaded",
+        subtype="DIR_PATH",
+    )
+    prior_maps: bpy.props.StringProperty(
+        name="Files", description="Any file of the sequence of maps, or its folder", subtype="FILE_PATH"
+    )
+    maps: bpy.props.EnumProperty(
+        name="They Hold",
+        items=(
+            ("depth", "Depth", "Planar depth in any one unit: near is small"),
+            ("disparity", "Disparity", "Inverse depth, up to scale and shift: near is large"),
+        ),
+        default="depth",
+    )
+    allow_non_commercial: bpy.props.BoolProperty(
+        name="Allow Non-Commercial Weights",
+        description="Also use networks whose licence excludes commercial work or is not known. What is made with them "
+        "must not be sold or used for paid work",
+    )
 
     solve_folder: bpy.props.StringProperty(
         name="Solve Folder", description="Empty: <clip>.solve beside the .blend", subtype="DIR_PATH"
@@ -68,4 +195,9 @@ class CvdProperties(bpy.types.PropertyGroup):
     )
     shadow_catcher: bpy.props.BoolProperty(
         name="Shadow Catcher", description="Also render the shadows of CG on what is real (Cycles)"
+    )
+    cut_moving: bpy.props.BoolProperty(
+        name="Cut Moving Things",
+        description="Leave what moves by itself out of the depth mesh and the shadow catcher, such as for physics. It "
+        "still hides CG that is behind it",
     )

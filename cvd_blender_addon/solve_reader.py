@@ -96,6 +96,7 @@ class Frame:
         reason: why it could not.
         focal_px: focal length where it varies.
         depth: existing depth file, or None.
+        dynamic: existing matte of what moves by itself, or None where nothing does.
     """
 
     number: int
@@ -103,6 +104,7 @@ class Frame:
     reason: str
     focal_px: float | None
     depth: Path | None
+    dynamic: Path | None
     reprojection_px: float | None
 
 
@@ -129,6 +131,9 @@ class Solve:
     depth_height: int
     near: float
     far: float
+    method: str
+    prior: str
+    licence: str
     points_path: Path
     verdict: str
     warnings: tuple[str, ...]
@@ -157,6 +162,11 @@ class Solve:
     def depth_frames(self) -> tuple[Frame, ...]:
         """Frames that have a depth file."""
         return tuple(frame for frame in self.frames if frame.depth is not None)
+
+    @property
+    def dynamic_frames(self) -> tuple[Frame, ...]:
+        """Frames that have a matte of what moves by itself."""
+        return tuple(frame for frame in self.frames if frame.dynamic is not None)
 
 
 def read(folder: Path) -> Solve:
@@ -203,6 +213,9 @@ def summary(solve: Solve) -> list[str]:
         lines.append(f"Reprojection: {errors[len(errors) // 2]:.2f} px")
     lines.append(f"Focal length: {lens.fx:.1f} px{sure} ({'known' if lens.known else 'estimated'})")
     lines.append(f"Scale: {'metric' if solve.metric else 'arbitrary'} ({solve.unit})")
+    lines.append(f"Depth: {solve.method}, prior {solve.prior}, licence {solve.licence}")
+    if solve.dynamic_frames:
+        lines.append(f"Something moves by itself in {len(solve.dynamic_frames)} frames")
     return [*lines, solve.verdict, *solve.warnings]
 
 
@@ -296,6 +309,9 @@ def _solve(folder: Path, document: dict[str, Any]) -> Solve:
         depth_height=_positive(depth["height"]),
         near=_number(depth["near"]),
         far=_number(depth["far"]),
+        method=str(depth["method"]),
+        prior=str(depth["prior"]),
+        licence=str(depth["licence"]),
         points_path=_inside(folder, document["points"]),
         verdict=str(quality["verdict"]),
         warnings=tuple(str(warning) for warning in quality["warnings"]),
@@ -373,6 +389,7 @@ def _frame(folder: Path, entry: dict[str, Any], focal_varies: bool) -> Frame:
         reason=str(entry["reason"] or ""),
         focal_px=None if focal is None else _number(focal),
         depth=_inside(folder, entry["depth"]) if entry["depth"] is not None else None,
+        dynamic=_inside(folder, entry["dynamic"]) if entry.get("dynamic") is not None else None,
         reprojection_px=None if error is None else _number(error),
     )
 

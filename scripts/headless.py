@@ -58,10 +58,22 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--last", type=int)
     parser.add_argument("--step", type=int, default=1)
     parser.add_argument("--focal-px", type=float, help="known focal length in plate pixels")
-    parser.add_argument("--preset", choices=["preview", "standard", "best"], default="standard")
+    parser.add_argument("--stereo", choices=["none", "side_by_side", "two_files"], default="none")
+    parser.add_argument("--right", type=Path, help="two_files: the right eye's footage")
+    parser.add_argument("--baseline", type=float, help="distance between the eyes in metres, when known")
+    parser.add_argument("--masks", type=Path, help="masks of what moves by itself: a folder or a file of a sequence")
+    parser.add_argument("--segmentation", help="segmentation model: a folder, or the name of one in your cache")
+    parser.add_argument("--no-motion", action="store_true", help="do not look for what moves by itself")
+    parser.add_argument("--prior", choices=["auto", "builtin", "transformers", "maps", "none"], default="auto")
+    parser.add_argument("--prior-path", help="model folder or name, or the folder or a file of the depth maps")
+    parser.add_argument("--maps", choices=["depth", "disparity"], default="depth", help="what the depth maps hold")
+    parser.add_argument("--allow-non-commercial", action="store_true", help="also use weights not for commercial work")
+    parser.add_argument("--method", choices=["cvd", "selfsup"], default="cvd")
+    parser.add_argument("--preset", choices=["preview", "standard", "best", "cvd-2020"], default="standard")
     parser.add_argument("--import-only", type=Path, metavar="SOLVE", help="import this solve instead of solving")
     parser.add_argument("--occlusion", choices=["COMPOSITOR", "HOLDOUT"], default="COMPOSITOR")
     parser.add_argument("--shadow-catcher", action="store_true")
+    parser.add_argument("--cut-moving", action="store_true", help="no mesh where something moves by itself")
     parser.add_argument("--blend", type=Path, help="file to save (default: beside the solve folder)")
     parser.add_argument("--render", metavar="FRAMES", help="a frame number, or FIRST-LAST")
     parser.add_argument("--render-dir", type=Path, help="folder for the composite and the matte")
@@ -76,10 +88,27 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 def _solve(options: argparse.Namespace) -> Path:
     clip: Path = options.clip
     folder: Path = options.out or clip.with_name(f"{clip.stem}.solve")
-    request = jobs.make_request(
-        clip, folder, options.first, options.last, options.step, options.focal_px, options.preset
-    )
     try:
+        request = jobs.make_request(
+            clip,
+            folder,
+            first=options.first,
+            last=options.last,
+            step=options.step,
+            stereo=options.stereo,
+            right=options.right,
+            baseline=options.baseline,
+            focal_px=options.focal_px,
+            masks=options.masks,
+            segmentation=options.segmentation,
+            motion=not options.no_motion,
+            prior=options.prior,
+            prior_path=options.prior_path,
+            maps=options.maps,
+            allow_non_commercial=options.allow_non_commercial,
+            method=options.method,
+            preset=options.preset,
+        )
         job = jobs.start(options.engine_python, ROOT, request)
     except jobs.StartError as error:
         raise HeadlessError(error.error.what, error.error.why, error.error.fix) from error
@@ -99,7 +128,9 @@ def _import(folder: Path, options: argparse.Namespace) -> Solve:
         bpy.context.scene.render.engine = "CYCLES"  # on a machine without a GPU far faster than EEVEE
         bpy.context.scene.cycles.samples = SAMPLES
     try:
-        solve = import_solve(bpy.context.scene, folder, options.occlusion, options.shadow_catcher)
+        solve = import_solve(
+            bpy.context.scene, folder, options.occlusion, options.shadow_catcher, cut_moving=options.cut_moving
+        )
     except SolveError as error:
         raise HeadlessError(error.what, error.why, error.fix) from error
     print("\n".join(summary(solve)))

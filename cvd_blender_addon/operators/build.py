@@ -98,7 +98,7 @@ class CVD_OT_build_depth_mesh(BuildStep, bpy.types.Operator):
 
     def build(self, scene: bpy.types.Scene, solve: Solve) -> None:
         """Build the step."""
-        depth_mesh.build(scene, solve)
+        depth_mesh.build(scene, solve, scene.cvd.cut_moving)
 
 
 class CVD_OT_build_occlusion(BuildStep, bpy.types.Operator):
@@ -109,9 +109,10 @@ class CVD_OT_build_occlusion(BuildStep, bpy.types.Operator):
 
     def build(self, scene: bpy.types.Scene, solve: Solve) -> None:
         """Build the step."""
-        occlusion.build(scene, solve, scene.cvd.occlusion, scene.cvd.shadow_catcher, self.tell)
+        cvd = scene.cvd
+        occlusion.build(scene, solve, cvd.occlusion, cvd.shadow_catcher, self.tell, cvd.cut_moving)
         # The group must not cut what the holdout cuts already.
-        compositor.set_mode(scene, solve, scene.cvd.occlusion)
+        compositor.set_mode(scene, solve, cvd.occlusion)
 
 
 class CVD_OT_build_compositor(BuildStep, bpy.types.Operator):

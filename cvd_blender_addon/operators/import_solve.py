@@ -47,6 +47,7 @@ class CVD_OT_import_solve(bpy.types.Operator):
                 cvd.shadow_catcher,
                 cvd.sensor_width,
                 lambda level, message: self.report({level}, message),
+                cvd.cut_moving,
             )
         except SolveError as error:
             self.report({"ERROR"}, str(error))

@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Start and cancel a solve."""
+"""Start and cancel a solve, and look at what it is asked."""
 
 from __future__ import annotations
 
 import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import bpy
 
-from .. import jobs, monitor, preferences
+from .. import jobs, masks, monitor, preferences
 
 
 def default_folder(clip: Path, blend_folder: Path | None, cache: Path) -> Path:
@@ -34,8 +37,10 @@ class CVD_OT_use_clip(bpy.types.Operator):
         return clip is not None
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Copy the path."""
-        context.scene.cvd.clip_path = context.space_data.clip.filepath
+        """Take its path, and its frame numbers for masks that are drawn on it."""
+        cvd = context.scene.cvd
+        cvd.clip_path = context.space_data.clip.filepath
+        cvd.mask_clip = context.space_data.clip
         return {"FINISHED"}
 
 
@@ -68,28 +73,23 @@ class CVD_OT_solve_depth(bpy.types.Operator):
         cvd = scene.cvd
         cvd.job_error = ""
         try:
-            clip = Path(bpy.path.abspath(cvd.clip_path))
-            if not clip.exists():
-                raise jobs.StartError(
-                    jobs.JobError(
-                        "footage.missing",
-                        "The clip was not found.",
-                        f"There is nothing at '{clip}'.",
-                        "Choose the clip again.",
-                    )
-                )
+            clip = footage(cvd)
             python = self.engine_python or preferences.engine_python(context)
             if not python:
                 raise jobs.StartError(
-                    jobs.JobError(
-                        "engine.python",
-                        "The engine was not started.",
-                        "No Engine Python is set.",
-                        "Set it in the add-on's preferences, to the python of the engine's environment.",
-                    )
+                    "engine.python",
+                    "The engine was not started.",
+                    "No Engine Python is set.",
+                    "Set it in the add-on's preferences, to the python of the engine's environment.",
                 )
             folder = monitor.folder_of(scene) or self._default_folder(context, clip)
-            job = jobs.start(Path(python), preferences.engine_root(), self._request(cvd, clip, folder))
+            request = self._request(cvd, clip, folder)
+            if cvd.mask_source != "NONE":
+                # First, so that masks are written into nothing but a solve folder.
+                jobs.prepare(Path(python), preferences.engine_root(), request)
+                with progress(context) as show:
+                    masks.provide(cvd, clip, folder / masks.FOLDER, show)
+            job = jobs.start(Path(python), preferences.engine_root(), request)
         except jobs.StartError as error:
             cvd.job_error = str(error)
             self.report({"ERROR"}, str(error))
@@ -118,7 +118,57 @@ class CVD_OT_solve_depth(bpy.types.Operator):
             "PX": lambda: cvd.focal_px,
         }[cvd.lens]()
         first, last = (cvd.first, cvd.last) if cvd.use_range else (None, None)
-        return jobs.make_request(clip, folder, first, last, cvd.step, focal, cvd.preset)
+        prior_path = {"transformers": cvd.prior_model, "maps": cvd.prior_maps}.get(cvd.prior, "")
+        mask_paths = {"NONE": None, "SEQUENCE": _path(cvd.mask_path), "BLENDER": folder / masks.FOLDER}
+        return jobs.make_request(
+            clip,
+            folder,
+            first=first,
+            last=last,
+            step=cvd.step,
+            stereo=cvd.stereo,
+            right=_path(cvd.right_path) if cvd.stereo == "two_files" else None,
+            baseline=cvd.baseline or None if cvd.stereo != "none" else None,
+            focal_px=focal,
+            masks=mask_paths[cvd.mask_source],
+            segmentation=bpy.path.abspath(cvd.segmentation) or None,
+            motion=cvd.find_motion,
+            prior=cvd.prior,
+            prior_path=bpy.path.abspath(prior_path) or None,
+            maps=cvd.maps,
+            allow_non_commercial=cvd.allow_non_commercial,
+            method=cvd.method,
+            preset=cvd.preset,
+        )
+
+
+def _path(text: str) -> Path | None:
+    return Path(bpy.path.abspath(text)) if text else None
+
+
+def footage(cvd: Any) -> Path:
+    """The clip's path.
+
+    Raises:
+        StartError: there is nothing.
+    """
+    clip = Path(bpy.path.abspath(cvd.clip_path))
+    if not clip.exists():
+        raise jobs.StartError(
+            "footage.missing", "The clip was not found.", f"There is nothing at '{clip}'.", "Choose the clip again."
+        )
+    return clip
+
+
+@contextmanager
+def progress(context: bpy.types.Context) -> Iterator[masks.Progress]:
+    """A progress figure at the mouse pointer for the time of the block."""
+    manager = context.window_manager
+    manager.progress_begin(0, 1)
+    try:
+        yield lambda done, total: manager.progress_update(done / total)
+    finally:
+        manager.progress_end()
 
 
 def plate_width(clip: Path) -> int:
@@ -127,26 +177,48 @@ def plate_width(clip: Path) -> int:
     Raises:
         StartError: Blender cannot read it.
     """
-    width = 0
-    if clip.is_file():
-        try:
-            block = bpy.data.movieclips.load(str(clip))
-        except RuntimeError:
-            block = None
-        if block is not None:
-            # Of a file it cannot read, Blender gives a made-up size, but no frames.
-            width = block.size[0] if block.frame_duration > 0 else 0
-            bpy.data.movieclips.remove(block)
+    with masks.opened(clip) as block:
+        width = block.size[0] if block is not None else 0
     if width < 1:
         raise jobs.StartError(
-            jobs.JobError(
-                "footage.size",
-                "The focal length cannot be turned into pixels.",
-                f"Blender cannot read the size of '{clip}'.",
-                "Choose a file of the sequence instead of its folder, or give the focal length in pixels.",
-            )
+            "footage.size",
+            "The focal length cannot be turned into pixels.",
+            f"Blender cannot read the size of '{clip}'.",
+            "Choose a file of the sequence instead of its folder, or give the focal length in pixels.",
         )
     return width
+
+
+class CVD_OT_check_masks(bpy.types.Operator):
+    """Find out which frames have a mask. A Blender mask is rendered for that, and the pictures thrown away"""
+
+    bl_idname = "cvd.check_masks"
+    bl_label = "Find Masked Frames"
+    bl_options = {"REGISTER"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """A clip and a kind of mask are chosen."""
+        cvd = context.scene.cvd
+        if not cvd.clip_path:
+            cls.poll_message_set("Choose a clip first")
+        elif cvd.mask_source == "NONE":
+            cls.poll_message_set("Choose masks first")
+        else:
+            return True
+        return False
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Look, and say it in the panel."""
+        cvd = context.scene.cvd
+        try:
+            with tempfile.TemporaryDirectory() as folder, progress(context) as show:
+                masks.provide(cvd, footage(cvd), Path(folder), show)
+        except jobs.StartError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        self.report({"INFO"}, cvd.mask_frames)
+        return {"FINISHED"}
 
 
 class CVD_OT_cancel_solve(bpy.types.Operator):
@@ -172,4 +244,4 @@ class CVD_OT_cancel_solve(bpy.types.Operator):
         return {"FINISHED"}
 
 
-CLASSES = (CVD_OT_use_clip, CVD_OT_solve_depth, CVD_OT_cancel_solve)
+CLASSES = (CVD_OT_use_clip, CVD_OT_check_masks, CVD_OT_solve_depth, CVD_OT_cancel_solve)

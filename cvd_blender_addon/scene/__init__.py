@@ -25,6 +25,7 @@ def import_solve(
     shadow_catcher: bool = False,
     sensor_width: float = 36.0,
     report: Report = print_report,
+    cut_moving: bool = False,
 ) -> Solve:
     """Build or update everything a solve gives: camera, plate, points, depth mesh, occlusion, compositor.
 
@@ -35,25 +36,32 @@ def import_solve(
         shadow_catcher: render CG's shadows on what is real (Cycles).
         sensor_width: mm, of a new camera.
         report: takes (level, message), level INFO or WARNING.
+        cut_moving: leave what moves by itself out of the depth mesh and the shadow catcher.
 
     Raises:
         SolveError: the folder cannot be used; nothing has been made.
     """
     solve = read(folder)
     read_points(solve.points_path)  # before anything is made
-    build_all(scene, solve, occlusion_mode, shadow_catcher, sensor_width, report)
+    build_all(scene, solve, occlusion_mode, shadow_catcher, sensor_width, report, cut_moving)
     return solve
 
 
 def build_all(
-    scene: bpy.types.Scene, solve: Solve, occlusion_mode: str, shadow_catcher: bool, sensor_width: float, report: Report
+    scene: bpy.types.Scene,
+    solve: Solve,
+    occlusion_mode: str,
+    shadow_catcher: bool,
+    sensor_width: float,
+    report: Report,
+    cut_moving: bool,
 ) -> None:
     """Run every build step, in the order in which they need each other."""
     camera.build(scene, solve, sensor_width)
     plate.build(scene, solve, report)
     points.build(scene, solve)
-    depth_mesh.build(scene, solve)
-    occlusion.build(scene, solve, occlusion_mode, shadow_catcher, report)
+    depth_mesh.build(scene, solve, cut_moving)
+    occlusion.build(scene, solve, occlusion_mode, shadow_catcher, report, cut_moving)
     compositor.build(scene, solve, occlusion_mode, report)
     if solve.gaps:
         # Between the keys around a gap Blender interpolates; that is a guess, and the user has to know.

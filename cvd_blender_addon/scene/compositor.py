@@ -45,8 +45,8 @@ def build(scene: bpy.types.Scene, solve: Solve, mode: str, report: Report) -> An
         mode: COMPOSITOR compares depths; HOLDOUT leaves the cutting to the held-out mesh.
 
     Returns:
-        The group's node (inputs CG, CG Depth, Shadows, Depth Compare; outputs Image, Matte, Plate); None without a
-        plate.
+        The group's node (inputs CG, CG Depth, Shadows, Depth Compare; outputs Image, Matte, Plate, Dynamic Matte);
+        None without a plate.
     """
     clip = plate.ensure_clip(solve)
     if clip is None:
@@ -83,7 +83,7 @@ def write_matte(scene: bpy.types.Scene, solve: Solve, folder: Path) -> None:
         raise ValueError("build the compositor group first")
     for other in [other for other in tree.nodes if other.get(owned.ROLE) == "matte"]:
         tree.nodes.remove(other)
-    output, socket = compat.add_grey_output(tree, folder, "matte")
+    output, socket = compat.add_grey_output(tree, folder, "matte", bits=16)
     owned.mark(output, solve.key, "matte")
     output.location = (node.location.x + 300, node.location.y - 300)
     tree.links.new(node.outputs["Matte"], socket)
@@ -134,6 +134,7 @@ def _group(scene: bpy.types.Scene, solve: Solve, clip: bpy.types.MovieClip) -> b
     ensure_socket(tree, "OUTPUT", "NodeSocketColor", "Image")
     ensure_socket(tree, "OUTPUT", "NodeSocketFloat", "Matte")
     ensure_socket(tree, "OUTPUT", "NodeSocketColor", "Plate")
+    ensure_socket(tree, "OUTPUT", "NodeSocketFloat", "Dynamic Matte")
     build = TreeBuilder(tree)
     inputs = build.node("NodeGroupInput").outputs
     outputs = build.node("NodeGroupOutput").inputs
@@ -159,6 +160,7 @@ def _group(scene: bpy.types.Scene, solve: Solve, clip: bpy.types.MovieClip) -> b
     build.put(over.outputs[0], outputs["Image"])
     build.put(alpha.outputs["Alpha"], outputs["Matte"])
     build.put(plate_image, outputs["Plate"])
+    build.put(_dynamic_matte(build, solve, distortion) if solve.dynamic_frames else 0.0, outputs["Dynamic Matte"])
     build.arrange()
     return tree
 
@@ -219,17 +221,28 @@ def _to_render(build: TreeBuilder, distortion: Any | None, image: Any, filtering
 
 def _scene_disparity(build: TreeBuilder, scene: bpy.types.Scene, solve: Solve, distortion: Any | None) -> Any:
     """Disparity of what is real, in scene units; 0 where depth has no value."""
-    node = build.node("CompositorNodeImage", "Depth", image=depth_mesh.depth_image(solve))
-    plate.set_image_frames(node, solve)
-    channels = build.node("CompositorNodeSeparateColor")
-    build.put(node.outputs["Image"], channels.inputs[0])
-    depth = channels.outputs["Red"]
+    depth = _values(build, solve, "Depth", depth_mesh.depth_image(solve))
     disparity = build.math(
         "DIVIDE", build.math("GREATER_THAN", depth, 1e-6), build.math("MAXIMUM", depth, 1e-6), label="Disparity"
     )
     # Nearest: between two surfaces there is no depth that would be right.
     disparity = _to_render(build, distortion, disparity, compat.NEAREST_FILTER)
     return build.math("DIVIDE", disparity, _root_scale(build, scene, solve))
+
+
+def _dynamic_matte(build: TreeBuilder, solve: Solve, distortion: Any | None) -> Any:
+    """What moves by itself, 0..1; 0 on a frame without a matte."""
+    matte = _values(build, solve, "Dynamic Matte", depth_mesh.dynamic_image(solve))
+    return _to_render(build, distortion, matte, compat.LINEAR_FILTER)
+
+
+def _values(build: TreeBuilder, solve: Solve, label: str, image: bpy.types.Image) -> Any:
+    """The one channel of a sequence of the solve, on the plate's grid; 0 on a frame without a file."""
+    node = build.node("CompositorNodeImage", label, image=image)
+    plate.set_image_frames(node, solve)
+    channels = build.node("CompositorNodeSeparateColor")
+    build.put(node.outputs["Image"], channels.inputs[0])
+    return channels.outputs["Red"]
 
 
 def _root_scale(build: TreeBuilder, scene: bpy.types.Scene, solve: Solve) -> Any:

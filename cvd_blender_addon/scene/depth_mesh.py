@@ -7,6 +7,7 @@ that has no depth.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import bpy
@@ -18,7 +19,7 @@ from .camera import assign_action, find_camera, set_keys
 from .layers import ensure_collections
 from .nodes import TreeBuilder, ensure_socket
 
-GROUP_VERSION = 1
+GROUP_VERSION = 2
 MODIFIER = "CVD Depth"
 # The grid goes this many pixels beyond the image, so that the border closes also under the render's pixel filter.
 RING_PX = 4.0
@@ -35,10 +36,15 @@ def find(scene: bpy.types.Scene, solve: Solve) -> bpy.types.Object | None:
     return owned.find(scene.objects, solve.key, "depth_mesh")
 
 
-def build(scene: bpy.types.Scene, solve: Solve) -> bpy.types.Object:
-    """Make or update the depth mesh that shows the solve in the viewport: cut at depth edges, textured by the plate."""
+def build(scene: bpy.types.Scene, solve: Solve, cut_moving: bool = False) -> bpy.types.Object:
+    """Make or update the depth mesh that shows the solve in the viewport: cut at depth edges, textured by the plate.
+
+    Args:
+        cut_moving: leave out what moves by itself.
+    """
     collection = ensure_collections(scene, solve).background
-    ob, new = ensure_mesh(scene, solve, collection, "depth_mesh", f"CVD Depth Mesh {solve.name}", DEPTH_EDGE)
+    name = f"CVD Depth Mesh {solve.name}"
+    ob, new = ensure_mesh(scene, solve, collection, "depth_mesh", name, DEPTH_EDGE, cut_moving)
     if new:
         ob.hide_render = True  # the plate shows the same, and better
         compat.set_modifier_input(ob.modifiers[MODIFIER], "Material", plate_material(solve, "emission"))
@@ -54,11 +60,13 @@ def ensure_mesh(
     role: str,
     name: str,
     depth_edge: float,
+    cut_moving: bool,
 ) -> tuple[bpy.types.Object, bool]:
     """One object with the grid, in the camera's space; the user's steps, edge and material survive an update.
 
     Args:
         depth_edge: as DEPTH_EDGE; 0 = uncut.
+        cut_moving: leave out what moves by itself.
 
     Returns:
         The object, and whether it is new.
@@ -86,7 +94,10 @@ def ensure_mesh(
         "Center Y": solve.lens.cy * scale_y,
         "K1": solve.lens.k1,
         "K2": solve.lens.k2,
+        "Cut Moving": cut_moving and bool(solve.dynamic_frames),
     }
+    if solve.dynamic_frames:
+        values["Dynamic"] = dynamic_image(solve)
     for key, value in values.items():
         compat.set_modifier_input(modifier, key, value)
     if solve.lens.focal_varies:
@@ -97,12 +108,22 @@ def ensure_mesh(
 
 def depth_image(solve: Solve) -> bpy.types.Image:
     """The depth EXR sequence as an image."""
-    path = str(next(frame.depth for frame in solve.frames if frame.depth is not None))
-    image = owned.find(bpy.data.images, solve.key, "depth")
+    return _sequence(solve, "depth", f"CVD Depth {solve.name}", solve.depth_frames[0].depth)
+
+
+def dynamic_image(solve: Solve) -> bpy.types.Image:
+    """The mattes of what moves by itself as an image; `solve.dynamic_frames` must not be empty."""
+    return _sequence(solve, "dynamic", f"CVD Dynamic {solve.name}", solve.dynamic_frames[0].dynamic)
+
+
+def _sequence(solve: Solve, role: str, name: str, file: Path | None) -> bpy.types.Image:
+    """The sequence that `file` is part of, as an image of values, loaded once and up to date."""
+    path = str(file)
+    image = owned.find(bpy.data.images, solve.key, role)
     if image is None:
         image = bpy.data.images.load(path)
-        owned.mark(image, solve.key, "depth")
-        image.name = f"CVD Depth {solve.name}"
+        owned.mark(image, solve.key, role)
+        image.name = name
     elif bpy.path.abspath(image.filepath) != path:
         image.filepath = path
     image.source = "SEQUENCE"
@@ -176,6 +197,8 @@ def node_group() -> bpy.types.NodeTree:
         ("Int", "Render Step"),
         ("Float", "Depth Edge"),
         ("Material", "Material"),
+        ("Image", "Dynamic"),
+        ("Bool", "Cut Moving"),
     ):
         ensure_socket(tree, "INPUT", f"NodeSocket{kind}", name)
     _fill(TreeBuilder(tree))
@@ -212,15 +235,14 @@ def _fill(build: TreeBuilder) -> None:
     uv = build.node("ShaderNodeCombineXYZ", "UV")
     build.put(build.math("DIVIDE", sampled_u, inputs["Width"]), uv.inputs["X"])
     build.put(build.math("SUBTRACT", 1.0, build.math("DIVIDE", sampled_v, inputs["Height"])), uv.inputs["Y"])
-    texture = build.node("GeometryNodeImageTexture", interpolation="Closest", extension="EXTEND")
-    build.put(inputs["Depth"], texture.inputs["Image"])
-    build.put(uv.outputs[0], texture.inputs["Vector"])
-    # Here, unlike in other image users, the frame is the number in the file's name.
-    build.put(build.node("GeometryNodeInputSceneTime").outputs["Frame"], texture.inputs["Frame"])
-    # Not the node's grey value: its luminance weights do not add up to exactly one.
-    channels = build.node("FunctionNodeSeparateColor")
-    build.put(texture.outputs["Color"], channels.inputs[0])
-    depth = channels.outputs["Red"]
+    depth = _sample(build, inputs["Depth"], uv.outputs[0])
+    still = build.math("LESS_THAN", _sample(build, inputs["Dynamic"], uv.outputs[0]), 0.5)
+    # What is left out is given no depth. A switch on a single value evaluates one side only.
+    choose = build.node("GeometryNodeSwitch", "Cut moving?", input_type="FLOAT")
+    build.put(inputs["Cut Moving"], choose.inputs["Switch"])
+    build.put(depth, choose.inputs["False"])
+    build.put(build.math("MULTIPLY", depth, still), choose.inputs["True"])
+    depth = choose.outputs[0]
 
     x = build.math("DIVIDE", build.math("SUBTRACT", u, inputs["Center X"]), inputs["Focal X"])
     y = build.math("DIVIDE", build.math("SUBTRACT", v, inputs["Center Y"]), inputs["Focal Y"])
@@ -257,6 +279,19 @@ def _fill(build: TreeBuilder) -> None:
     build.put(inputs["Material"], material.inputs["Material"])
     build.put(material.outputs[0], build.node("NodeGroupOutput").inputs["Geometry"])
     build.arrange()
+
+
+def _sample(build: TreeBuilder, image: Any, uv: Any) -> Any:
+    """Value of the picture of the current frame; 0 where there is no such picture."""
+    texture = build.node("GeometryNodeImageTexture", interpolation="Closest", extension="EXTEND")
+    build.put(image, texture.inputs["Image"])
+    build.put(uv, texture.inputs["Vector"])
+    # Here, unlike in other image users, the frame is the number in the file's name.
+    build.put(build.node("GeometryNodeInputSceneTime").outputs["Frame"], texture.inputs["Frame"])
+    # Not the node's grey value: its luminance weights do not add up to exactly one.
+    channels = build.node("FunctionNodeSeparateColor")
+    build.put(texture.outputs["Color"], channels.inputs[0])
+    return channels.outputs["Red"]
 
 
 def _pixel(build: TreeBuilder, index: Any, last: Any, step: Any, side: Any) -> tuple[Any, Any]:

@@ -15,20 +15,21 @@ COMPOSITOR, HOLDOUT = "COMPOSITOR", "HOLDOUT"
 
 
 def build(
-    scene: bpy.types.Scene, solve: Solve, mode: str, shadow_catcher: bool, report: Report
+    scene: bpy.types.Scene, solve: Solve, mode: str, shadow_catcher: bool, report: Report, cut_moving: bool = False
 ) -> tuple[bpy.types.Object, bpy.types.Object]:
     """Make or update the held-out mesh and the shadow catcher, and say which of them render.
 
     Args:
         mode: COMPOSITOR (depth compare, no mesh rendered) or HOLDOUT.
         shadow_catcher: also render the shadows of CG on what is real (Cycles only).
+        cut_moving: what moves by itself catches no shadows; it hides CG all the same.
 
     Returns:
         (holdout, shadow catcher)
     """
     collections = ensure_collections(scene, solve)
     holdout = _holdout(scene, solve, collections)
-    catcher = _catcher(scene, solve, collections)
+    catcher = _catcher(scene, solve, collections, cut_moving)
     set_roles(scene, collections)
     holdout.hide_render = mode != HOLDOUT
     catch = shadow_catcher
@@ -45,7 +46,7 @@ def build(
 def _holdout(scene: bpy.types.Scene, solve: Solve, collections: Collections) -> bpy.types.Object:
     # Uncut: from the solved camera stretched faces are edge-on, and holes in a holdout would leak.
     ob, new = depth_mesh.ensure_mesh(
-        scene, solve, collections.holdout, "holdout", f"CVD Holdout {solve.name}", depth_edge=0.0
+        scene, solve, collections.holdout, "holdout", f"CVD Holdout {solve.name}", depth_edge=0.0, cut_moving=False
     )
     ob.is_holdout = True
     if new:
@@ -56,9 +57,10 @@ def _holdout(scene: bpy.types.Scene, solve: Solve, collections: Collections) -> 
     return ob
 
 
-def _catcher(scene: bpy.types.Scene, solve: Solve, collections: Collections) -> bpy.types.Object:
+def _catcher(scene: bpy.types.Scene, solve: Solve, collections: Collections, cut_moving: bool) -> bpy.types.Object:
+    name = f"CVD Shadow Catcher {solve.name}"
     ob, new = depth_mesh.ensure_mesh(
-        scene, solve, collections.catcher, "catcher", f"CVD Shadow Catcher {solve.name}", depth_mesh.DEPTH_EDGE
+        scene, solve, collections.catcher, "catcher", name, depth_mesh.DEPTH_EDGE, cut_moving
     )
     ob.is_shadow_catcher = True
     if new:

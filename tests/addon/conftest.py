@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +30,19 @@ def make_solve(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Synthe
 @pytest.fixture
 def synthetic(make_solve: Callable[..., Synthetic]) -> Synthetic:
     return make_solve()
+
+
+@pytest.fixture(scope="session")
+def movie_solve(make_solve: Callable[..., Synthetic], tmp_path_factory: pytest.TempPathFactory) -> Synthetic:
+    """A solve of a movie: frames 1 to 6."""
+    from rendering import make_movie  # needs bpy, which is asked for first
+
+    truth = Synthetic(first=1, last=6, missing=(), unplaced=()).write(tmp_path_factory.mktemp("movie"))
+    path = make_movie(truth, truth.folder.parent / "clip.mp4")
+    document = json.loads((truth.folder / "solve.json").read_text())
+    document["source"] |= {"path": str(path), "kind": "movie", "pattern": None}
+    truth.write_json(document)
+    return truth
 
 
 @pytest.fixture

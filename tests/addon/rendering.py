@@ -9,6 +9,7 @@ import bpy
 import numpy as np
 from synthetic import Synthetic
 
+from cvd_blender_addon import compat
 from cvd_blender_addon.scene import layers
 from cvd_blender_addon.solve_reader import Solve
 
@@ -91,3 +92,34 @@ def grown(mask: np.ndarray, pixels: int) -> np.ndarray:
         padded = np.pad(mask, 1)
         mask = np.any([padded[y : y + mask.shape[0], x : x + mask.shape[1]] for y in range(3) for x in range(3)], 0)
     return mask
+
+
+def make_movie(truth: Synthetic, path: Path) -> Path:
+    """The plates of `truth` as a movie, frame 1 first, written by Blender."""
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    scene = bpy.context.scene
+    clip = bpy.data.movieclips.load(str(truth.folder.parent / f"plate_{truth.first:04d}.png"))
+    clip.frame_start = 1
+    tree, final = compat.new_compositor_tree(scene, "Movie")
+    node = tree.nodes.new("CompositorNodeMovieClip")
+    node.clip = clip
+    tree.links.new(node.outputs["Image"], final)
+    ob = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
+    scene.collection.objects.link(ob)
+    scene.camera = ob
+    settings = scene.render.image_settings
+    if bpy.app.version >= (5, 0, 0):
+        settings.media_type = "VIDEO"
+    settings.file_format = "FFMPEG"
+    scene.render.ffmpeg.format = "MPEG4"
+    scene.render.ffmpeg.codec = "H264"
+    scene.render.ffmpeg.constant_rate_factor = "HIGH"
+    scene.view_settings.view_transform = "Standard"
+    scene.render.engine = "CYCLES"
+    scene.cycles.samples = 1
+    scene.render.resolution_x, scene.render.resolution_y = truth.width, truth.height
+    scene.frame_start, scene.frame_end = 1, truth.last - truth.first + 1
+    scene.render.use_file_extension = False
+    scene.render.filepath = str(path)
+    bpy.ops.render.render(animation=True)
+    return path

@@ -33,6 +33,7 @@ class Synthetic:
     last: int = 1008
     missing: tuple[int, ...] = (1004,)  # no plate file
     unplaced: tuple[int, ...] = (1006,)  # plate but no camera
+    moving: tuple[int, ...] = ()  # frames with a matte of something that moves by itself
     focals: dict[int, float] = field(default_factory=dict)
     folder: Path = Path()
 
@@ -90,6 +91,13 @@ class Synthetic:
     def depth(self, number: int) -> np.ndarray:
         return self.cast(number, self.rays(number))[0].astype(np.float32)
 
+    def dynamic(self, number: int) -> np.ndarray:
+        """(H, W) uint8: a box that goes to the right, 255 = moves by itself."""
+        matte = np.zeros((self.height, self.width), np.uint8)
+        left = 60 + 10 * (number - self.first)
+        matte[50:90, left : left + 40] = 255
+        return matte
+
     def plate(self, number: int, distorted: bool = True, supersample: int = 3) -> np.ndarray:
         """(H, W, 3) uint8, antialiased."""
         s = supersample
@@ -109,6 +117,9 @@ class Synthetic:
                 write_png(folder / f"plate_{number:04d}.png", self.plate(number))
             if number in self.placed:
                 write_exr(self.folder / "depth" / f"{number:06d}.exr", self.depth(number))
+            if number in self.moving:
+                (self.folder / "dynamic").mkdir(exist_ok=True)
+                write_png(self.folder / "dynamic" / f"{number:06d}.png", self.dynamic(number))
         self.write_points()
         self.write_json(self.document(folder))
         return self
@@ -137,6 +148,7 @@ class Synthetic:
                 "focal_px": self.focal(number) if placed else None,
                 "depth": f"depth/{number:06d}.exr" if placed else None,
                 "confidence": None,
+                "dynamic": f"dynamic/{number:06d}.png" if number in self.moving else None,
                 "reprojection_px": 0.4 if placed else None,
                 "consistency_px": 0.6 if placed else None,
             }
@@ -212,8 +224,9 @@ def write_exr(path: Path, image: np.ndarray) -> None:
 
 
 def write_png(path: Path, image: np.ndarray) -> None:
-    """An 8-bit RGB PNG (H, W, 3)."""
+    """An 8-bit PNG, RGB (H, W, 3) or grey (H, W)."""
     height, width = image.shape[:2]
+    colour_type = 2 if image.ndim == 3 else 0
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -221,7 +234,7 @@ def write_png(path: Path, image: np.ndarray) -> None:
     raw = b"".join(b"\0" + row.tobytes() for row in image)
     path.write_bytes(
         b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0))
         + chunk(b"IDAT", zlib.compress(raw))
         + chunk(b"IEND", b"")
     )

@@ -112,6 +112,32 @@ def test_pixels_without_depth_are_left_out(scene: bpy.types.Scene, tmp_path) -> 
     assert (-vertices[:, 2]).min() > 1.0
 
 
+def test_what_moves_can_be_cut(make_solve: Callable[..., Synthetic], scene: bpy.types.Scene) -> None:
+    truth = make_solve(moving=(1002, 1003))
+    solve, ob = build(scene, truth)
+
+    def cut_out(number: int) -> int:
+        return 322 * 182 - len(evaluate(scene, ob, number)[0])
+
+    assert cut_out(1002) == 0
+    depth_mesh.build(scene, solve, cut_moving=True)
+    vertices, _ = evaluate(scene, ob, 1003)
+    column = np.floor(vertices[:, 0] / -vertices[:, 2] * truth.fx + truth.cx).astype(int)
+    row = np.floor(vertices[:, 1] / vertices[:, 2] * truth.fx + truth.cy).astype(int)
+    inside = (column >= 0) & (column < truth.width) & (row >= 0) & (row < truth.height)
+    assert not truth.dynamic(1003)[row[inside], column[inside]].any()
+    # A frame without a matte has nothing to cut, also right after one that has.
+    assert [cut_out(number) for number in (1002, 1003, 1005, 1002)] == [1600, 1600, 0, 1600]
+    depth_mesh.build(scene, solve, cut_moving=False)
+    assert cut_out(1002) == 0
+
+
+def test_nothing_to_cut_where_nothing_moves(synthetic: Synthetic, scene: bpy.types.Scene) -> None:
+    solve, ob = build(scene, synthetic)
+    depth_mesh.build(scene, solve, cut_moving=True)
+    assert len(evaluate(scene, ob, 1002)[0]) == 322 * 182
+
+
 def test_stretched_faces_are_cut(synthetic: Synthetic, scene: bpy.types.Scene) -> None:
     _, ob = build(scene, synthetic, edge=depth_mesh.DEPTH_EDGE)
     _, mesh = evaluate(scene, ob, 1001)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -71,6 +72,27 @@ def test_damaged_solve(own_solve: Path, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "error:" in done.stderr and "fix:" in done.stderr
     assert not (tmp_path / "s.blend").exists()
+
+
+def test_options_reach_the_request(fake_root: Path, synthetic: Synthetic, tmp_path: Path) -> None:
+    clip = synthetic.folder.parent / "plate_1001.png"
+    asked = ("--method", "selfsup", "--preset", "cvd-2020", "--prior", "maps", "--prior-path", tmp_path / "maps")
+    asked += ("--maps", "disparity", "--allow-non-commercial", "--masks", tmp_path / "masks", "--no-motion")
+    asked += ("--segmentation", "owner/model", "--stereo", "two_files", "--right", tmp_path / "r_1001.png")
+    arguments = (clip, "--out", tmp_path / "x.solve", "--engine-python", sys.executable, "--baseline", "0.1", *asked)
+    assert run(*arguments, root=fake_root, FAKE_ENGINE="fail").returncode == 1
+    request = json.loads((tmp_path / "x.solve" / "request.json").read_text())
+    assert (request["method"], request["preset"]) == ("selfsup", "cvd-2020")
+    maps = {"kind": "maps", "path": str(tmp_path / "maps"), "maps": "disparity", "allow_non_commercial": True}
+    assert request["prior"] == maps
+    masks = {"path": str(tmp_path / "masks"), "segmentation": "owner/model", "motion": False}
+    assert request["masks"] == masks
+    footage = request["footage"]
+    assert [footage[name] for name in ("stereo", "right", "baseline")] == [
+        "two_files",
+        str(tmp_path / "r_1001.png"),
+        0.1,
+    ]
 
 
 def test_usage() -> None:

@@ -50,8 +50,8 @@ def alive(pid: int) -> bool:
 def test_request_follows_the_schema(request_: dict) -> None:
     schema = json.loads((Path(__file__).parents[2] / "docs/schemas/request-1.json").read_text())
     assert set(request_) == set(schema["properties"])
-    assert set(request_["footage"]) == set(schema["properties"]["footage"]["properties"])
-    assert set(request_["lens"]) == set(schema["properties"]["lens"]["properties"])
+    for part in ("footage", "lens", "masks", "prior"):
+        assert set(request_[part]) == set(schema["properties"][part]["properties"])
     assert request_["preset"] in schema["properties"]["preset"]["enum"]
     assert Path(request_["output"]).is_absolute()
 
@@ -173,6 +173,54 @@ def test_folder_that_cannot_be_made(request_: dict, tmp_path: Path) -> None:
     request_["output"] = str(tmp_path / "file" / "x.solve")
     with pytest.raises(jobs.StartError, match="written"):
         jobs.start(Path(sys.executable), FAKE, request_)
+
+
+def test_a_folder_of_other_things_is_left_alone(request_: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(request_["output"])
+    (folder / "depth").mkdir(parents=True)
+    with pytest.raises(jobs.StartError, match="not a solve folder"):
+        jobs.start(Path(sys.executable), FAKE, request_)
+    assert [path.name for path in folder.iterdir()] == ["depth"]
+    (folder / "request.json").touch()  # an earlier solve
+    assert jobs.wait(run(request_, "succeed", monkeypatch), lambda status: None, FAST).state == "done"
+
+
+def test_what_is_prepared_can_be_added_to_and_started(request_: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = jobs.prepare(Path(sys.executable), FAKE, request_)
+    assert json.loads((folder / "request.json").read_text()) == request_
+    (folder / "masks").mkdir()
+    assert jobs.wait(run(request_, "succeed", monkeypatch), lambda status: None, FAST).state == "done"
+    assert (folder / "masks").is_dir()
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"stereo": "two_files"},
+        {"stereo": "side_by_side", "right": Path("/r.mp4")},
+        {"prior": "maps"},
+        {"prior": "transformers"},
+        {"prior": "auto", "prior_path": "/maps"},
+    ],
+)
+def test_choices_and_paths_belong_together(choice: dict, tmp_path: Path) -> None:
+    with pytest.raises(jobs.StartError) as caught:
+        jobs.make_request(tmp_path / "clip.mp4", tmp_path / "x.solve", **choice)
+    error = caught.value.error
+    assert error.code == ("request.stereo" if "stereo" in choice else "request.prior")
+    assert all(len(part) > 10 for part in (error.what, error.why, error.fix))
+
+
+def test_a_model_is_a_folder_or_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    def path(name: str, prior: str) -> object:
+        return jobs.make_request(Path("c.mp4"), Path("x"), prior=prior, prior_path=name)["prior"]["path"]
+
+    assert path("model", "transformers") == str(tmp_path / "model")
+    assert path("owner/Depth-Small", "transformers") == "owner/Depth-Small"
+    assert path("maps/0001.exr", "maps") == str(tmp_path / "maps" / "0001.exr")
 
 
 def test_durations() -> None:

@@ -11,9 +11,11 @@ import pytest
 from rendering import add_ball, ball_coverage, grown, iou, load, render
 from synthetic import Synthetic
 
-from cvd_blender_addon.scene import camera, compositor, import_solve, occlusion
+from cvd_blender_addon import compat
+from cvd_blender_addon.scene import camera, compositor, depth_mesh, import_solve, occlusion
 from cvd_blender_addon.scene.layers import background_layer, ensure_collections, foreground_layer
-from cvd_blender_addon.solve_reader import read
+from cvd_blender_addon.scene.nodes import TreeBuilder
+from cvd_blender_addon.solve_reader import Solve, read
 
 BALL = (0.1, 1.5, 0.8)
 RADIUS = 0.7
@@ -107,6 +109,58 @@ def test_frame_without_depth_shows_all_of_cg(
     render(scene, 1006, tmp_path / "composite.png")
     _, whole = ball_coverage(truth, 1006, BALL, RADIUS)
     assert iou(load(tmp_path / "matte_1006.png")[..., 0], whole) >= 0.97
+
+
+def write_dynamic_matte(scene: bpy.types.Scene, solve: Solve, folder: Path) -> None:
+    """Let renders write the group's Dynamic Matte, as `dynamic_1002.png`."""
+    tree = compat.compositor_tree(scene)
+    group = compositor.find_group_node(scene, solve)
+    _output, socket = compat.add_grey_output(tree, folder, "dynamic", bits=16)
+    # Of a picture without a size, which is one value everywhere, Blender writes no file.
+    sized = TreeBuilder(tree).math("MULTIPLY_ADD", group.outputs["Matte"], 0.0, group.outputs["Dynamic Matte"])
+    tree.links.new(sized, socket)
+
+
+@pytest.mark.parametrize("k1", [0.0, -0.08])
+def test_dynamic_matte_comes_out_of_the_group(
+    make_solve: Callable[..., Synthetic], scene: bpy.types.Scene, tmp_path: Path, k1: float
+) -> None:
+    truth = make_solve(k1=k1, moving=(1002, 1003), **SIZE)
+    solve = import_solve(scene, truth.folder)
+    write_dynamic_matte(scene, solve, tmp_path)
+    rays = truth.rays(1002, distorted=False)
+    r2 = rays[..., 0] ** 2 + rays[..., 1] ** 2
+    column = np.floor(rays[..., 0] * (1 + k1 * r2) * truth.fx + truth.cx).astype(int).clip(0, truth.width - 1)
+    row = np.floor(rays[..., 1] * (1 + k1 * r2) * truth.fx + truth.cy).astype(int).clip(0, truth.height - 1)
+    for number in (1002, 1003, 1005):  # 1005 has none: not the one before it
+        render(scene, number, tmp_path / "composite.png")
+        got = load(tmp_path / f"dynamic_{number}.png")[..., 0]
+        wanted = truth.dynamic(number)[row, column] > 0
+        if number == 1005:
+            assert got.max() == 0.0
+            continue
+        assert iou(got, wanted) >= (0.99 if k1 == 0.0 else 0.97)
+        edge = grown(wanted, 2) & grown(~wanted, 2)
+        assert np.abs(got - wanted)[~edge].max() < 1e-3
+
+
+def test_no_dynamic_matte_is_black(
+    make_solve: Callable[..., Synthetic], scene: bpy.types.Scene, tmp_path: Path
+) -> None:
+    solve = import_solve(scene, make_solve(**SIZE).folder)
+    write_dynamic_matte(scene, solve, tmp_path)
+    render(scene, FRAME, tmp_path / "composite.png")
+    assert load(tmp_path / f"dynamic_{FRAME}.png")[..., 0].max() == 0.0
+
+
+def test_what_moves_hides_cg_and_catches_no_shadow(
+    make_solve: Callable[..., Synthetic], scene: bpy.types.Scene
+) -> None:
+    solve = read(make_solve(moving=(1002, 1003)).folder)
+    camera.build(scene, solve)
+    holdout, catcher = occlusion.build(scene, solve, "HOLDOUT", True, lambda level, message: None, cut_moving=True)
+    cut = [compat.get_modifier_input(ob.modifiers[depth_mesh.MODIFIER], "Cut Moving") for ob in (holdout, catcher)]
+    assert cut == [False, True]
 
 
 def test_shadow_falls_on_the_floor(

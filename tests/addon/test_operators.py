@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import bpy
 import pytest
@@ -48,18 +49,72 @@ def test_request_is_what_the_panel_says(ready: bpy.types.Scene, monkeypatch: pyt
     cvd = ready.cvd
     cvd.use_range, cvd.first, cvd.last, cvd.step, cvd.preset = True, 1002, 1007, 2, "best"
     cvd.lens, cvd.focal_mm, cvd.sensor_width = "MM", 30.0, 36.0
-    solve("succeed", monkeypatch)
-    request = json.loads((Path(cvd.solve_folder) / "request.json").read_text())
+    request = requested(cvd, monkeypatch)
     assert request["footage"] == {
         "path": cvd.clip_path,
         "first": 1002,
         "last": 1007,
         "step": 2,
         "colourspace": "auto",
+        "stereo": "none",
+        "right": None,
+        "baseline": None,
     }
     assert request["lens"]["focal_px"] == pytest.approx(30.0 / 36.0 * 320)
-    assert request["preset"] == "best"
+    assert (request["method"], request["preset"]) == ("cvd", "best")
+    assert request["masks"] == {"path": None, "segmentation": None, "motion": True}
+    assert request["prior"] == {"kind": "auto", "path": None, "maps": "depth", "allow_non_commercial": False}
     assert len(bpy.data.movieclips) == 0
+
+
+def requested(cvd: bpy.types.PropertyGroup, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    solve("succeed", monkeypatch)
+    return json.loads((Path(cvd.solve_folder) / "request.json").read_text())
+
+
+def test_stereo_is_asked_for(ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    cvd = ready.cvd
+    cvd.right_path, cvd.baseline = "/right/eye_1001.png", 0.065
+    assert requested(cvd, monkeypatch)["footage"]["baseline"] is None  # not while there is one eye
+    cvd.stereo = "side_by_side"
+    footage = requested(cvd, monkeypatch)["footage"]
+    assert (footage["stereo"], footage["right"]) == ("side_by_side", None)
+    assert footage["baseline"] == pytest.approx(0.065)
+    cvd.stereo, cvd.baseline = "two_files", 0.0
+    footage = requested(cvd, monkeypatch)["footage"]
+    assert (footage["stereo"], footage["right"], footage["baseline"]) == ("two_files", "/right/eye_1001.png", None)
+
+
+def test_prior_is_asked_for(ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    cvd = ready.cvd
+    cvd.prior_model, cvd.prior_maps, cvd.maps = "somebody/Depth-Small", str(tmp_path), "disparity"
+    cvd.allow_non_commercial, cvd.find_motion, cvd.segmentation = True, False, str(tmp_path)
+    cvd.method, cvd.preset = "selfsup", "cvd-2020"
+    paths = {}
+    for kind in ("auto", "builtin", "transformers", "maps", "none"):
+        cvd.prior = kind
+        request = requested(cvd, monkeypatch)
+        assert request["prior"]["kind"] == kind
+        assert (request["prior"]["maps"], request["prior"]["allow_non_commercial"]) == ("disparity", True)
+        paths[kind] = request["prior"]["path"]
+    nothing = dict.fromkeys(("auto", "builtin", "none"))
+    assert paths == nothing | {"transformers": "somebody/Depth-Small", "maps": str(tmp_path)}
+    assert request["masks"] == {"path": None, "segmentation": str(tmp_path), "motion": False}
+    assert (request["method"], request["preset"]) == ("selfsup", "cvd-2020")
+
+
+def test_panel_offers_what_the_schema_knows(scene: bpy.types.Scene, addon: None) -> None:
+    schema = json.loads((Path(__file__).parents[2] / "docs/schemas/request-1.json").read_text())["properties"]
+    prior, footage = schema["prior"]["properties"], schema["footage"]["properties"]
+    for name, entry in {
+        "preset": schema["preset"],
+        "method": schema["method"],
+        "prior": prior["kind"],
+        "maps": prior["maps"],
+        "stereo": footage["stereo"],
+    }.items():
+        offered = [item.identifier for item in scene.cvd.bl_rna.properties[name].enum_items]
+        assert offered == entry["enum"], name
 
 
 def test_failure_has_its_three_parts(ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,6 +129,10 @@ def test_failure_has_its_three_parts(ready: bpy.types.Scene, monkeypatch: pytest
     [
         (lambda cvd: setattr(cvd, "clip_path", "/no/such/clip.mp4"), "The clip was not found"),
         (lambda cvd: setattr(cvd, "solve_folder", "/proc/x.solve"), "The engine was not started"),
+        (lambda cvd: setattr(cvd, "prior", "transformers"), "model and depth maps need one"),
+        (lambda cvd: setattr(cvd, "stereo", "two_files"), "needs the right eye's footage"),
+        (lambda cvd: setattr(cvd, "mask_source", "SEQUENCE"), "no mask on any frame"),
+        (lambda cvd: setattr(cvd, "mask_source", "BLENDER"), "no mask on any frame"),
     ],
 )
 def test_what_cannot_start_says_so(
@@ -99,7 +158,11 @@ def test_focal_length_in_mm_of_something_that_is_no_picture(
 
 
 def test_disabled_buttons_say_why(scene: bpy.types.Scene, addon: None) -> None:
-    for operator, words in (("solve_depth", "Choose a clip first"), ("cancel_solve", "No solve is running")):
+    for operator, words in (
+        ("solve_depth", "Choose a clip first"),
+        ("check_masks", "Choose a clip first"),
+        ("cancel_solve", "No solve is running"),
+    ):
         with pytest.raises(RuntimeError, match=words):
             getattr(bpy.ops.cvd, operator)()
     with pytest.raises(RuntimeError, match="clip editor"):

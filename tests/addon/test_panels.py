@@ -74,3 +74,35 @@ def test_lens_asks_for_what_is_known(scene: bpy.types.Scene, addon: None) -> Non
         scene.cvd.lens = kind
         asked[kind] = {name for name in draw(scene, "VIEW_3D") if name.startswith(("focal", "sensor"))}
     assert asked == {"UNKNOWN": set(), "MM": {"focal_mm", "sensor_width"}, "PX": {"focal_px"}}
+
+
+def test_each_kind_of_mask_and_prior_asks_for_its_own(scene: bpy.types.Scene, addon: None) -> None:
+    cvd = scene.cvd
+
+    def asked(name: str, kind: str, among: set[str]) -> set[str]:
+        setattr(cvd, name, kind)
+        return among & set(draw(scene, "VIEW_3D"))
+
+    masks = {"mask_path", "mask", "mask_clip", "cvd.check_masks"}
+    assert asked("mask_source", "NONE", masks) == set()
+    assert asked("mask_source", "SEQUENCE", masks) == {"mask_path", "cvd.check_masks"}
+    assert asked("mask_source", "BLENDER", masks) == {"mask", "mask_clip", "cvd.check_masks"}
+    priors = {"prior_model", "prior_maps", "maps", "allow_non_commercial"}
+    assert asked("prior", "builtin", priors) == asked("prior", "none", priors) == set()
+    assert asked("prior", "transformers", priors) == {"prior_model", "allow_non_commercial"}
+    assert asked("prior", "maps", priors) == {"prior_maps", "maps"}
+    stereo = {"right_path", "baseline"}
+    assert asked("stereo", "none", stereo) == set()
+    assert asked("stereo", "side_by_side", stereo) == {"baseline"}
+    assert asked("stereo", "two_files", stereo) == {"right_path", "baseline"}
+
+
+def test_non_commercial_weights_and_masked_frames_are_told(scene: bpy.types.Scene, addon: None) -> None:
+    cvd = scene.cvd
+    assert "excludes paid work" not in " ".join(draw(scene, "VIEW_3D"))
+    cvd.allow_non_commercial, cvd.mask_source = True, "BLENDER"
+    cvd.mask_frames = "Masked: 2 of 8 frames (1001-1002)"
+    text = " ".join(draw(scene, "VIEW_3D"))
+    assert "excludes paid work" in text and cvd.mask_frames in text
+    cvd.first = 1002  # what was found does not hold any more
+    assert cvd.mask_frames == ""

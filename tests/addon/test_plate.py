@@ -17,50 +17,6 @@ from cvd_blender_addon.scene.camera import find_camera
 from cvd_blender_addon.solve_reader import read
 
 
-def make_movie(truth: Synthetic, path: Path) -> Path:
-    """The plates of `truth` as a movie, frame 1 first, written by Blender."""
-    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
-    scene = bpy.context.scene
-    clip = bpy.data.movieclips.load(str(truth.folder.parent / f"plate_{truth.first:04d}.png"))
-    clip.frame_start = 1
-    from cvd_blender_addon import compat
-
-    tree, final = compat.new_compositor_tree(scene, "Movie")
-    node = tree.nodes.new("CompositorNodeMovieClip")
-    node.clip = clip
-    tree.links.new(node.outputs["Image"], final)
-    ob = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
-    scene.collection.objects.link(ob)
-    scene.camera = ob
-    settings = scene.render.image_settings
-    if bpy.app.version >= (5, 0, 0):
-        settings.media_type = "VIDEO"
-    settings.file_format = "FFMPEG"
-    scene.render.ffmpeg.format = "MPEG4"
-    scene.render.ffmpeg.codec = "H264"
-    scene.render.ffmpeg.constant_rate_factor = "HIGH"
-    scene.view_settings.view_transform = "Standard"
-    scene.render.engine = "CYCLES"
-    scene.cycles.samples = 1
-    scene.render.resolution_x, scene.render.resolution_y = truth.width, truth.height
-    scene.frame_start, scene.frame_end = 1, truth.last - truth.first + 1
-    scene.render.use_file_extension = False
-    scene.render.filepath = str(path)
-    bpy.ops.render.render(animation=True)
-    return path
-
-
-@pytest.fixture(scope="session")
-def movie_solve(make_solve: Callable[..., Synthetic], tmp_path_factory: pytest.TempPathFactory) -> Synthetic:
-    """A solve of a movie: frames 1 to 6."""
-    truth = Synthetic(first=1, last=6, missing=(), unplaced=()).write(tmp_path_factory.mktemp("movie"))
-    path = make_movie(truth, truth.folder.parent / "clip.mp4")
-    document = json.loads((truth.folder / "solve.json").read_text())
-    document["source"] |= {"path": str(path), "kind": "movie", "pattern": None}
-    truth.write_json(document)
-    return truth
-
-
 def nearest_frame(truth: Synthetic, image: np.ndarray) -> int:
     inner = np.s_[8:-8, 8:-8]
     errors = {n: np.abs(truth.plate(n) / 255 - image)[inner].mean() for n in truth.frames}

@@ -96,8 +96,9 @@ def test_foreign_document(own_solve: Path, scene: bpy.types.Scene) -> None:
     "name", ["../plate_1001.png", "/etc/hostname", "C:/x.exr", "depth\\..\\..\\x.exr", "a/../../b"]
 )
 def test_paths_out_of_the_folder(own_solve: Path, scene: bpy.types.Scene, name: str) -> None:
-    edit(own_solve, lambda document: document["frames"][0].update(depth=name))
-    assert_refused(own_solve, scene, "outside its own folder")
+    for part in ("depth", "dynamic"):
+        edit(own_solve, lambda document, part=part: document["frames"][0].update({"depth": None, part: name}))
+        assert_refused(own_solve, scene, "outside its own folder")
 
 
 def test_link_out_of_the_folder(own_solve: Path, scene: bpy.types.Scene, tmp_path: Path) -> None:
@@ -111,6 +112,27 @@ def test_link_out_of_the_folder(own_solve: Path, scene: bpy.types.Scene, tmp_pat
 def test_missing_depth(own_solve: Path, scene: bpy.types.Scene) -> None:
     (own_solve / "depth" / "001003.exr").unlink()
     assert_refused(own_solve, scene, "001003.exr is missing")
+
+
+def test_mattes_may_be_missing_but_not_lost(
+    make_solve: Callable[..., Synthetic], own_solve: Path, scene: bpy.types.Scene
+) -> None:
+    moving = make_solve(moving=(1002, 1003))
+    solve = read(moving.folder)
+    assert [frame.number for frame in solve.dynamic_frames] == [1002, 1003]
+    assert solve.dynamic_frames[0].dynamic == (moving.folder / "dynamic" / "001002.png").resolve()
+    assert "Something moves by itself in 2 frames" in summary(solve)
+    edit(own_solve, lambda document: [frame.pop("dynamic") for frame in document["frames"]])  # an older engine
+    assert read(own_solve).dynamic_frames == ()
+    edit(own_solve, lambda document: document["frames"][0].update(dynamic="dynamic/001001.png"))
+    assert_refused(own_solve, scene, "001001.png is missing")
+    edit(own_solve, lambda document: document["frames"][0].update(dynamic=7))
+    assert_refused(own_solve, scene, "damaged")
+
+
+def test_summary_names_the_prior_and_its_licence(own_solve: Path) -> None:
+    edit(own_solve, lambda document: document["depth"].update(prior="Depth Anything V2 Large", licence="CC-BY-NC-4.0"))
+    assert "Depth: cvd, prior Depth Anything V2 Large, licence CC-BY-NC-4.0" in summary(read(own_solve))
 
 
 @pytest.mark.parametrize("key", ["source", "lens", "frames", "world", "depth", "points", "quality"])

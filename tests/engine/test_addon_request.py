@@ -1,0 +1,72 @@
+"""What the add-on asks for is what the engine reads: the contract between the two, in every combination."""
+
+import itertools
+import json
+from pathlib import Path
+
+from cvd_blender_addon import jobs
+from engine.request import parse_request, schema
+
+CLIP, FOLDER = Path("/shots/plate_1001.png"), Path("/shots/plate.solve")
+
+
+def words(*where):
+    entry = schema("request-1")["properties"]
+    for name in where[:-1]:
+        entry = entry[name]["properties"]
+    return entry[where[-1]]["enum"]
+
+
+def paths_for(stereo, prior):
+    right = Path("/shots/right_1001.png") if stereo == "two_files" else None
+    return {"right": right, "prior_path": "/models/a" if prior in ("transformers", "maps") else None}
+
+
+def test_every_combination_is_read_as_it_was_meant():
+    choices = {
+        "stereo": words("footage", "stereo"),
+        "prior": words("prior", "kind"),
+        "maps": words("prior", "maps"),
+        "method": words("method"),
+        "preset": words("preset"),
+        "masks": [None, Path("/shots/plate.solve/masks")],
+        "segmentation": [None, "owner/model"],
+        "motion": [True, False],
+        "allow_non_commercial": [True, False],
+    }
+    for values in itertools.product(*choices.values()):
+        asked = dict(zip(choices, values, strict=True))
+        asked |= paths_for(asked["stereo"], asked["prior"])
+        request = parse_request(json.loads(json.dumps(jobs.make_request(CLIP, FOLDER, **asked))), "the add-on")
+        assert (request.footage.path, request.output) == (CLIP, FOLDER)
+        read = {
+            "stereo": request.footage.stereo,
+            "right": request.footage.right,
+            "prior": request.prior.kind,
+            "prior_path": request.prior.path,
+            "maps": request.prior.maps,
+            "allow_non_commercial": request.prior.allow_non_commercial,
+            "method": request.method,
+            "preset": request.preset,
+            "masks": request.masks.path,
+            "segmentation": request.masks.segmentation,
+            "motion": request.masks.motion,
+        }
+        assert read == asked
+
+
+def test_numbers_and_what_is_not_said():
+    request = parse_request(
+        jobs.make_request(
+            CLIP, FOLDER, first=1002, last=1040, step=3, focal_px=1500.5, stereo="side_by_side", baseline=0.065
+        ),
+        "the add-on",
+    )
+    footage = request.footage
+    assert (footage.first, footage.last, footage.step, footage.baseline) == (1002, 1040, 3, 0.065)
+    assert request.lens.focal_px == 1500.5
+    plain = parse_request(jobs.make_request(CLIP, FOLDER), "the add-on")
+    bare = parse_request(
+        {"schema": "cvd.request/1", "footage": {"path": str(CLIP)}, "output": str(FOLDER)}, "the command line"
+    )
+    assert plain == bare
