@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from engine.depth.clip import WorkClip
+from engine.depth.evidence import load_evidence
 from engine.depth.losses import anchor_loss, pair_losses, smoothness_loss
 from engine.depth.network import DepthNetwork
-from engine.depth.evidence import load_evidence
 from engine.depth.settings import DepthSettings
 from engine.errors import DepthError
 from engine.files import write_atomically
@@ -29,7 +29,6 @@ SMOOTH_WEIGHT = 0.05
 SPARSE_CONFIDENCE = 0.2  # a single wrong point must not outweigh the pixels around it
 HIDE = 0.5  # share of the evidence hidden from the network's input while it learns
 CHECKPOINT_EVERY = 20
-INPUTS = 5
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ class TrainingData:
         )
 
     def inputs(self, rows: list[int], device: torch.device, hidden: torch.Tensor | None = None) -> torch.Tensor:
-        """Network input (B, INPUTS, h, w): picture, and the evidence outside of `hidden` (B, 1, h, w)."""
+        """Network input (B, 5, h, w): picture, and the evidence outside of `hidden` (B, 1, h, w)."""
         picture = self.images[rows].to(device).float() / 127.5 - 1.0
         evidence = self.evidence[rows].to(device).float()
         shown = (evidence[:, 1:] > 0).float()
@@ -115,7 +114,7 @@ def train(
         Cancelled: the user stopped it.
     """
     torch.manual_seed(seed)
-    network = DepthNetwork(INPUTS).to(device)
+    network = DepthNetwork().to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(network.parameters(), lr=FIT_RATE)
     count = len(data.numbers)
