@@ -297,7 +297,7 @@ def command_lint(_options: argparse.Namespace) -> int:
 def lint(python: Path) -> bool:
     """Ruff and mypy, all of them even when the first fails."""
     say("lint")
-    typed = ["engine", "cvd_blender_addon", "scripts", "bench", "build.py"]
+    typed = ["engine", "cvd_blender_addon", "scripts", "bench", "training", "build.py"]
     commands = [
         ["ruff", "check", "."],
         ["ruff", "format", "--check", "."],

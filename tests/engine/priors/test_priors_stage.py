@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from scene import plane_clip, plane_depth
 from tiny_models import put_into_cache, save
 
-import engine.depth.network
+from engine.depth.network import ARCHITECTURE, DepthNetwork, load_network
 from engine.errors import Cancelled, PriorError
 from engine.priors import Source, builtin, choose_prior, huggingface, load_prior, solve_prior, stage
 from engine.progress import Silent
@@ -130,19 +131,14 @@ def test_a_prior_that_contradicts_the_cameras_is_named(tmp_path):
 
 @pytest.fixture
 def shipped(tmp_path, monkeypatch):
-    """A weights file in place of the shipped one, and a network that says a constant log depth for grey."""
-
-    class Flat(torch.nn.Module):
-        def forward(self, x):
-            assert x.shape == (1, 5, 48, 64)
-            assert (x[:, 3:] == 0).all()
-            assert -1 <= x[:, :3].min() < -0.2
-            assert 0.2 < x[:, :3].max() <= 1
-            return x.mean((1, 2, 3), keepdim=True).expand(1, 1, 48, 64) * 0 + 2.0
-
+    """Weights in place of the shipped ones: log depth is 2 plus a little of what the network sees."""
+    torch.manual_seed(0)
+    made = DepthNetwork()
+    with torch.no_grad():
+        made.head.weight.normal_(0.0, 1.0)
+        made.head.bias.fill_(2.0)
     weights = tmp_path / "builtin.safetensors"
-    weights.write_bytes(b"made-up")
-    monkeypatch.setattr(engine.depth.network, "load_network", lambda path, device: Flat().to(device), raising=False)
+    save_file(made.state_dict(), weights, {"architecture": ARCHITECTURE})
     monkeypatch.setattr(stage, "builtin", lambda: builtin.builtin(weights))
     return weights
 
@@ -150,12 +146,23 @@ def shipped(tmp_path, monkeypatch):
 def test_the_builtin_network_sees_the_picture_and_no_evidence(tmp_path, shipped):
     clip, _ = plane_clip(2)
     source = choose_prior(PriorRequest(kind="builtin"))
-    assert (source.licence, source.non_commercial, source.metric) == ("CC0-1.0", False, False)
+    assert (source.licence, source.non_commercial, source.output) == ("CC0-1.0", False, "depth")
+    half = clip.images[1].reshape(48, 2, 64, 2, 3).mean((1, 3))
+    seen = np.concatenate([half / 127.5 - 1, np.zeros((48, 64, 2))], -1).transpose(2, 0, 1)
+    with torch.no_grad():
+        log_depth = load_network(shipped, CPU)(torch.tensor(seen, dtype=torch.float32)[None])[0, 0].numpy()
+    assert log_depth.std() > 0.05
+    raw = source.open(clip, clip.lens, CPU)(1)
+    assert np.log(raw) == pytest.approx(log_depth, abs=0.01)  # halved pictures are rounded to 8 bits
     solve(clip, source, tmp_path / "out")
-    middle = np.exp(np.median(np.log(clip.sparse[0][1])))
-    assert load_prior(tmp_path / "out", 101) == pytest.approx(np.full((48, 64), middle), rel=0.05)
+    factor = load_prior(tmp_path / "out", 102) / raw
+    assert factor == pytest.approx(np.full((48, 64), factor[0, 0]))
+
+
+def test_other_shipped_weights_are_another_identity(shipped):
+    before = choose_prior(PriorRequest(kind="builtin")).identity
     shipped.write_bytes(b"other weights")
-    assert choose_prior(PriorRequest(kind="builtin")).identity != source.identity
+    assert choose_prior(PriorRequest(kind="builtin")).identity != before
 
 
 def test_missing_shipped_weights_are_a_typed_error(tmp_path):
