@@ -96,8 +96,9 @@ def drawn_on(clip: Path, chosen: bpy.types.MovieClip | None) -> bpy.types.MovieC
     Raises:
         StartError: the choice shows something else, or there is none, or there are several that disagree.
     """
-    wanted = {clip, *numbered_files(clip).values()} if clip.suffix.lower() not in bpy.path.extensions_movie else {clip}
-    clips = [block for block in bpy.data.movieclips if Path(bpy.path.abspath(block.filepath)) in wanted]
+    clip = _plain(clip)
+    wanted = {clip} if clip.suffix.lower() in bpy.path.extensions_movie else {clip, *numbered_files(clip).values()}
+    clips = [block for block in bpy.data.movieclips if _plain(Path(bpy.path.abspath(block.filepath))) in wanted]
     if chosen is not None:
         clips = [block for block in clips if block == chosen]
     if len({scene_frame(block, 0) for block in clips}) == 1:
@@ -113,6 +114,11 @@ def drawn_on(clip: Path, chosen: bpy.types.MovieClip | None) -> bpy.types.MovieC
         "Open the clip on which the mask is drawn in the clip editor and press Use This Clip, or choose it under "
         "Drawn On.",
     )
+
+
+def _plain(path: Path) -> Path:
+    """The path without detours; a file that is a link keeps its own name and number."""
+    return path.parent.resolve() / path.name
 
 
 def scene_frame(clip: bpy.types.MovieClip, number: int) -> int:

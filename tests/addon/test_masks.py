@@ -221,7 +221,8 @@ def test_solving_renders_the_mask_and_names_it(ready: bpy.types.Scene, synthetic
 
 
 def test_finding_masked_frames_writes_nothing(ready: bpy.types.Scene, synthetic: Synthetic) -> None:
-    open_clip(synthetic)
+    clip = open_clip(synthetic)
+    clip.filepath = clip.filepath.replace("/plate_", "/../" + synthetic.folder.parent.name + "/plate_")
     assert bpy.ops.cvd.check_masks() == {"FINISHED"}
     assert ready.cvd.mask_frames == "Masked: 7 of 7 frames (1001-1003, 1005-1008)"  # the plate has no 1004
     assert not Path(ready.cvd.solve_folder).exists()
