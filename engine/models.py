@@ -119,6 +119,19 @@ def content_of(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def read_settings(path: Path, failure: Failure) -> dict[str, Any]:
+    """A JSON file of a model folder.
+
+    Raises:
+        CvdError: what `failure` makes of the reason `damaged`.
+    """
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise failure("damaged", f"{path} is damaged.", f"{error}.", "Get the model again.") from error
+    return document
+
+
 def load_model(
     auto_class: str, folder: Path, device: torch.device, failure: Failure, **settings: Any
 ) -> torch.nn.Module:

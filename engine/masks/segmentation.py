@@ -8,12 +8,10 @@ Nothing is downloaded; see `engine.models`. Three kinds of answers are understoo
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +21,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from engine.errors import MaskError
 from engine.flow.dense import Mask
-from engine.models import CONFIG, PREPROCESSOR, content_of, find_model, load_model, repository_of
+from engine.models import CONFIG, PREPROCESSOR, content_of, find_model, load_model, read_settings, repository_of
 from engine.priors.licences import licence_of
 
 SURE = 0.5  # of a query's class, and of a pixel's mask
@@ -155,7 +153,7 @@ def network(name: str) -> Network:
         MaskError: `mask.no_transformers`, `.not_found`, `.incomplete`, `.pickle`, `.unsupported` or `.no_classes`.
     """
     folder = find_model(name, _failure)
-    config, settings = _json(folder / CONFIG), _json(folder / PREPROCESSOR)
+    config, settings = read_settings(folder / CONFIG, _failure), read_settings(folder / PREPROCESSOR, _failure)
     kind = str(config.get("model_type"))
     if kind not in AUTO_CLASSES:
         raise _unsupported(name, f"Its {CONFIG} says model_type {kind!r}.")
@@ -222,14 +220,6 @@ def score(answer: Any, moving: torch.Tensor, size: tuple[int, ...], *, each_clas
     layers = torch.cat([torch.full_like(masks[:, :1], -30.0), masks[:, chosen]], dim=1)
     enlarged: torch.Tensor = F.interpolate(layers, size, mode="bilinear", align_corners=False)
     return enlarged.sigmoid()[0].amax(dim=0)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise _failure("damaged", f"{path} is damaged.", f"{error}.", "Get the model again.") from error
-    return document
 
 
 def _failure(reason: str, what: str, why: str, fix: str) -> MaskError:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +21,7 @@ from engine.models import (
     in_cache,
     load_model,
     missing_files,
+    read_settings,
     repository_of,
 )
 from engine.priors import pictures
@@ -65,7 +64,7 @@ def network(name: str) -> Source:
         PriorError: `prior.no_transformers`, `.not_found`, `.incomplete`, `.pickle` or `.unsupported`.
     """
     folder = find_model(name, _failure)
-    config, settings = _json(folder / CONFIG), _json(folder / PREPROCESSOR)
+    config, settings = read_settings(folder / CONFIG, _failure), read_settings(folder / PREPROCESSOR, _failure)
     kind = str(config.get("model_type"))
     output = _output(config, name)
     try:
@@ -129,14 +128,6 @@ def _output(config: dict[str, Any], name: str) -> Output:
     if kind in ("zoedepth", "depth_pro"):
         return "metric"
     raise _unsupported(name, f"Its {CONFIG} says model_type {kind!r}.")
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise _failure("damaged", f"{path} is damaged.", f"{error}.", "Get the model again.") from error
-    return document
 
 
 def _failure(reason: str, what: str, why: str, fix: str) -> PriorError:

@@ -221,6 +221,13 @@ def test_weights_that_a_publisher_leaves_out_since_they_do_nothing(tmp_path):
     assert (choose_prior(of(folder)).open(clip, None, CPU)(0) == first).all()
 
 
+@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json"])
+def test_damaged_settings(tmp_path, name):
+    folder = save(tmp_path / "m", "dpt", "mit")
+    (folder / name).write_text("{")
+    assert code_of(of(folder)) == "prior.damaged"
+
+
 def test_damaged_weights(tmp_path):
     folder = save(tmp_path / "m", "dpt", "mit")
     (folder / "model.safetensors").write_bytes(b"not at all" * 10)
