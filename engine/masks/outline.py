@@ -18,6 +18,8 @@ COVERED = 6  # work pixels around islands that are not trusted to show what is b
 MIN_DIFFERENCE = 12.0  # of 255, from the clean plate
 DIFFERENCE_NOISE = 3.0  # times what is usual around the island: parallax and exposure leave their own differences
 INSIDE, OUTSIDE = 0.6, 1.2  # times the larger of the two, in islands and around them
+MIN_SEEN = 3  # frames that must show what is behind, since one alone may be wrong unnoticed
+DISAGREEMENT = 2.0  # times the spread of what frames show behind: at depth edges they do not fit together
 BLUR = 0.7  # work pixels
 CLOSE, OPEN = 3, 3  # work pixels
 MAX_HOLE = 30  # work pixels; larger holes are filled only where flow says that they move
@@ -107,19 +109,19 @@ def _difference(picture: NDArray[np.uint8], seen: Array, cautious: Mask) -> tupl
     Args:
         picture: (h, w, 3).
         seen: (n, h, w, 3) the scene behind as n frames show it, NaN where they do not.
-        cautious: (h, w) where the spread of these is taken off: at depth edges they do not fit together.
+        cautious: (h, w) where the spread of these is taken off.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # pixels that no frame shows
         plate = np.nanmedian(seen, axis=0)
         spread = np.nanmedian(np.abs(seen - plate), axis=0)
-    known = np.isfinite(plate[..., 0])
+    known = np.isfinite(seen[..., 0]).sum(axis=0) >= MIN_SEEN
     plate, spread = np.where(known[..., None], plate, picture), np.where(known[..., None], spread, 0.0)
     kernel = np.ones((3, 3), np.uint8)
     mine, behind = (cv2.GaussianBlur(image.astype(np.float32), (0, 0), BLUR) for image in (picture, plate))
     # The range of the plate around each pixel, since it fits to a pixel at best.
     beyond = np.maximum(mine - cv2.dilate(behind, kernel), cv2.erode(behind, kernel) - mine)
-    beyond -= spread * cautious[..., None]
+    beyond -= DISAGREEMENT * spread * cautious[..., None]
     return np.maximum(beyond, 0.0).max(axis=-1).astype(np.float32), known
 
 

@@ -21,6 +21,7 @@ from engine.flow.stage import NEAREST, load_pair
 from engine.geometry import pixel_centres, rigid_inverse
 
 FARTHEST = 4  # places between two frames whose flow is asked; farther on, flow on things that move is mostly wrong
+FAR = (4, 6, 8, 12, 16, 24, 32)  # places away from which frames are asked what is behind
 MIN_BELIEVED = 0.1  # share of the frame below which the flow to another frame says nothing
 FIT_STEPS = 6
 FIT_NOISE_PX = 0.3  # flow error from which on a frame counts less in the fit of depth
@@ -79,7 +80,8 @@ class StillByCameras:
     """One depth per pixel must explain the flow to all neighbours; cameras are known.
 
     In each pair that depth is free along the epipolar line only between the nearest thing and infinity, and it is one
-    depth for all pairs, so motion across the line, along it beyond its ends, and along it at changing speed all show.
+    depth for all pairs, so motion across the line, along it beyond its ends, and along it out of step with the camera all show. What
+    moves along the line in step with the camera looks like a still thing at another depth, to anyone.
 
     Args:
         clip: undistorted frames with cameras and sparse points.
@@ -223,7 +225,7 @@ def _neighbours(clip: WorkClip) -> list[list[int]]:
 
 def _far_rows(count: int, row: int) -> list[int]:
     """Frames far enough away for what moves to have left its place, near enough to show the same place."""
-    return [row + sign * far for far in (4, 8, 12, 16, 24, 32) for sign in (-1, 1) if 0 <= row + sign * far < count]
+    return [row + far * sign for far in FAR for sign in (-1, 1) if 0 <= row + far * sign < count]
 
 
 def _common_inverse_depth(
