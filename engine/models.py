@@ -165,7 +165,7 @@ def load_model(
             dtype=torch.float32,
             **settings,
         )
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+    except (ImportError, OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise failure("damaged", f"The model in {folder} cannot be loaded.", f"{error}", fix) from error
     # transformers fills gaps with random numbers and only warns.
     random = [key for key in info["missing_keys"] if not any(part in key for part in _NEVER_USED)]

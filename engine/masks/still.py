@@ -79,9 +79,9 @@ def still_world(clip: WorkClip, flow: Path) -> Still:
 class StillByCameras:
     """One depth per pixel must explain the flow to all neighbours; cameras are known.
 
-    In each pair that depth is free along the epipolar line only between the nearest thing and infinity, and it is one
-    depth for all pairs, so motion across the line, along it beyond its ends, and along it out of step with the camera all show. What
-    moves along the line in step with the camera looks like a still thing at another depth, to anyone.
+    In each pair that depth is free along the epipolar line, but only between the nearest thing and infinity, and it is
+    one depth for all pairs. So motion across the line shows, along it beyond its ends, and along it out of step with
+    the camera. What moves along the line in step with the camera looks like a still thing at another depth, to anyone.
 
     Args:
         clip: undistorted frames with cameras and sparse points.
