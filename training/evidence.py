@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-NONE, SPARSE = (
-    0.4,
-    0.5,
-)  # shares of the samples: without any evidence up to the first, sparse points only up to the second
+# shares of the samples: without any evidence up to the first, with sparse points only up to the second
+NONE, SPARSE = 0.5, 0.6
+SKY = 2.5  # log depth beyond which nothing can be measured
 SPARSE_CONFIDENCE = 0.2  # as in engine.depth.training
 
 
@@ -32,8 +31,9 @@ def simulate(grey: torch.Tensor, log_depth: torch.Tensor, generator: torch.Gener
     def uniform(low: float, high: float) -> torch.Tensor:
         return low + (high - low) * torch.rand((batch, 1, 1), generator=generator)
 
-    mean = F.avg_pool2d(grey[:, None], 5, 1, 2)
-    texture = (F.avg_pool2d(grey[:, None] ** 2, 5, 1, 2) - mean**2).clamp_min(0.0).sqrt()[:, 0]
+    padded = F.pad(grey[:, None], (2, 2, 2, 2), mode="replicate")
+    mean = F.avg_pool2d(padded, 5, 1)
+    texture = (F.avg_pool2d(padded**2, 5, 1) - mean**2).clamp_min(0.0).sqrt()[:, 0]
     certain = texture / (texture + uniform(0.004, 0.02))
 
     # matching windows make what is in front fat; where nothing is to be matched, it runs on for many pixels
@@ -41,7 +41,7 @@ def simulate(grey: torch.Tensor, log_depth: torch.Tensor, generator: torch.Gener
     run = -F.max_pool2d(-log_depth[:, None], (15, 15), 1, 7)[:, 0]
     measured = torch.where(torch.rand((batch, 1, 1), generator=generator) < 0.7, fat, log_depth)
     plain = certain < uniform(0.2, 0.7)
-    measured = torch.where(plain & (smooth_noise(shape, 9, generator) > uniform(0.5, 1.0)), run, measured)
+    measured = torch.where(plain & (smooth_noise(shape, 9, generator) > uniform(0.3, 0.9)), run, measured)
     lying = plain & (smooth_noise(shape, 12, generator) > uniform(0.7, 1.05))
     off = uniform(-0.4, 0.5) * (0.5 + smooth_noise(shape, 5, generator))
     measured = measured + lying * off
@@ -51,12 +51,12 @@ def simulate(grey: torch.Tensor, log_depth: torch.Tensor, generator: torch.Gener
     # beside an object the background is seen from one side only
     reach = int(torch.randint(2, 9, (1,), generator=generator))
     side = 1 if torch.rand(1, generator=generator) < 0.5 else -1
-    nearer = -F.max_pool2d(-F.pad(log_depth[:, None], (reach, 0) if side > 0 else (0, reach), mode="replicate"),
-                           (1, reach + 1), 1)[:, 0]  # fmt: skip
+    ends = (reach, 0, 0, 0) if side > 0 else (0, reach, 0, 0)
+    nearer = -F.max_pool2d(-F.pad(log_depth[:, None], ends, mode="replicate"), (1, reach + 1), 1)[:, 0]
     hidden = log_depth - nearer > 0.05
     votes = (0.3 + 1.2 * smooth_noise(shape, 7, generator)).clamp_max(1.0)
     holes = smooth_noise(shape, 10, generator) + 0.6 * certain < uniform(0.2, 0.75)
-    there = ~hidden & ~holes & (log_depth < 4.0)
+    there = ~hidden & ~holes & (log_depth < SKY)
     border = (uniform(-0.05, 0.12) * width).long().clamp_min(0)
     column = torch.arange(width).expand(shape)
     there &= torch.where(
@@ -64,7 +64,7 @@ def simulate(grey: torch.Tensor, log_depth: torch.Tensor, generator: torch.Gener
     )
     confidence = certain * votes * there
 
-    points = (torch.rand(shape, generator=generator) < uniform(0.002, 0.03) * certain) & (log_depth < 4.0)
+    points = (torch.rand(shape, generator=generator) < uniform(0.002, 0.03) * certain) & (log_depth < SKY)
     noisy = log_depth + 0.02 * grain
     draw = torch.rand((batch, 1, 1), generator=generator)
     dense = draw >= SPARSE

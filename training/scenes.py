@@ -41,7 +41,7 @@ def _colour(rng: np.random.Generator) -> Array:
     return np.asarray(np.clip(grey + rng.normal(0, 0.25 if rng.random() < 0.3 else 0.06, 3), 0.02, 0.98))
 
 
-def _mix(rng: np.random.Generator, pattern: Array) -> Array:
+def _mix(rng: np.random.Generator, pattern: NDArray[np.floating]) -> Array:
     a, b = _colour(rng), _colour(rng)
     return np.asarray(a * (1 - pattern[..., None]) + b * pattern[..., None])
 
@@ -359,7 +359,7 @@ def random_shot(seed: int, bank: Bank, width: int, height: int, views: int) -> S
         target = rng.uniform(-0.5, 0.5, 2) if kind == "table_top" else rng.uniform(low[:2], high[:2])
         away = target - place[:2]
         yaw = np.arctan2(away[1], away[0]) + rng.normal(0, 0.3)
-        down = np.arctan2(place[2] - 0.7, max(np.linalg.norm(away), 0.4)) if kind == "table_top" else 0.0
+        down = np.arctan2(place[2] - 0.7, max(float(np.linalg.norm(away)), 0.4)) if kind == "table_top" else 0.0
         pitch = -down + np.radians(rng.normal(-6, 12))
         poses.append(look(place, yaw, pitch, np.radians(rng.normal(0, 4))))
     return Shot(

@@ -1,9 +1,11 @@
 """Train the depth network that ships with the project, on rendered scenes.
 
-usage: python -m training.train_prior --data DIR --out DIR [--steps N] [--device cuda]
+usage: python -m training.train_prior --data DIR --out DIR [--minutes M] [--device cuda]
 
-Goes on from `OUT/checkpoint.pt` when it is there. Writes `OUT/prior.jsonl` (the log) and `OUT/builtin.safetensors`.
-Shards come from `python -m training.dataset`; new ones are read as they appear.
+Shards come from `python -m training.dataset`; new ones are read as they appear. Writes, every few minutes and at the
+end, `OUT/checkpoint.pt`, from which the same command goes on, `OUT/prior.jsonl` (the log) and `OUT/builtin.safetensors`
+(what ships). The schedule follows the time that is spent of `--minutes`: a later run with more minutes goes on where
+this one was, with the rate that belongs there.
 """
 
 from __future__ import annotations
@@ -13,38 +15,156 @@ import copy
 import json
 import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F  # noqa: N812
 
 from engine.depth.network import ARCHITECTURE, DepthNetwork
 from engine.files import write_atomically
-from training.dataset import load_shards, shard
+from training.dataset import load_shards, write_shard
 from training.evidence import simulate
 
 SEED = 1
 BATCH = 8
-RATE = 1.2e-3
-WARM_UP = 100
-DECAY = 1e-4
-AVERAGE = 0.998  # of the weights that are exported, per step
+RATE = 1.0e-3
+WARM_UP = 100  # steps
+DECAY = 1e-3
+AVERAGE = 0.997  # of the weights that are exported, per step
 GRADIENT_WEIGHT = 0.5
-SHAPES = ((144, 192), (144, 192), (112, 192), (128, 176), (144, 144), (144, 108))
-CHECK_SHARDS = (90_000, 90_001)  # never trained on
-EVERY = 250
+# What a room is like is learnt from small pictures, at a third of the cost; then outlines, at the size of use.
+SMALL = ((96, 128), (72, 128), (96, 96), (128, 96))
+LARGE = ((144, 192), (108, 192), (128, 176), (160, 160), (192, 144), (144, 256))
+SMALL_UNTIL = 0.55  # of the time
+CROP = 0.6  # the smallest part of a picture's side that is shown
+HELD_OUT = (90_000, 90_001)  # shards never trained on
+EVERY = 500  # steps
+
+
+def main() -> None:
+    """Train."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    held_folder = options.out / "held-out"
+    held_folder.mkdir(parents=True, exist_ok=True)
+    for number in HELD_OUT:
+        write_shard(held_folder, number, device)
+    train(options.data, options.out, Examples.load(held_folder), 60.0 * options.minutes, device)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Pictures (N, 3, H, W) uint8, and log depth (N, H, W) float16 relative to each picture's median."""
+
+    pictures: torch.Tensor
+    log_depth: torch.Tensor
+
+    @classmethod
+    def load(cls, folder: Path) -> Examples:
+        """All complete shards of a folder."""
+        pictures, log_depth = load_shards(folder)
+        return cls(torch.from_numpy(pictures), torch.from_numpy(log_depth))
+
+
+def train(data: Path, out: Path, held: Examples, seconds: float, device: torch.device) -> None:
+    """Train until `seconds` are spent, those before a checkpoint counted."""
+    torch.manual_seed(SEED)
+    network = DepthNetwork().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = copy.deepcopy(network)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
+    step, spent, running = 0, 0.0, 0.0
+    checkpoint = out / "checkpoint.pt"
+    if checkpoint.exists():
+        state = torch.load(checkpoint, map_location=device, weights_only=True)
+        network.load_state_dict(state["network"])
+        average.load_state_dict(state["average"])
+        optimiser.load_state_dict(state["optimiser"])
+        step, spent = state["step"], state["spent"]
+    examples = Examples.load(data)
+    while spent < seconds:
+        began = time.monotonic()
+        generator = torch.Generator().manual_seed(SEED * 1_000_003 + step)
+        done = spent / seconds
+        inputs, true, absolute = batch(*draw(examples, SMALL if done < SMALL_UNTIL else LARGE, generator), generator)
+        for group in optimiser.param_groups:
+            group["lr"] = RATE * min(1.0, (step + 1) / WARM_UP) * 0.5 * (1.0 + math.cos(math.pi * done))
+        with torch.autocast(device.type, torch.bfloat16):
+            predicted = network(inputs.to(device, memory_format=torch.channels_last))
+        value = loss(predicted.float(), true.to(device), absolute.to(device))
+        optimiser.zero_grad()
+        value.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        step += 1
+        keep = min(AVERAGE, step / (step + 10))
+        with torch.no_grad():
+            for mean, now in zip(average.parameters(), network.parameters(), strict=True):
+                mean.lerp_(now, 1.0 - keep)
+        running += float(value.detach())
+        spent += time.monotonic() - began
+        if step % EVERY == 0 or spent >= seconds:
+            line = {"step": step, "spent_s": round(spent), "loss": round(running / ((step - 1) % EVERY + 1), 4)}
+            line |= {"examples": len(examples.pictures)} | check(average, held, device)
+            running = 0.0
+            print(json.dumps(line), flush=True)
+            with (out / "prior.jsonl").open("a", encoding="utf-8") as log:
+                log.write(json.dumps(line) + "\n")
+            state = {"network": network.state_dict(), "average": average.state_dict(),
+                     "optimiser": optimiser.state_dict(), "step": step, "spent": spent}  # fmt: skip
+            write_atomically(checkpoint, lambda temporary, s=state: torch.save(s, temporary))  # type: ignore[misc]
+            export(average, out / "builtin.safetensors", step)
+            examples = Examples.load(data)  # more may have been rendered meanwhile
+
+
+def draw(
+    examples: Examples, shapes: tuple[tuple[int, int], ...], generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random pictures (B, 3, h, w) in [0, 1] and their log depth (B, h, w): cut out, scaled and mirrored."""
+    rows = torch.randint(len(examples.pictures), (BATCH,), generator=generator)
+    height, width = shapes[int(torch.randint(len(shapes), (1,), generator=generator))]
+    full_height, full_width = examples.log_depth.shape[1:]
+    largest = min(full_height / height, full_width / width)
+    part = largest * (CROP + (1.0 - CROP) * float(torch.rand(1, generator=generator)))
+    h, w = round(part * height), round(part * width)
+    top = int(torch.randint(full_height - h + 1, (1,), generator=generator))
+    left = int(torch.randint(full_width - w + 1, (1,), generator=generator))
+    x = examples.pictures[rows, :, top : top + h, left : left + w].float() / 255.0
+    y = examples.log_depth[rows, top : top + h, left : left + w].float()
+    x = F.interpolate(x, (height, width), mode="bilinear", align_corners=False, antialias=True)
+    y = F.interpolate(y[:, None], (height, width), mode="nearest-exact")[:, 0]
+    mirrored = torch.rand((BATCH, 1, 1), generator=generator) < 0.5
+    return torch.where(mirrored[..., None], x.flip(-1), x), torch.where(mirrored, y.flip(-1), y)
+
+
+def batch(
+    pictures: torch.Tensor, log_depth: torch.Tensor, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Network input (B, 5, H, W), true log depth (B, 1, H, W), and in which samples something is measured (B,)."""
+    true = log_depth + 0.25 * torch.randn((len(pictures), 1, 1), generator=generator)
+    x = augment(pictures, generator)
+    evidence = simulate(x.mean(1), true, generator)
+    measured = evidence[:, 1].amax(dim=(1, 2)) > 0
+    return torch.cat([2.0 * x - 1.0, evidence], 1), true[:, None], measured
 
 
 def augment(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Exposure, white balance, contrast, saturation, blur and noise (B, 3, H, W) in [0, 1]."""
+    """What cameras do to pictures (B, 3, H, W): uneven light, exposure, white balance, contrast, blur, noise."""
 
-    def uniform(low: float, high: float, channels: int = 1) -> torch.Tensor:
-        return low + (high - low) * torch.rand((len(pictures), channels, 1, 1), generator=generator)
+    def uniform(low: float, high: float, *shape: int) -> torch.Tensor:
+        return low + (high - low) * torch.rand((len(pictures), *(shape or (1, 1, 1))), generator=generator)
 
     x = pictures.clamp_min(1e-3) ** uniform(0.6, 1.5)
-    x = x * uniform(0.7, 1.3) * uniform(0.85, 1.15, 3)
+    light = F.interpolate(uniform(-1.0, 1.0, 1, 3, 3), x.shape[-2:], mode="bilinear", align_corners=True)
+    x = x * uniform(0.7, 1.3) * uniform(0.85, 1.15, 3, 1, 1) * (1.0 + uniform(0.0, 0.4) * light)
     grey = x.mean(1, keepdim=True)
     x = grey + (x - grey) * uniform(0.0, 1.4)
     x = (x - 0.5) * uniform(0.7, 1.3) + 0.5
@@ -53,20 +173,11 @@ def augment(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return (x + uniform(0.0, 0.03) * torch.randn(x.shape, generator=generator)).clamp(0, 1)
 
 
-def batch(
-    pictures: torch.Tensor, log_depth: torch.Tensor, generator: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Network input (B, 5, H, W), true log depth (B, 1, H, W), and which samples are absolute (B,)."""
-    shift = 0.25 * torch.randn((len(pictures), 1, 1), generator=generator)
-    true = log_depth + shift
-    x = augment(pictures, generator)
-    evidence = simulate(x.mean(1), true, generator)
-    measured = evidence[:, 1].amax(dim=(1, 2)) > 0
-    return torch.cat([2.0 * x - 1.0, evidence], 1), true[:, None], measured
-
-
 def loss(predicted: torch.Tensor, true: torch.Tensor, absolute: torch.Tensor) -> torch.Tensor:
-    """L1 of log depth, free of scale where nothing was measured, and of its gradients at three scales."""
+    """L1 of log depth (B, 1, H, W), free of scale where not `absolute` (B,), and of its gradients at three scales.
+
+    The gradients at several scales are those of Li & Snavely, MegaDepth (CVPR 2018), eq. 4, on log depth.
+    """
     miss = predicted - true
     middle = miss.detach().flatten(1).median(dim=1).values * ~absolute
     total = (miss - middle[:, None, None, None]).abs().mean()
@@ -78,31 +189,47 @@ def loss(predicted: torch.Tensor, true: torch.Tensor, absolute: torch.Tensor) ->
 
 
 @torch.no_grad()
-def check(network: DepthNetwork, pictures: torch.Tensor, log_depth: torch.Tensor) -> dict[str, float]:
-    """AbsRel on pictures never trained on: without evidence, with it, of constant depth, and of the evidence itself."""
+def check(network: DepthNetwork, held: Examples, device: torch.device) -> dict[str, float]:
+    """AbsRel on pictures never trained on.
+
+    Returns:
+        `alone`: without evidence, one scale per picture; `constant`: of constant depth, likewise; `measured`: with dense
+        evidence, absolute; `evidence`: of that evidence where it is, and `filled` where its gaps take the nearest value.
+    """
     generator = torch.Generator().manual_seed(SEED)
-    errors: dict[str, list[torch.Tensor]] = {"alone": [], "measured": [], "constant": [], "evidence": []}
-    for start in range(0, len(pictures), 16):
-        true = log_depth[start : start + 16]
-        x = pictures[start : start + 16]
+    errors: dict[str, list[torch.Tensor]] = {}
+    for start in range(0, len(held.pictures), 16):
+        true = held.log_depth[start : start + 16].float()
+        x = held.pictures[start : start + 16].float() / 255.0
         evidence = simulate(x.mean(1), true, generator)
         dense = (evidence[:, 1] > 0).float().mean(dim=(1, 2)) > 0.15
-        alone = network(torch.cat([2 * x - 1, torch.zeros_like(evidence)], 1))[:, 0]
-        errors["alone"].append(_absrel(alone, true))
-        errors["constant"].append(_absrel(torch.zeros_like(true), true))
-        if dense.any():
-            chosen = evidence[dense]
-            filled = network(torch.cat([2 * x[dense] - 1, chosen], 1))[:, 0]
-            errors["measured"].append((filled - true[dense]).exp().sub(1).abs().mean(dim=(1, 2)))
-            there = chosen[:, 1] > 0
-            miss = (chosen[:, 0] - true[dense]).exp().sub(1).abs() * there
-            errors["evidence"].append(miss.sum(dim=(1, 2)) / there.sum(dim=(1, 2)))
+        log_depth, confidence = evidence[dense].unbind(1)
+
+        def predict(seen: torch.Tensor, measured: torch.Tensor) -> torch.Tensor:
+            return network(torch.cat([2.0 * seen - 1.0, measured], 1).to(device))[:, 0].cpu()
+
+        alone = predict(x, torch.zeros_like(evidence)) - true
+        for name, miss in (("alone", alone), ("constant", -true)):
+            middle = miss.flatten(1).median(dim=1).values[:, None, None]
+            errors.setdefault(name, []).append((miss - middle).exp().sub(1).abs().flatten())
+        measured = predict(x[dense], evidence[dense]) - true[dense]
+        filled = nearest_filled(log_depth, confidence > 0) - true[dense]
+        there = (log_depth - true[dense])[confidence > 0]
+        for name, miss in (("measured", measured), ("filled", filled), ("evidence", there)):
+            errors.setdefault(name, []).append(miss.exp().sub(1).abs().flatten())
     return {name: round(float(torch.cat(values).mean()), 4) for name, values in errors.items()}
 
 
-def _absrel(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
-    miss = predicted - true
-    return (miss - miss.flatten(1).median(dim=1).values[:, None, None]).exp().sub(1).abs().mean(dim=(1, 2))
+def nearest_filled(values: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """`values` (B, H, W), where not `known` the known value grown over it step by step; known somewhere in each."""
+    values, known = values.clone(), known.clone()
+    while not known.all():
+        weight = F.avg_pool2d(known[:, None].float(), 3, 1, 1)[:, 0]
+        total = F.avg_pool2d((values * known)[:, None], 3, 1, 1)[:, 0]
+        new = ~known & (weight > 0)
+        values[new] = (total / weight.clamp_min(1e-6))[new]
+        known |= new
+    return values
 
 
 def export(network: DepthNetwork, path: Path, steps: int) -> None:
@@ -110,75 +237,6 @@ def export(network: DepthNetwork, path: Path, steps: int) -> None:
     weights = {name: value.half().contiguous().cpu() for name, value in network.state_dict().items()}
     metadata = {"architecture": ARCHITECTURE, "steps": str(steps), "seed": str(SEED), "licence": "CC0-1.0"}
     write_atomically(path, lambda temporary: save_file(weights, temporary, metadata))
-
-
-def main() -> None:
-    """Train."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=20_000)
-    parser.add_argument("--device", default="cpu")
-    options = parser.parse_args()
-    device = torch.device(options.device)
-    options.out.mkdir(parents=True, exist_ok=True)
-    held = [shard(number, torch.device("cpu")) for number in CHECK_SHARDS]
-    check_pictures = torch.from_numpy(np.concatenate([h[0] for h in held])).float() / 255.0
-    check_depths = torch.from_numpy(np.concatenate([h[1] for h in held])).float()
-
-    torch.manual_seed(SEED)
-    network = DepthNetwork().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = copy.deepcopy(network)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
-    start, checkpoint = 0, options.out / "checkpoint.pt"
-    if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
-        network.load_state_dict(state["network"])
-        average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        start = state["step"]
-    began, running = time.monotonic(), 0.0
-    pictures, depths = load_shards(options.data)
-    for step in range(start, options.steps):
-        generator = torch.Generator().manual_seed(SEED * 1_000_003 + step)
-        if step % EVERY == 0:
-            pictures, depths = load_shards(options.data)  # more may have been rendered meanwhile
-        rows = torch.randint(len(pictures), (BATCH,), generator=generator).tolist()
-        height, width = SHAPES[step % len(SHAPES)]
-        top = int(torch.randint(pictures.shape[2] - height + 1, (1,), generator=generator))
-        left = int(torch.randint(pictures.shape[3] - width + 1, (1,), generator=generator))
-        x = torch.from_numpy(pictures[rows][..., top : top + height, left : left + width]).float() / 255.0
-        y = torch.from_numpy(depths[rows][..., top : top + height, left : left + width]).float()
-        if torch.rand(1, generator=generator) < 0.5:
-            x, y = x.flip(-1), y.flip(-1)
-        inputs, true, absolute = batch(x, y, generator)
-        warm = min(1.0, (step + 1) / WARM_UP)
-        for group in optimiser.param_groups:
-            group["lr"] = RATE * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / options.steps)))
-        with torch.autocast(device.type, torch.bfloat16):
-            predicted = network(inputs.to(device, memory_format=torch.channels_last))
-        value = loss(predicted.float(), true.to(device), absolute.to(device))
-        optimiser.zero_grad()
-        value.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        keep = min(AVERAGE, (step + 1) / (step + 10))
-        with torch.no_grad():
-            for mean, now in zip(average.parameters(), network.parameters(), strict=True):
-                mean.lerp_(now, 1.0 - keep)
-        running += float(value.detach())
-        if (step + 1) % EVERY == 0 or step + 1 == options.steps:
-            seconds, running = round(time.monotonic() - began), running / EVERY
-            line = {"step": step + 1, "loss": round(running, 4), "pictures": len(pictures), "seconds": seconds}
-            line |= check(average, check_pictures, check_depths)
-            running = 0.0
-            print(json.dumps(line), flush=True)
-            with (options.out / "prior.jsonl").open("a", encoding="utf-8") as log:
-                log.write(json.dumps(line) + "\n")
-            state = {"network": network.state_dict(), "average": average.state_dict(),
-                     "optimiser": optimiser.state_dict(), "step": step + 1}  # fmt: skip
-            write_atomically(checkpoint, lambda temporary, s=state: torch.save(s, temporary))  # type: ignore[misc]
-            export(average, options.out / "builtin.safetensors", step + 1)
 
 
 if __name__ == "__main__":

@@ -14,17 +14,26 @@ from engine.errors import DepthError
 
 CHANNELS = (16, 32, 64, 96, 160, 224)
 INPUTS = 5  # colour, log depth measured, and how sure that is
-ARCHITECTURE = "u-net 5 16-32-64-96-160-224"
+ARCHITECTURE = "residual u-net 5+1 16-32-64-96-160-224"
+_ELU_GAIN = 1.245  # keeps the size of a signal with unit variance through convolution and ELU
 
 
-def _block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    # replicate padding: zeros would draw a frame around the depth
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride, 1, padding_mode="replicate"),
-        nn.ELU(),
-        nn.Conv2d(outputs, outputs, 3, 1, 1, padding_mode="replicate"),
-        nn.ELU(),
-    )
+class _Block(nn.Module):
+    """A convolution that changes size and channels, and one around which its result is passed on."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__()
+        # replicate padding: zeros would draw a frame around the depth
+        self.first = nn.Conv2d(inputs, outputs, 3, stride, 1, padding_mode="replicate")
+        self.second = nn.Conv2d(outputs, outputs, 3, 1, 1, padding_mode="replicate")
+        # with PyTorch's own start a picture fades to nothing on the way to the coarsest level, and is never learnt from
+        nn.init.normal_(self.first.weight, std=_ELU_GAIN / (9 * inputs) ** 0.5)
+        for zero in (self.first.bias, self.second.weight, self.second.bias):
+            nn.init.zeros_(zero)  # type: ignore[arg-type]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.elu(self.first(x))
+        return F.elu(x + self.second(x))
 
 
 class DepthNetwork(nn.Module):
@@ -32,20 +41,24 @@ class DepthNetwork(nn.Module):
 
     Input (B, 5, H, W), sides of any length: the picture (RGB in [-1, 1]), measured log depth relative to a unit of
     length (0 where there is none), and its confidence in [0, 1]. Output (B, 1, H, W): log depth relative to that unit.
-    With nothing measured it is a single-image network, and the unit is whatever it likes.
+    With nothing measured it is a single-image network, and the unit is whatever it likes. How high a pixel stands in
+    the picture is added to the input, since convolutions cannot tell and floors are below.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        widths = pairwise((INPUTS, *CHANNELS))
-        self.down = nn.ModuleList(_block(a, b, 1 if level == 0 else 2) for level, (a, b) in enumerate(widths))
-        self.up = nn.ModuleList(_block(a + b, a) for a, b in pairwise(CHANNELS))
+        widths = pairwise((INPUTS + 1, *CHANNELS))
+        self.down = nn.ModuleList(_Block(a, b, 1 if level == 0 else 2) for level, (a, b) in enumerate(widths))
+        self.up = nn.ModuleList(_Block(a + b, a) for a, b in pairwise(CHANNELS))
         self.head = nn.Conv2d(CHANNELS[0], 1, 3, 1, 1, padding_mode="replicate")
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 5, H, W) to log depth (B, 1, H, W)."""
+        count, _, height, width = x.shape
+        rows = (torch.arange(height, device=x.device, dtype=x.dtype) + 0.5) * (2.0 / height) - 1.0
+        x = torch.cat([x, rows[:, None].expand(count, 1, height, width)], dim=1)
         skips = []
         for block in self.down:
             x = block(x)
