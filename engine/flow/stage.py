@@ -27,6 +27,7 @@ from engine.geometry import rigid_inverse
 from engine.progress import Progress
 
 MIN_OVERLAP = 0.2  # CVD section 4, in both directions
+MOST_FLOW = 3e4  # pixels: what float16 can hold
 NEAREST = 0.5  # times the nearest sparse depth: what counts as in front of everything
 
 
@@ -127,6 +128,7 @@ def _halved(flow: Flow, mask: Mask) -> NDArray[np.float16]:
     """Flow and mask (3, h, w) on half the grid: the mean of four vectors, believed where all four are."""
     height, width = mask.shape
     blocks: Flow = flow.reshape(height // 2, 2, width // 2, 2, 2).mean(axis=(1, 3)) / 2.0
+    blocks = blocks.clip(-MOST_FLOW, MOST_FLOW)  # near a homography's horizon there is no end to it
     believed = np.asarray(mask.reshape(height // 2, 2, width // 2, 2).all(axis=(1, 3)))
     return np.concatenate([np.moveaxis(blocks, -1, 0), believed[None]]).astype(np.float16)
 

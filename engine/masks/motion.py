@@ -61,20 +61,17 @@ def solve_motion(
     target.mkdir(parents=True, exist_ok=True)
     height, width = clip.images.shape[1:3]
     found = find_motion(still_world(clip, flow), clip, progress) if request.motion else {}
-    shares = np.zeros(len(clip.numbers))
-    masks: dict[int, Mask] = {}
+    masks = []
     for row, number in enumerate(clip.numbers):
         mask = load_given(given, int(number), plate.scaled(width, height))
-        if row in found:
-            mask |= found[row]
-        masks[row], shares[row] = mask, mask.mean()
-    if shares.any():
-        for row, number in enumerate(clip.numbers):
-            picture = masks[row].astype(np.uint8) * 255
-            data = cv2.imencode(".png", picture)[1]
+        masks.append(mask | found[row] if row in found else mask)
+    share = float(np.mean([mask.mean() for mask in masks]))
+    if share > 0:
+        for mask, number in zip(masks, clip.numbers, strict=True):
+            data = cv2.imencode(".png", mask.astype(np.uint8) * 255)[1]
             write_atomically(target / f"{frame_name(int(number))}.png", data.tofile)
-    progress.metric("dynamic_share", float(shares.mean()))
-    write_json(folder / "motion.json", {"share": float(shares.mean())})
+    progress.metric("dynamic_share", share)
+    write_json(folder / "motion.json", {"share": share})
 
 
 def load_dynamic(folder: Path, number: int, shape: tuple[int, int]) -> Mask:
@@ -146,14 +143,11 @@ def _islands(grey: NDArray[np.uint8], views: list[View]) -> Mask:
         gain += off * _gain(grey, view)
         gained += off
     moving = (against > 0.5 * asked) & (asked > 0)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(moving.astype(np.uint8), connectivity=8)
-    for label in range(1, count):
-        island = labels == label
-        # A plain wall looks the same wherever the flow drifts; a thing that moves does not.
-        looks_better = gain[island].sum() > MIN_GAIN * gained[island].sum()
-        if stats[label, cv2.CC_STAT_AREA] < MIN_SPECK * grey.size or not looks_better:
-            moving[island] = False
-    return moving
+    labels = cv2.connectedComponents(moving.astype(np.uint8), connectivity=8)[1].reshape(-1)
+    large = np.bincount(labels) >= MIN_SPECK * grey.size
+    # A plain wall looks the same wherever the flow drifts; a thing that moves does not.
+    looks_better = np.bincount(labels, gain.reshape(-1)) > MIN_GAIN * np.bincount(labels, gained.reshape(-1))
+    return np.asarray(moving & (large & looks_better)[labels].reshape(grey.shape))
 
 
 def _gain(grey: NDArray[np.uint8], view: View) -> Array:

@@ -22,8 +22,8 @@ MIN_SEEN = 3  # frames that must show what is behind, since one alone may be wro
 DISAGREEMENT = 2.0  # times the spread of what frames show behind: at depth edges they do not fit together
 BLUR = 0.7  # work pixels
 CLOSE, OPEN = 3, 3  # work pixels
-MAX_HOLE = 30  # work pixels; larger holes are filled only where flow says that they move
-SEEDED_HOLE = 0.7
+SPECK = 30  # work pixels: smaller islands are dropped, smaller holes filled
+SEEDED_HOLE = 0.7  # larger holes are filled where the flow says of so much of them that it moves
 
 Array = NDArray[np.float32]
 
@@ -126,20 +126,16 @@ def _difference(picture: NDArray[np.uint8], seen: Array, cautious: Mask) -> tupl
 
 
 def _tidied(moves: Mask, seeds: Mask) -> Mask:
-    """Without thin lines and what has no seed in it, gaps and holes closed."""
+    """Without thin lines, specks and what has no seed in it; gaps and holes closed."""
     mask = cv2.morphologyEx(moves.astype(np.uint8), cv2.MORPH_CLOSE, _disc(CLOSE))
     mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, _disc(OPEN))
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(1 - mask, connectivity=4)
-    for label in range(1, count):
-        hole = labels == label
-        if stats[label, cv2.CC_STAT_AREA] < MAX_HOLE or seeds[hole].mean() > SEEDED_HOLE:
-            mask[hole] = 1
-    count, labels = cv2.connectedComponents(mask, connectivity=8)
-    for label in range(1, count):
-        island = labels == label
-        if not (seeds & island).any():
-            mask[island] = 0
-    return np.asarray(mask > 0)
+    holes = cv2.connectedComponents(1 - mask, connectivity=4)[1].reshape(-1)
+    area = np.bincount(holes)
+    closed = (area < SPECK) | (np.bincount(holes, seeds.reshape(-1)) > SEEDED_HOLE * area)
+    mask |= closed[holes].reshape(mask.shape).astype(np.uint8)
+    islands = cv2.connectedComponents(mask, connectivity=8)[1].reshape(-1)
+    kept = (np.bincount(islands) >= SPECK) & (np.bincount(islands, seeds.reshape(-1)) > 0)
+    return np.asarray((mask > 0) & kept[islands].reshape(mask.shape))
 
 
 def _disc(side: int) -> NDArray[np.uint8]:
