@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from engine import files
 from engine.errors import EvaluationError
 from engine.evaluation import depth as depth_figures
-from engine.evaluation import mattes, trajectory
+from engine.evaluation import edges, mattes, trajectory
+from engine.geometry import rigid_inverse
 
 STEPS = (1, 4, 16)  # frame distances at which sliding is measured
 NO_DEPTH = 65535  # some sensors write it for "no value"
@@ -24,7 +25,7 @@ def evaluate(solve_folder: Path, truth_folder: Path) -> dict[str, float]:
 
     Frames are matched by plate frame number. Figures: registered, ate_pct, rot_max_deg, rot_med_deg, jitter_pct,
     focal_err_pct, absrel, rmse, d125, absrel_frame, flicker_pct, depth_cover, scale_gap_pct, reproj_px, reproj_px_p90,
-    matte_iou, matte_boundary_f.
+    matte_iou, matte_boundary_f, depth_boundary_f1, depth_boundary_f2, halo_share, edge_offset_px, edge_crawl_px.
 
     Raises:
         EvaluationError: either folder is incomplete or unreadable.
@@ -44,7 +45,7 @@ def evaluate(solve_folder: Path, truth_folder: Path) -> dict[str, float]:
     lens = {name: solve["lens"][name] * to_truth for name in ("fx", "fy", "cx", "cy")}
     if truth["lens"]:
         figures["focal_err_pct"] = 100.0 * abs(lens["fx"] / truth["lens"]["fx"] - 1.0)
-    figures |= _depth_figures(solve_folder, truth_folder, truth, similarity)
+    figures |= _depth_figures(solve_folder, truth_folder, truth, similarity, true)
     if truth["lens"] and both:
         figures |= _sliding(solve_folder, truth_folder, truth, lens, (solved, true))
     return figures
@@ -56,6 +57,11 @@ def _read(path: Path, fix: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise EvaluationError("evaluate.unreadable", f"Cannot read {path}.", f"{error}.", fix) from error
     return document
+
+
+def _lens_of(truth: dict[str, Any]) -> tuple[float, float, float, float]:
+    lens = truth["lens"]
+    return lens["fx"], lens["fy"], lens["cx"], lens["cy"]
 
 
 def _true_depth(truth_folder: Path, truth: dict[str, Any], name: str) -> NDArray[np.float32]:
@@ -88,6 +94,7 @@ def _depth_figures(
     truth_folder: Path,
     truth: dict[str, Any],
     similarity: trajectory.Similarity | None,
+    poses: dict[int, NDArray[np.float64]],
 ) -> dict[str, float]:
     collected, with_depth = depth_figures.DepthErrors(), []
     for frame in truth["frames"]:
@@ -104,8 +111,15 @@ def _depth_figures(
         true = _true_depth(truth_folder, truth, frame["depth"])
         if depth is not None:
             records.append(
-                depth_figures.frame_errors(depth, true, scale) | mattes.plane_matte_errors(depth, true, scale)
+                depth_figures.frame_errors(depth, true, scale)
+                | mattes.plane_matte_errors(depth, true, scale)
+                | edges.edge_figures(depth, true, scale)
             )
+            number, later = frame["number"], frame["number"] + 1
+            after = _solved_depth(solve_folder, truth, later)
+            if after is not None and truth["lens"] and number in poses and later in poses:
+                to_later = rigid_inverse(poses[later]) @ poses[number]
+                records.append(edges.crawl_figures((depth, after), true, scale, _lens_of(truth), to_later))
     result = depth_figures.mean_of(records) | collected.summary()
     if similarity is not None and truth.get("metric"):
         result["scale_gap_pct"] = 100.0 * abs(scale / similarity.scale - 1.0)
@@ -123,7 +137,7 @@ def _sliding(
     depth_file = {f["number"]: f["depth"] for f in truth["frames"] if f["depth"]}
     order = [n for n in sorted(depth_file) if n in solved and n in true]
     estimated_lens = (lens["fx"], lens["fy"], lens["cx"], lens["cy"])
-    true_lens = (truth["lens"]["fx"], truth["lens"]["fy"], truth["lens"]["cx"], truth["lens"]["cy"])
+    true_lens = _lens_of(truth)
     distances = []
     for step in STEPS:
         for begin in range(0, len(order) - step, max(1, len(order) // 12)):

@@ -17,14 +17,23 @@ def intersection_over_union(a: Mask, b: Mask) -> float:
 
 def boundary_f(a: Mask, b: Mask, tolerance_px: int = 2) -> float:
     """F-measure of the boundaries of two masks: precision and recall within `tolerance_px` (Martin et al. 2004)."""
-    edge_a, edge_b = _boundary(a), _boundary(b)
-    if not edge_a.any() and not edge_b.any():
+    return edge_f(_boundary(a), _boundary(b), tolerance_px)
+
+
+def edge_f(edge_a: Mask, edge_b: Mask, tolerance_px: int, counted: Mask | None = None) -> float:
+    """F-measure of two edge maps (H, W): precision and recall within `tolerance_px` (Martin et al. 2004).
+
+    Args:
+        counted: (H, W) where edges count; None: everywhere. Both maps may be matched outside of it.
+    """
+    of_a, of_b = (edge if counted is None else edge & counted for edge in (edge_a, edge_b))
+    if not of_a.any() and not of_b.any():
         return 1.0
-    if not edge_a.any() or not edge_b.any():
+    if not of_a.any() or not of_b.any():
         return 0.0
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * tolerance_px + 1,) * 2)
-    precision = (edge_a & (cv2.dilate(edge_b.astype(np.uint8), kernel) > 0)).sum() / edge_a.sum()
-    recall = (edge_b & (cv2.dilate(edge_a.astype(np.uint8), kernel) > 0)).sum() / edge_b.sum()
+    precision = (of_a & (cv2.dilate(edge_b.astype(np.uint8), kernel) > 0)).sum() / of_a.sum()
+    recall = (of_b & (cv2.dilate(edge_a.astype(np.uint8), kernel) > 0)).sum() / of_b.sum()
     return float(2.0 * precision * recall / max(precision + recall, 1e-12))
 
 

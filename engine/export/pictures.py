@@ -17,6 +17,9 @@ from engine.errors import WorkspaceError
 
 Image = NDArray[np.uint8]
 VIDEO_LONG_SIDE = 960
+BLUE, RED = (255, 120, 40), (40, 40, 255)  # BGR
+ANIMATION_FRAMES, ANIMATION_LONG_SIDE = 72, 400
+ANIMATION_BYTES = 2_800_000  # a third more as text in the page
 
 
 def colour_depth(depth: NDArray[np.floating], near: float, far: float) -> Image:
@@ -35,6 +38,52 @@ def shrink(image: NDArray[np.generic], long_side: int, even: bool = False) -> ND
     unit = 2 if even else 1
     size = [max(unit, round(side * factor / unit) * unit) for side in (width, height)]
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+
+
+def resize(image: Image, width: int, height: int) -> Image:
+    """The picture made smaller to exactly this size, for videos."""
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def tinted(picture: Image, where: NDArray[np.bool_], colour: tuple[int, int, int]) -> Image:
+    """The BGR picture (H, W, 3) with a wash of `colour` (BGR) where the mask (H, W) is true."""
+    wash = 0.4 * picture.astype(np.float32) + 0.6 * np.array(colour, np.float32)
+    return np.asarray(np.where(where[..., None], np.rint(wash), picture), np.uint8)
+
+
+class Animation:
+    """Pictures side by side as an animated WebP for an HTML page: every browser plays it, and it is one picture.
+
+    H.264 would be smaller, but OpenCV cannot encode it everywhere, and browsers do not play the MPEG-4 it can encode.
+
+    Args:
+        frames: how many the clip has; of a long one only some are taken.
+        fps: numerator and denominator.
+    """
+
+    def __init__(self, frames: int, fps: tuple[int, int]) -> None:
+        self._every = -(-frames // ANIMATION_FRAMES)
+        self._duration_ms = 1000.0 * fps[1] / fps[0]
+        self._frames: list[Image] = []
+
+    def add(self, rank: int, panels: list[Image]) -> None:
+        """Take the frame at place `rank` of the clip, from 0, if its turn has come; panels of one size."""
+        if rank % self._every == 0:
+            self._frames.append(
+                np.hstack([np.asarray(shrink(panel, ANIMATION_LONG_SIDE), np.uint8) for panel in panels])
+            )
+
+    def data_uri(self) -> str:
+        """The animation as a data URI; with fewer frames where all of them would be too much for a page."""
+        frames, every = self._frames, self._every
+        while True:
+            animation = cv2.Animation()
+            animation.frames = frames
+            animation.durations = [max(1, round(every * self._duration_ms))] * len(frames)
+            _, encoded = cv2.imencodeanimation(".webp", animation, [cv2.IMWRITE_WEBP_QUALITY, 60])
+            if len(encoded) <= ANIMATION_BYTES or len(frames) == 1:
+                return "data:image/webp;base64," + base64.b64encode(encoded.tobytes()).decode()
+            frames, every = frames[::2], every * 2
 
 
 def data_uri(picture: NDArray[np.generic]) -> str:

@@ -2,38 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine import files
+from engine.export import plots
 
 SHOWN = 6
-PLOT_WIDTH, PLOT_HEIGHT = 720, 120
-FIGURES = {
-    "registered_share": ("Frames with a camera", "{:.0%}"),
-    "reprojection_px": ("Reprojection of the sparse points, median", "{:.2f} px"),
-    "consistency_px": ("Depth against optical flow, median", "{:.2f} px"),
-    "confident_share": ("Decided by geometry rather than by the network", "{:.0%}"),
-    "instability_pct": ("Instability: step of a static point from frame to frame", "{:.2f} % of its depth"),
-    "drift_pct": ("Drift: spread of a static point over its track", "{:.2f} % of its depth"),
-}
+# Name in `quality`, title, form, what it means.
+FIGURES = (
+    ("registered_share", "Frames with a camera", "{:.0%}", "frames without one are listed below, with the reason"),
+    (
+        "reprojection_px",
+        "Reprojection of the sparse points, median",
+        "{:.2f} px",
+        "how well the cameras explain where points are seen; below 1 px is good",
+    ),
+    (
+        "consistency_px",
+        "Depth against optical flow, median",
+        "{:.2f} px",
+        "how far depth and camera send a pixel from where the picture's own motion does; below 1 px is good",
+    ),
+    (
+        "instability_pct",
+        "Instability",
+        "{:.2f} % of its depth",
+        "step of a static point from frame to frame when the depth lifts it into the scene: flicker",
+    ),
+    (
+        "drift_pct",
+        "Drift",
+        "{:.2f} % of its depth",
+        "how far such a point wanders over all the frames that see it: slow change that no frame shows alone",
+    ),
+    (
+        "confident_share",
+        "Decided by geometry",
+        "{:.0%} of the picture",
+        "several camera positions agree on the depth there",
+    ),
+    (
+        "prior_only_share",
+        "Decided by the network alone",
+        "{:.0%} of the picture",
+        "plausible rather than measured: look twice before putting anything there",
+    ),
+    (
+        "dynamic_share",
+        "Moves by itself",
+        "{:.1%} of the picture",
+        "kept out of cameras and geometry; its depth follows the network, tied to what is around it",
+    ),
+)
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#222;background:#fff}
 table{border-collapse:collapse}td,th{padding:.2rem 1rem .2rem 0;text-align:left;vertical-align:top}
+th{font-weight:600}td.meaning{color:#666}tr+tr>*{border-top:1px solid #eee}
 figure{display:inline-block;margin:.3rem .6rem .3rem 0}figcaption{font-size:13px;color:#555}
-img{display:block;max-width:24rem}
-.warning{color:#a33b00}svg{background:#f6f6f6}
+img{display:block;max-width:100%}.small img{width:17rem}
+.verdict{font-size:18px}.warning{color:#a33b00}
+svg{background:#fafafa;margin:.3rem .6rem .3rem 0;max-width:100%}svg text{font:12px system-ui,sans-serif;fill:#444}
+svg .title{font-weight:600;font-size:13px}.grid{stroke:#e4e4e4}.axis{stroke:#888;fill:none}
+.line{stroke:#3566a8;fill:none;stroke-width:1.5}.dot{fill:#3566a8}.start{fill:none;stroke:#a33b00;stroke-width:2}
 """
 
 
 class Thumbnails(NamedTuple):
-    """Pictures of a frame as data URIs."""
+    """Pictures of a frame as data URIs; `marked` is the plate with what nothing but the prior decided in blue and what
+    moves in red."""
 
     plate: str
     depth: str
     confidence: str
+    marked: str
+
+
+class Pictures(NamedTuple):
+    """All pictures of the page: some frames by plate frame number, and the clip, plate beside depth, as a data URI."""
+
+    frames: Mapping[int, Thumbnails]
+    clip: str
 
 
 def frames_to_show(frames: Sequence[int], consistency: dict[int, float]) -> list[int]:
@@ -43,91 +94,131 @@ def frames_to_show(frames: Sequence[int], consistency: dict[int, float]) -> list
     return list(dict.fromkeys([*worst, *spread]))
 
 
-def write_report(path: Path, solve: dict[str, Any], thumbnails: dict[int, Thumbnails]) -> None:
-    """Write the page for a `solve.json` document; `thumbnails` by plate frame number."""
-    frames = solve["frames"]
+def write_report(path: Path, solve: dict[str, Any], pictures: Pictures, scale_per_frame: Mapping[int, float]) -> None:
+    """Write the page.
+
+    Args:
+        path: of the page.
+        solve: the `solve.json` document.
+        pictures: what to show.
+        scale_per_frame: plate frame number -> scale of that frame alone (CVD eq. 1).
+    """
+    frames, quality = solve["frames"], solve["quality"]
     name = path.parent.name
-    order = sorted(thumbnails, key=lambda n: -(_of(frames, n)["consistency_px"] or 0.0))
+    by_number = {frame["frame"]: frame for frame in frames}
+    order = sorted(pictures.frames, key=lambda n: -(by_number[n]["consistency_px"] or 0.0))
     parts = [
         f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{escape(name)}: solve report</title>",
-        f"<style>{STYLE}</style><h1>{escape(name)}</h1><p>{escape(solve['quality']['verdict'])}</p>",
-        *(f"<p class='warning'>Warning: {escape(text)}</p>" for text in solve["quality"]["warnings"]),
+        "<meta name='viewport' content='width=device-width'>",
+        f"<style>{STYLE}</style><h1>{escape(name)}</h1><p class='verdict'>{escape(quality['verdict'])}</p>",
+        *(f"<p class='warning'>Warning: {escape(text)}</p>" for text in quality["warnings"]),
+        _picture("The clip and its depth, near is bright", pictures.clip),
         "<h2>Quality</h2>",
         _quality_table(solve),
         "<h2>Worst frames first</h2>",
-        *(_pictures(_of(frames, number), thumbnails[number]) for number in order),
-        "<h2>Frame by frame</h2>",
-        _plot("Depth against optical flow, px", frames, "consistency_px"),
-        _plot("Reprojection of the sparse points, px", frames, "reprojection_px"),
+        *(_frame(by_number[number], pictures.frames[number]) for number in order),
+        "<h2>Over the clip</h2>",
+        _frame_plot("Depth against optical flow", "px", frames, "consistency_px"),
+        _distance_plot(quality.get("consistency_by_distance_px") or {}),
+        _frame_plot("Decided by geometry", "% of the picture", frames, "confident_share", 100.0),
+        _scale_plot(scale_per_frame),
+        _frame_plot("Reprojection of the sparse points", "px", frames, "reprojection_px"),
+        _camera_plot(frames, solve["world"]["unit"]),
         _gaps(frames),
+        "<h2>How it was made</h2>",
+        _making_table(solve),
         "<h2>Cost</h2>",
         _cost_table(solve["engine"]),
         "</html>",
     ]
-    files.write_text(path, "\n".join(parts) + "\n")
-
-
-def _of(frames: list[dict[str, Any]], number: int) -> dict[str, Any]:
-    return next(frame for frame in frames if frame["frame"] == number)
+    files.write_text(path, "\n".join(part for part in parts if part) + "\n")
 
 
 def _quality_table(solve: dict[str, Any]) -> str:
-    lens, depth = solve["lens"], solve["depth"]
-    doubt = f" ± {lens['uncertainty_pct']:.1f} %" if lens["uncertainty_pct"] is not None else ""
     rows = [
-        (title, form.format(solve["quality"][name]))
-        for name, (title, form) in FIGURES.items()
+        (title, form.format(solve["quality"][name]), meaning)
+        for name, title, form, meaning in FIGURES
         if solve["quality"].get(name) is not None
     ]
-    rows.append(
-        ("Focal length", f"{lens['fx']:.1f} px{doubt} ({lens['source']}), {lens['model']}, k1 {lens['k1']:.4f}")
-    )
-    rows.append(("Depth", f"{depth['method']}, prior: {depth['prior']} ({depth['licence']})"))
-    rows.append(("Depth range", f"{depth['near']:.2f} to {depth['far']:.2f} scene units"))
     return _table(rows)
+
+
+def _making_table(solve: dict[str, Any]) -> str:
+    lens, depth = solve["lens"], solve["depth"]
+    doubt = f" ± {lens['uncertainty_pct']:.1f} %" if lens["uncertainty_pct"] is not None else ""
+    unit = solve["world"]["unit"]
+    return _table(
+        [
+            ("Focal length", f"{lens['fx']:.1f} px{doubt} ({lens['source']}), {lens['model']}, k1 {lens['k1']:.4f}"),
+            ("Method", f"{depth['method']}, worked at {depth['work_width']}x{depth['work_height']}"),
+            ("Prior", f"{depth['prior']} (licence: {depth['licence']})"),
+            ("Depth range", f"{depth['near']:.2f} to {depth['far']:.2f}, unit: {unit}"),
+            ("Scale", "metric" if solve["world"]["scale"] == "metric" else "arbitrary: set it from a known distance"),
+        ]
+    )
 
 
 def _cost_table(made: dict[str, Any]) -> str:
-    rows = [
-        (name, f"{cost['wall_s']:.1f} s, {cost['cpu_s']:.1f} CPU s, {cost['peak_memory_mb']:.0f} MB at most")
+    rows: list[Sequence[str]] = [
+        (name, f"{cost['wall_s']:.1f} s", f"{cost['cpu_s']:.1f} CPU s", f"{cost['peak_memory_mb']:.0f} MB at most")
         for name, cost in made["stages"].items()
     ]
     rows.append(("device", made["device"]))
-    rows.append(("versions", ", ".join(f"{name} {version}" for name, version in made["versions"].items())))
-    return _table(rows)
+    return _table(rows) + (
+        f"<p>{escape(', '.join(f'{name} {version}' for name, version in made['versions'].items()))}</p>"
+    )
 
 
-def _table(rows: Sequence[tuple[str, str]]) -> str:
-    return "<table>" + "".join(f"<tr><th>{escape(a)}<td>{escape(b)}" for a, b in rows) + "</table>"
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    def row(cells: Sequence[str]) -> str:
+        first, *others = (escape(cell) for cell in cells)
+        last = f"<td class='meaning'>{others.pop()}" if len(others) > 1 else ""
+        return f"<tr><th>{first}{''.join(f'<td>{cell}' for cell in others)}{last}"
+
+    return f"<table>{''.join(row(cells) for cells in rows)}</table>"
 
 
-def _pictures(frame: dict[str, Any], pictures: Thumbnails) -> str:
+def _picture(title: str, uri: str) -> str:
+    return f"<figure><img alt='{escape(title)}' src='{uri}'><figcaption>{escape(title)}</figcaption></figure>"
+
+
+def _frame(frame: dict[str, Any], pictures: Thumbnails) -> str:
     error = frame["consistency_px"]
     note = f"{error:.2f} px against the flow" if error is not None else "no flow to compare with"
-    images = zip(("plate", "depth, near is bright", "confidence, white is geometry"), pictures, strict=True)
-    shown = "".join(
-        f"<figure><img alt='{escape(title)}' src='{uri}'><figcaption>{escape(title)}</figcaption></figure>"
-        for title, uri in images
+    titles = (
+        "plate",
+        "depth, near is bright",
+        "confidence, white is geometry",
+        "blue: the network alone, red: moves by itself",
     )
-    return f"<h3>Frame {frame['frame']}: {escape(note)}</h3>{shown}"
+    shown = "".join(_picture(title, uri) for title, uri in zip(titles, pictures, strict=True))
+    return f"<h3>Frame {frame['frame']}: {escape(note)}</h3><div class='small'>{shown}</div>"
 
 
-def _plot(title: str, frames: list[dict[str, Any]], name: str) -> str:
-    known = [(frame["frame"], frame[name]) for frame in frames if frame[name] is not None]
-    if len(known) < 2:
+def _frame_plot(title: str, unit: str, frames: list[dict[str, Any]], name: str, factor: float = 1.0) -> str:
+    known = [(float(f["frame"]), factor * f[name]) for f in frames if f.get(name) is not None]
+    return plots.curve(title, "plate frame", unit, known)
+
+
+def _distance_plot(by_distance: dict[str, float]) -> str:
+    points = sorted((float(distance), error) for distance, error in by_distance.items())
+    return plots.curve(
+        "Depth against optical flow, by distance: rising = drift", "frames apart", "px", points, joined=True
+    )
+
+
+def _scale_plot(scale_per_frame: Mapping[int, float]) -> str:
+    if not scale_per_frame:
         return ""
-    first, last = known[0][0], known[-1][0]
-    top = max([value for _, value in known] + [1e-6])
-    dots = []
-    for number, value in known:
-        x = (number - first) / (last - first) * (PLOT_WIDTH - 20) + 10
-        y = PLOT_HEIGHT - 8 - value / top * (PLOT_HEIGHT - 20)
-        dots.append(f"<circle r='2' cx='{x:.1f}' cy='{y:.1f}'><title>frame {number}: {value:.2f}</title></circle>")
-    caption = f"{title}: frames {first} to {last}, highest {top:.2f}"
-    return (
-        f"<figure><svg width='{PLOT_WIDTH}' height='{PLOT_HEIGHT}' role='img'>{''.join(dots)}</svg>"
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
+    middle = sorted(scale_per_frame.values())[len(scale_per_frame) // 2]
+    points = [(float(n), 100.0 * (s / middle - 1.0)) for n, s in sorted(scale_per_frame.items())]
+    return plots.curve("Scale of the prior, frame by frame", "plate frame", "% off the clip's", points, from_zero=False)
+
+
+def _camera_plot(frames: list[dict[str, Any]], unit: str) -> str:
+    poses = [frame["world_from_camera"] for frame in frames if frame["world_from_camera"] is not None]
+    points = [(float(pose[0][3]), float(pose[1][3])) for pose in poses]
+    return plots.path("Camera path from above", f"x ({unit})", f"y ({unit})", points)
 
 
 def _gaps(frames: list[dict[str, Any]]) -> str:

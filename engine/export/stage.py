@@ -30,6 +30,8 @@ from engine.request import Request
 from engine.track import CameraTrack
 
 CONFIDENT = 0.5  # above it, geometry rather than the network decided
+PRIOR_ONLY = 0.05  # below it, nothing but the network did
+MOVING = 128  # of 255: a matte this bright counts as moving
 SCHEMA = "cvd.solve/1"
 PICTURE_SIDE = 480
 
@@ -44,6 +46,8 @@ class DepthResult:
         method: such as "cvd".
         prior: name of the network or of what stood in for one.
         licence: of the network's weights.
+        metric: cameras and depth are in metres.
+        scales: folder of the scale stage, which holds `scale.json`.
     """
 
     folder: Path
@@ -51,6 +55,8 @@ class DepthResult:
     method: str
     prior: str
     licence: str
+    metric: bool
+    scales: Path
 
     def depth(self, frame: int) -> NDArray[np.float32]:
         """Planar depth (H, W) of a plate frame, 0 = no value."""
@@ -62,8 +68,20 @@ class DepthResult:
 
     def consistency(self) -> dict[int, float]:
         """Plate frame number -> median flow-reprojection distance over the frame's pairs, work pixels."""
-        text = (self.folder / "consistency.json").read_text(encoding="utf-8")
-        return {int(frame): error for frame, error in json.loads(text).items()}
+        return {int(frame): error for frame, error in self._consistency("frames").items()}
+
+    def consistency_by_distance(self) -> dict[int, float]:
+        """Distance in frames -> median flow-reprojection distance over the pairs that far apart, work pixels."""
+        return {int(distance): error for distance, error in self._consistency("distance").items()}
+
+    def scale_per_frame(self) -> dict[int, float]:
+        """Plate frame number -> prior depth / sparse depth of that frame alone (CVD eq. 1)."""
+        text = (self.scales / "scale.json").read_text(encoding="utf-8")
+        return {int(frame): scale for frame, scale in json.loads(text)["per_frame"].items()}
+
+    def _consistency(self, part: str) -> dict[str, float]:
+        document = json.loads((self.folder / "consistency.json").read_text(encoding="utf-8"))
+        return dict(document[part])
 
     def _load(self, kind: str, frame: int) -> NDArray[np.float32]:
         path = self.folder / kind / f"{footage.frame_name(frame)}.npy"
@@ -80,6 +98,24 @@ class Account:
     warnings: Sequence[str]
 
 
+Mattes = Callable[[int, NDArray[np.float32]], NDArray[np.uint8] | None]
+
+
+@dataclass(frozen=True)
+class FrameShares:
+    """What decided the pixels of one frame, 0..1 of the plate.
+
+    Attributes:
+        confident: geometry rather than the network.
+        prior_only: nothing but the network.
+        dynamic: moves by itself.
+    """
+
+    confident: float
+    prior_only: float
+    dynamic: float
+
+
 def export(
     root: Path,
     request: Request,
@@ -89,6 +125,7 @@ def export(
     result: DepthResult,
     account: Account,
     progress: Progress,
+    mattes: Mattes | None = None,
 ) -> None:
     """Write everything that readers of the solve folder use; `solve.json` last.
 
@@ -103,19 +140,23 @@ def export(
         result: depth on the work grid.
         account: costs, warnings, device.
         progress: receives progress; may cancel.
+        mattes: gives the matte (H, W), 255 = moves by itself, of a plate frame number and its picture (H, W, 3), RGB in
+            [0, 1]; None for a frame that gets no matte. None: nothing moves.
 
     Raises:
         OSError: the disk is full or the folder cannot be written.
     """
     _begin(root, account.solve_key)
     near, far = depth_range(result, track.frames())
-    confident, thumbnails = _write_frames(root, clip, track, sharpener, result, (near, far), progress)
+    shares, shown = _write_frames(root, clip, track, sharpener, result, mattes, (near, far), progress)
     ply.write_points(root / "points.ply", track.points)
     to_plate = track.lens.width / result.lens.width
     consistency = {frame: error * to_plate for frame, error in result.consistency().items()}
-    quality = _quality(clip, track, result, consistency, confident, account.warnings)
-    solve = _solve_document(request, clip, track, result, account, consistency, quality, (near, far))
-    report.write_report(root / "report.html", solve, thumbnails)
+    by_distance = {gap: error * to_plate for gap, error in result.consistency_by_distance().items()}
+    quality = _quality(clip, track, result, consistency, shares, account.warnings)
+    quality["consistency_by_distance_px"] = {str(gap): by_distance[gap] for gap in sorted(by_distance)}
+    solve = _solve_document(root, request, clip, track, result, account, consistency, shares, quality, (near, far))
+    report.write_report(root / "report.html", solve, shown, result.scale_per_frame())
     files.write_json(root / "solve.json", solve)
 
 
@@ -125,7 +166,7 @@ def _begin(root: Path, solve_key: str) -> None:
         return
     # Another solve's result stays whole until this one is ready to be written.
     (root / "solve.json").unlink(missing_ok=True)
-    for name in ("depth", "confidence"):
+    for name in ("depth", "confidence", "dynamic"):
         shutil.rmtree(root / name, ignore_errors=True)
     files.write_json(mark, {"solve_key": solve_key})
 
@@ -146,17 +187,25 @@ def _write_frames(
     track: CameraTrack,
     sharpener: EdgeSharpener,
     result: DepthResult,
+    mattes: Mattes | None,
     span: tuple[float, float],
     progress: Progress,
-) -> tuple[float, dict[int, report.Thumbnails]]:
+) -> tuple[dict[int, FrameShares], report.Pictures]:
     for name in ("depth", "confidence"):
         (root / name).mkdir(exist_ok=True)
     fine, coarse = PlateGrid(track.lens, sharpener.lens), PlateGrid(track.lens, result.lens)
-    frames, consistency = track.frames(), result.consistency()
-    shown = set(report.frames_to_show(frames, consistency))
-    shares, thumbnails = [], {}
-    size = pictures.shrink(np.zeros((clip.height, clip.width), np.uint8), pictures.VIDEO_LONG_SIDE, even=True).shape
-    with pictures.video_writer(root / "depth.mp4", size[1], size[0], Fraction(*clip.fps)) as video:
+    frames = track.frames()
+    worst = set(report.frames_to_show(frames, result.consistency()))
+    shares: dict[int, FrameShares] = {}
+    thumbnails: dict[int, report.Thumbnails] = {}
+    clip_of_depth = pictures.Animation(len(frames), clip.fps)
+    blank = np.zeros((clip.height, clip.width), np.uint8)
+    height, width = pictures.shrink(blank, pictures.VIDEO_LONG_SIDE, even=True).shape
+    panel_height, panel_width = pictures.shrink(blank, pictures.VIDEO_LONG_SIDE // 2, even=True).shape
+    with (
+        pictures.video_writer(root / "depth.mp4", width, height, Fraction(*clip.fps)) as video,
+        pictures.video_writer(root / "side_by_side.mp4", 3 * panel_width, panel_height, Fraction(*clip.fps)) as sides,
+    ):
         for done, (frame, image) in enumerate(footage.read_frames(clip, frames)):
             name = footage.frame_name(frame) + ".exr"
             confidence = np.clip(coarse.enlarge(result.confidence(frame)), 0.0, 1.0)
@@ -166,17 +215,48 @@ def _write_frames(
                 depth = upsample_depth(sharpener.sharpen(frame, result.depth(frame)), image, fine)
                 files.write_exr(root / "depth" / name, depth)
                 files.write_exr(root / "confidence" / name, confidence.astype(np.float16))
-            shares.append(float((confidence > CONFIDENT).mean()))
+            matte = None if mattes is None else _matte(root, frame, image, mattes)
+            moving = np.zeros(depth.shape, bool) if matte is None else matte >= MOVING
+            unsure = (confidence < PRIOR_ONLY) & ~moving
+            shares[frame] = FrameShares(
+                float((confidence > CONFIDENT).mean()), float((confidence < PRIOR_ONLY).mean()), float(moving.mean())
+            )
+            plate = np.rint(image[..., ::-1] * 255.0).astype(np.uint8)
             coloured = pictures.colour_depth(depth, *span)
-            video.write(np.asarray(cv2.resize(coloured, size[::-1], interpolation=cv2.INTER_AREA)))
-            if frame in shown:
-                plate = np.rint(image[..., ::-1] * 255.0).astype(np.uint8)
-                grey = np.rint(confidence * 255.0).astype(np.uint8)
+            grey = cv2.cvtColor(np.rint(confidence * 255.0).astype(np.uint8), cv2.COLOR_GRAY2BGR)
+            video.write(pictures.resize(coloured, width, height))
+            panels = [pictures.resize(picture, panel_width, panel_height) for picture in (plate, coloured, grey)]
+            sides.write(np.hstack(panels))
+            clip_of_depth.add(done, panels[:2])
+            if frame in worst:
+                marked = pictures.tinted(pictures.tinted(plate, unsure, pictures.BLUE), moving, pictures.RED)
                 thumbnails[frame] = report.Thumbnails(
-                    *(pictures.data_uri(pictures.shrink(picture, PICTURE_SIDE)) for picture in (plate, coloured, grey))
+                    *(
+                        pictures.data_uri(pictures.shrink(picture, PICTURE_SIDE))
+                        for picture in (plate, coloured, grey, marked)
+                    )
                 )
             progress.step(done + 1, len(frames), f"{done + 1} of {len(frames)} frames")
-    return float(np.mean(shares)), thumbnails
+    return shares, report.Pictures(thumbnails, clip_of_depth.data_uri())
+
+
+def _matte(root: Path, frame: int, image: NDArray[np.float32], mattes: Mattes) -> NDArray[np.uint8] | None:
+    path = root / _matte_name(frame)
+    if path.is_file():
+        stored = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        if stored is not None:
+            return np.asarray(stored, np.uint8)
+    matte = mattes(frame, image)
+    if matte is None:
+        return None
+    path.parent.mkdir(exist_ok=True)
+    _, encoded = cv2.imencode(".png", matte)
+    files.write_atomically(path, lambda temporary: temporary.write_bytes(encoded.tobytes()))
+    return matte
+
+
+def _matte_name(frame: int) -> str:
+    return f"dynamic/{footage.frame_name(frame)}.png"
 
 
 def _quality(
@@ -184,7 +264,7 @@ def _quality(
     track: CameraTrack,
     result: DepthResult,
     consistency: dict[int, float],
-    confident: float,
+    shares: dict[int, FrameShares],
     warnings: Sequence[str],
 ) -> dict[str, Any]:
     def depth_at(frame: int, rays: NDArray[np.float64]) -> NDArray[np.floating]:
@@ -199,7 +279,9 @@ def _quality(
         "registered_share": registered,
         "reprojection_px": float(np.median(list(track.reprojection_px.values()))),
         "consistency_px": float(np.median(list(consistency.values()))) if consistency else None,
-        "confident_share": confident,
+        "confident_share": float(np.mean([share.confident for share in shares.values()])),
+        "prior_only_share": float(np.mean([share.prior_only for share in shares.values()])),
+        "dynamic_share": float(np.mean([share.dynamic for share in shares.values()])),
         "instability_pct": None,
         "drift_pct": None,
         **track_stability(track, depth_at),
@@ -213,16 +295,19 @@ def verdict(figures: dict[str, Any], warnings: Sequence[str]) -> str:
     placed = "All frames have a camera" if share == 1.0 else f"{share:.0%} of the frames have a camera"
     sure = f"geometry decided the depth of {figures['confident_share']:.0%} of the picture, the network the rest"
     state = "Solved" if not warnings else "Solved with warnings"
-    return f"{state}. {placed} (reprojection {figures['reprojection_px']:.2f} px); {sure}."
+    moving = f"; {figures['dynamic_share']:.0%} of it moves by itself" if figures["dynamic_share"] >= 0.005 else ""
+    return f"{state}. {placed} (reprojection {figures['reprojection_px']:.2f} px); {sure}{moving}."
 
 
 def _solve_document(
+    root: Path,
     request: Request,
     clip: Footage,
     track: CameraTrack,
     result: DepthResult,
     account: Account,
     consistency: dict[int, float],
+    shares: dict[int, FrameShares],
     quality: dict[str, Any],
     span: tuple[float, float],
 ) -> dict[str, Any]:
@@ -248,8 +333,15 @@ def _solve_document(
             "source": "known" if track.lens_known else "estimated",
             "uncertainty_pct": track.focal_std_pct,
         },
-        "frames": [_frame_entry(frame, clip, track, consistency) for frame in sorted({*clip.numbers, *clip.missing})],
-        "world": {"up": "estimated" if track.up_estimated else "assumed", "scale": "arbitrary", "unit": "scene unit"},
+        "frames": [
+            _frame_entry(root, frame, clip, track, consistency, shares)
+            for frame in sorted({*clip.numbers, *clip.missing})
+        ],
+        "world": {
+            "up": "estimated" if track.up_estimated else "assumed",
+            "scale": "metric" if result.metric else "arbitrary",
+            "unit": "metre" if result.metric else "scene unit",
+        },
         "depth": {
             "method": result.method,
             "prior": result.prior,
@@ -282,7 +374,14 @@ def _solve_document(
     }
 
 
-def _frame_entry(frame: int, clip: Footage, track: CameraTrack, consistency: dict[int, float]) -> dict[str, Any]:
+def _frame_entry(
+    root: Path,
+    frame: int,
+    clip: Footage,
+    track: CameraTrack,
+    consistency: dict[int, float],
+    shares: dict[int, FrameShares],
+) -> dict[str, Any]:
     pose = track.world_from_camera.get(frame)
     name = f"{footage.frame_name(frame)}.exr"
     if frame in clip.missing:
@@ -297,6 +396,9 @@ def _frame_entry(frame: int, clip: Footage, track: CameraTrack, consistency: dic
         "focal_px": track.lens.fx if pose is not None else None,
         "depth": f"depth/{name}" if pose is not None else None,
         "confidence": f"confidence/{name}" if pose is not None else None,
+        "dynamic": _matte_name(frame) if pose is not None and (root / _matte_name(frame)).is_file() else None,
         "reprojection_px": track.reprojection_px.get(frame),
         "consistency_px": consistency.get(frame),
+        "confident_share": shares[frame].confident if frame in shares else None,
+        "prior_only_share": shares[frame].prior_only if frame in shares else None,
     }

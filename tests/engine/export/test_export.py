@@ -1,5 +1,6 @@
 """The export stage: plate-size depth, points, and a solve.json that follows its schema."""
 
+import base64
 import json
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +14,8 @@ from engine import files, footage
 from engine.depth.clip import WorkClip
 from engine.evaluation.compare import evaluate
 from engine.export.edges import EdgeSharpener
-from engine.export.pictures import colour_depth, video_writer
+from engine.export.pictures import Animation, colour_depth, video_writer
+from engine.export.plots import ticks
 from engine.export.ply import write_points
 from engine.export.stage import Account, DepthResult, export
 from engine.export.upsample import PlateGrid, upsample_depth
@@ -23,6 +25,7 @@ from engine.request import FootageRequest, Request, schema
 from engine.track import CameraTrack, SparsePoints
 
 PLATE = Lens("SIMPLE_RADIAL", 320, 192, 260.0, 260.0, 155.0, 100.0, k1=-0.05)
+HOSTILE = "<script>alert('&')</script>"
 WORK = PLATE.scaled(64, 32).undistorted()
 
 
@@ -156,7 +159,10 @@ def solved(tmp_path):
         truth_frames.append(
             {"number": number, "world_from_camera": true_pose.tolist(), "depth": f"{number}.png", "mask": None}
         )
-    (result_folder / "consistency.json").write_text(json.dumps({str(n): 0.5 for n in poses}))
+    (result_folder / "consistency.json").write_text(
+        json.dumps({"frames": {str(n): 0.5 for n in poses}, "distance": {"1": 0.25, "4": 0.5}})
+    )
+    (tmp_path / "scale.json").write_text(json.dumps({"scale": 1.0, "per_frame": {"1001": 1.01, "1005": 0.99}}))
     truth = {
         "name": "planes", "width": 128, "height": 96, "metric": True, "depth_to_unit": 0.001, "frames": truth_frames,
         "lens": {"fx": 110.0, "fy": 110.0, "cx": 64.0, "cy": 48.0},
@@ -169,11 +175,12 @@ def solved(tmp_path):
     request = Request(FootageRequest(plates), tmp_path / "a.solve")
     (request.output / "cache").mkdir(parents=True)
 
-    def run(key="k1"):
-        account = Account("cpu", key, lambda: {"export": {"wall_s": 1.0, "cpu_s": 1.0, "peak_memory_mb": 9.0}}, [])
-        result = DepthResult(result_folder, lens, "cvd", "test", "none needed")
+    def run(key="k1", mattes=None):
+        costs = {"export": {"wall_s": 1.0, "cpu_s": 1.0, "peak_memory_mb": 9.0}}
+        account = Account("cpu", key, lambda: costs, [HOSTILE])
+        result = DepthResult(result_folder, lens, "cvd", HOSTILE, HOSTILE, True, tmp_path)
         sharpener = EdgeSharpener(tmp_path / "proxy", lens, work)
-        export(request.output, request, clip, track, sharpener, result, account, Silent())
+        export(request.output, request, clip, track, sharpener, result, account, Silent(), mattes)
         return request.output
 
     run()
@@ -205,11 +212,103 @@ def test_the_add_on_reads_what_the_engine_writes(solved):
     assert [point.track_length for point in solve_reader.read_points(solve.points_path)] == [3, 1]
 
 
-def test_the_report_is_one_page_with_pictures_and_no_links(solved):
+def test_the_report_is_one_page_with_pictures_and_plots_and_no_links(solved):
     page = (solved[0] / "report.html").read_text()
-    assert page.count("data:image/jpeg") >= 6
+    assert page.count("data:image/jpeg") == 3 * 4, "plate, depth, confidence and prior only of three frames"
+    assert "data:image/webp" in page
     assert "http" not in page
     assert "too blurred" in page
+    for title in (
+        "Depth against optical flow", "Depth against optical flow, by distance", "Decided by geometry",
+        "Scale of the prior", "Reprojection of the sparse points", "Camera path from above",
+    ):  # fmt: skip
+        assert f"aria-label='{title}" in page, title
+    assert "100% of the picture" in page, "a confidence of 0.75 everywhere"
+
+
+def test_the_report_shows_hostile_text_as_text(solved):
+    page = (solved[0] / "report.html").read_text()
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") == 3, "a warning, the prior's name and its licence"
+
+
+def test_the_clip_in_the_report_is_an_animation_of_every_frame(solved):
+    page = (solved[0] / "report.html").read_text()
+    encoded = base64.b64decode(page.split("data:image/webp;base64,")[1].split("'")[0])
+    read, animation = cv2.imdecodeanimation(np.frombuffer(encoded, np.uint8)[None])
+    assert read
+    assert len(animation.frames) == 3
+    assert animation.frames[0].shape[:2] == (96, 256), "plate and depth beside each other"
+
+
+def test_a_long_clip_becomes_a_short_animation_of_the_same_length():
+    animation, rng = Animation(300, (24, 1)), np.random.default_rng(0)
+    for rank in range(300):
+        animation.add(rank, [rng.integers(0, 255, (16, 16, 3), np.uint8)])
+    encoded = base64.b64decode(animation.data_uri().split(",")[1])
+    _, read = cv2.imdecodeanimation(np.frombuffer(encoded, np.uint8)[None])
+    assert len(read.frames) == 60
+    assert sum(read.durations) == pytest.approx(1000 * 300 / 24, rel=0.01)
+
+
+def test_the_side_by_side_movie_has_every_frame_and_three_panels(solved):
+    movie = cv2.VideoCapture(str(solved[0] / "side_by_side.mp4"))
+    frames = []
+    while (read := movie.read())[0]:
+        frames.append(read[1])
+    assert [frame.shape for frame in frames] == [(96, 384, 3)] * 3
+    assert abs(float(frames[0][:, -100:].mean()) - 0.75 * 255) < 3, "confidence is on the right"
+
+
+def test_ticks_are_round_numbers_within_the_range():
+    assert ticks(0.0, 1.0) == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    assert ticks(1001.0, 1048.0) == pytest.approx([1010, 1020, 1030, 1040])
+    assert ticks(-0.031, 0.024) == pytest.approx([-0.02, 0.0, 0.02])
+
+
+def test_quality_says_what_was_measured_and_what_was_guessed(solved):
+    document = json.loads((solved[0] / "solve.json").read_text())
+    quality = document["quality"]
+    assert quality["confident_share"] == 1.0
+    assert quality["prior_only_share"] == 0.0
+    assert quality["dynamic_share"] == 0.0
+    assert quality["consistency_by_distance_px"] == {"1": 0.25, "4": 0.5}
+    assert document["world"] == {"up": "estimated", "scale": "metric", "unit": "metre"}
+    assert all(frame["dynamic"] is None for frame in document["frames"])
+    assert document["frames"][0]["confident_share"] == 1.0
+    assert document["frames"][3]["confident_share"] is None
+
+
+def test_mattes_are_written_listed_counted_and_kept(solved):
+    folder, _, run = solved
+    asked = []
+
+    def mattes(frame, image):
+        asked.append((frame, image.shape, float(image.max()) <= 1.0))
+        if frame == 1002:
+            return None
+        matte = np.zeros((96, 128), np.uint8)
+        matte[:48] = 255
+        return matte
+
+    run("k2", mattes)
+    assert asked == [(frame, (96, 128, 3), True) for frame in (1001, 1002, 1005)]
+    document = json.loads((folder / "solve.json").read_text())
+    jsonschema.validate(document, schema("solve-1"))
+    listed = {frame["frame"]: frame["dynamic"] for frame in document["frames"]}
+    assert listed == {1001: "dynamic/001001.png", 1002: None, 1003: None, 1004: None, 1005: "dynamic/001005.png"}
+    stored = cv2.imread(str(folder / "dynamic" / "001001.png"), cv2.IMREAD_UNCHANGED)
+    assert stored.dtype == np.uint8
+    assert stored.ndim == 2
+    assert (stored[:48] == 255).all()
+    assert (stored[48:] == 0).all()
+    assert document["quality"]["dynamic_share"] == pytest.approx(0.5 * 2 / 3)
+    assert "moves by itself" in document["quality"]["verdict"]
+    asked.clear()
+    run("k2", mattes)
+    assert [frame for frame, _, _ in asked] == [1002], "what a killed export has written is kept"
+    run("k3")
+    assert not (folder / "dynamic").exists(), "another solve's mattes are gone"
 
 
 def test_a_perfect_solve_scores_perfectly(solved):
