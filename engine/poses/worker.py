@@ -189,7 +189,7 @@ def extract_features(job: Job, database: Path, images: Path, ratio: float) -> No
         pycolmap.import_images(unfinished, images, pycolmap.CameraMode.SINGLE, job.names, reader)
         unfinished.replace(database)
     outside = pycolmap.ImageReaderOptions()
-    if job.masks is not None:
+    if job.masks is not None and any((Path(job.masks) / name).exists() for name in job.names):
         outside.mask_path = _feature_masks(job, Path(job.masks), images)
     for start in range(0, len(job.names), _CHUNK_FRAMES):
         _say("step", [_FEATURES * start / len(job.names), _TOTAL, "finding features"])
@@ -300,18 +300,23 @@ def pictures(job: Job) -> tuple[Path, float]:
 
 
 def _feature_masks(job: Job, masks: Path, images: Path) -> Path:
-    """Folder of masks as COLMAP wants them: of the size of the pictures, 0 = take no feature; no file = take all."""
+    """Folder of masks as COLMAP wants them: of the size of the pictures, 0 = take no feature.
+
+    Every picture gets one: COLMAP takes no feature at all of a picture whose mask is missing.
+    """
     folder = Path(job.work) / "kept"
     folder.mkdir(exist_ok=True)
     height, width = _size(images / job.names[0])
     reach = max(1, round(_MASK_GROWTH * max(width, height)))
     around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
     for name in job.names:
-        mask = cv2.imread(str(masks / name), cv2.IMREAD_GRAYSCALE)
-        if mask is not None:
-            moves = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST) > 0
-            kept = cv2.dilate(moves.astype(np.uint8), around) == 0
-            cv2.imwrite(str(folder / f"{name}.png"), kept.astype(np.uint8) * 255)
+        moves = np.zeros((height, width), np.uint8)
+        if (masks / name).exists():
+            mask = cv2.imread(str(masks / name), cv2.IMREAD_GRAYSCALE)
+            if mask is None:
+                raise OSError(f"cannot read {masks / name}")
+            moves = (cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST) > 0).astype(np.uint8)
+        cv2.imwrite(str(folder / f"{name}.png"), (cv2.dilate(moves, around) == 0).astype(np.uint8) * 255)
     return folder
 
 

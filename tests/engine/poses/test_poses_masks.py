@@ -15,32 +15,35 @@ from engine.poses import worker
 from engine.poses.job import Job
 
 
-def features(tmp_path: Path, masks: Path | None, name: str) -> np.ndarray:
-    height, width = cv2.imread(str(tmp_path / "proxy" / "000001.png")).shape[:2]
+def features(tmp_path: Path, masks: Path | None, name: str) -> list[np.ndarray]:
+    """Of the pictures in `proxy`."""
+    names = sorted(path.name for path in (tmp_path / "proxy").iterdir())
+    height, width = cv2.imread(str(tmp_path / "proxy" / names[0])).shape[:2]
     (tmp_path / name).mkdir()
     named = None if masks is None else str(masks)
-    job = Job(
-        str(tmp_path / "proxy"), ["000001.png"], named, width, height, str(tmp_path / name), "SIMPLE_RADIAL", None, 0
-    )
+    job = Job(str(tmp_path / "proxy"), names, named, width, height, str(tmp_path / name), "SIMPLE_RADIAL", None, 0)
     images, ratio = worker.pictures(job)
     worker.extract_features(job, tmp_path / name / "database.db", images, ratio)
     with pycolmap.Database.open(tmp_path / name / "database.db") as data:
-        return np.asarray(data.read_keypoints(1)[:, :2]) / ratio
+        return [np.asarray(data.read_keypoints(i)[:, :2]) / ratio for i in range(1, len(names) + 1)]
 
 
 @pytest.mark.parametrize("width", [320, 640])
 def test_features_are_taken_outside_of_masks_and_nowhere_else_lost(tmp_path: Path, width: int) -> None:
-    """For enlarged pictures as well, and for a mask of another size."""
+    """For enlarged pictures as well, and for a mask of another size; the second picture has none."""
     picture = scene.render(scene.wall(), scene.look([0, 0, 1], [0, 5, 1]), width, width * 5 // 8)
     for folder in ("proxy", "masks", "none"):
         (tmp_path / folder).mkdir()
-    cv2.imwrite(str(tmp_path / "proxy" / "000001.png"), picture)
+    for number in (1, 2):
+        cv2.imwrite(str(tmp_path / "proxy" / f"{number:06d}.png"), picture)
     mask = np.zeros((100, 160), np.uint8)
     mask[:, :80] = 255
     cv2.imwrite(str(tmp_path / "masks" / "000001.png"), mask)
-    everywhere = features(tmp_path, None, "a")
-    assert np.array_equal(features(tmp_path, tmp_path / "none", "b"), everywhere), "no file: nothing moves"
-    kept = features(tmp_path, tmp_path / "masks", "c")
+    everywhere, _ = features(tmp_path, None, "a")
+    for found in features(tmp_path, tmp_path / "none", "b"):
+        assert np.array_equal(found, everywhere), "no file: nothing moves"
+    kept, other = features(tmp_path, tmp_path / "masks", "c")
+    assert np.array_equal(other, everywhere), "nothing moves in the picture without a mask"
     assert (everywhere[:, 0] < width / 2).sum() > 50
     assert kept[:, 0].min() > width / 2
     right = everywhere[everywhere[:, 0] > 0.53 * width]
