@@ -43,7 +43,18 @@ def _parser() -> argparse.ArgumentParser:
     solve.add_argument("--colourspace", choices=["auto", "srgb", "linear"])
     solve.add_argument("--lens-model", choices=["SIMPLE_PINHOLE", "SIMPLE_RADIAL"])
     solve.add_argument("--focal-px", type=float, help="known focal length in plate pixels")
-    solve.add_argument("--preset", choices=["preview", "standard", "best"])
+    solve.add_argument("--masks", help="sequence of masks with the plate's frame numbers: white moves by itself")
+    solve.add_argument("--segmentation", help="segmentation model: a folder, or a name in the local cache")
+    solve.add_argument("--no-motion", action="store_true", help="do not look for what moves by itself")
+    solve.add_argument("--prior", choices=["auto", "builtin", "transformers", "maps", "none"])
+    solve.add_argument("--prior-path", help="model folder or name in the local cache; folder or file of depth maps")
+    solve.add_argument("--maps", choices=["depth", "disparity"], help="what the maps hold")
+    solve.add_argument("--allow-non-commercial", action="store_true", help="allow such weights")
+    solve.add_argument("--stereo", choices=["none", "side_by_side", "two_files"])
+    solve.add_argument("--right", help="two_files: footage of the right eye")
+    solve.add_argument("--baseline", type=float, help="distance of the eyes in metres")
+    solve.add_argument("--method", choices=["cvd", "selfsup"])
+    solve.add_argument("--preset", choices=["preview", "standard", "best", "cvd-2020"])
     solve.add_argument("--seed", type=int)
     solve.add_argument("--device", choices=["auto", "cpu", "cuda"])
     solve.add_argument("--json", action="store_true", help="print every event and status as a JSON line")
@@ -75,12 +86,26 @@ def _solve(options: argparse.Namespace) -> int:
 
 def _request(options: argparse.Namespace) -> Request:
     what: Path = options.what.absolute()
-    footage = {"first": options.first, "last": options.last, "step": options.step, "colourspace": options.colourspace}
+    footage = {
+        "first": options.first, "last": options.last, "step": options.step, "colourspace": options.colourspace,
+        "stereo": options.stereo, "right": _absolute(options.right), "baseline": options.baseline,
+    }  # fmt: skip
     lens = {"model": options.lens_model, "focal_px": options.focal_px}
-    top = {"preset": options.preset, "seed": options.seed, "device": options.device}
-    given = {name: value for part in (footage, lens, top) for name, value in part.items() if value is not None} | (
-        {"out": options.out} if options.out else {}
-    )
+    masks = {
+        "path": _absolute(options.masks),
+        "segmentation": _found(options.segmentation),
+        "motion": False if options.no_motion else None,
+    }
+    prior = {
+        "kind": options.prior,
+        "path": _found(options.prior_path),
+        "maps": options.maps,
+        "allow_non_commercial": options.allow_non_commercial or None,
+    }
+    top = {"method": options.method, "preset": options.preset, "seed": options.seed, "device": options.device}
+    given = {
+        name: value for part in (footage, lens, masks, prior, top) for name, value in part.items() if value is not None
+    } | ({"out": options.out} if options.out else {})
     if what.suffix.lower() == ".json":
         if given:
             raise RequestError(
@@ -95,9 +120,20 @@ def _request(options: argparse.Namespace) -> Request:
         "footage": {"path": str(what), **_given(footage)},
         "output": str((options.out or default_output(what)).absolute()),
         "lens": _given(lens),
+        "masks": _given(masks),
+        "prior": _given(prior),
         **_given(top),
     }
     return parse_request(document, "The command line")
+
+
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).absolute())
+
+
+def _found(name: str | None) -> str | None:
+    """A path made absolute; the name of a model in the cache as it is."""
+    return _absolute(name) if name is not None and Path(name).exists() else name
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:

@@ -5,39 +5,52 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import engine
 from engine import files, footage, poses
-from engine.depth.clip import WorkClip
+from engine.depth.clip import WorkClip, work_images
 from engine.depth.cvd import solve_depth
+from engine.depth.data import Folders, TrainingData
 from engine.depth.evidence import solve_evidence
 from engine.depth.scale import calibrate_scale, read_scale, scale_track
-from engine.depth.settings import PRESETS
+from engine.depth.settings import DepthSettings, settings_of
+from engine.depth.stereo import estimate_rig
 from engine.device import choose_device
 from engine.errors import CvdError, WorkspaceError
 from engine.export.edges import EdgeSharpener
 from engine.export.stage import Account, DepthResult, export
 from engine.flow.stage import solve_flow
 from engine.footage import Footage
+from engine.masks.artist import ArtistMasks
+from engine.masks.given import content_of, solve_given_masks
+from engine.masks.motion import solve_motion
+from engine.masks.plate import PlateMattes
+from engine.priors import Source, choose_prior, solve_prior
 from engine.request import Request
 from engine.track import CameraTrack
 from engine.workspace import Listener, Stage, Workspace, free_bytes, open_workspace, stage_key
 
 # Share of the work of a typical solve on a CPU, for progress and ETA (measured, bench/README.md).
-WEIGHTS = {"footage": 0.01, "poses": 0.2, "flow": 0.08, "prior": 0.12, "scale": 0.01, "depth": 0.45, "export": 0.13}
+WEIGHTS = {
+    "footage": 0.01, "masks": 0.01, "poses": 0.2, "flow": 0.08, "motion": 0.03, "prior": 0.02, "scale": 0.01,
+    "evidence": 0.12, "depth": 0.4, "export": 0.12,
+}  # fmt: skip
 # Bytes a solve writes for each plate pixel of each frame: depth and confidence EXR, proxy, flow and checkpoints.
 BYTES_PER_PIXEL = 12
 
 
-def solve(request: Request, listener: Listener) -> Path:
+def solve(request: Request, listener: Listener, settings: DepthSettings | None = None) -> Path:
     """Solve a clip.
 
     Args:
         request: what to solve.
         listener: told every event and status as it happens.
+        settings: what the dense stages do; None = what the request comes to. Benchmarks give their own.
 
     Returns:
         The solve folder, complete.
@@ -48,7 +61,11 @@ def solve(request: Request, listener: Listener) -> Path:
     """
     try:
         wanted = request.footage
-        clip = footage.probe(wanted.path, wanted.first, wanted.last, wanted.step, wanted.colourspace)
+        clip = footage.probe(
+            wanted.path, wanted.first, wanted.last, wanted.step, wanted.colourspace, wanted.stereo, wanted.right
+        )
+        prior = choose_prior(request.prior)
+        given = content_of(request.masks, clip)
     except CvdError:
         # Whoever made the folder (the add-on) reads the failure there; a mistyped path alone makes no folder.
         if request.output.is_dir():
@@ -58,14 +75,22 @@ def solve(request: Request, listener: Listener) -> Path:
     with open_workspace(request.output, listener) as workspace:
         files.write_json(workspace.root / "request.json", request.as_json())
         _require_space(workspace.root, clip)
-        _run(workspace, request, clip)
+        device = choose_device(request.device)
+        settings = settings or settings_of(request)
+        stages = plan(workspace.cache, request, clip, settings, prior, given, device.type)
+        _run(workspace, request, clip, settings, prior, stages, device)
     return request.output
 
 
-def _run(workspace: Workspace, request: Request, clip: Footage) -> None:
-    settings = PRESETS[request.preset]
-    device = choose_device(request.device)
-    stages = plan(workspace.cache, request, clip, device.type)
+def _run(
+    workspace: Workspace,
+    request: Request,
+    clip: Footage,
+    settings: DepthSettings,
+    prior: Source | None,
+    stages: dict[str, Stage],
+    device: torch.device,
+) -> None:
     workspace.plan(list(stages.values()))
 
     def run(name: str, work: Callable[[Path], object]) -> Path:
@@ -79,18 +104,43 @@ def _run(workspace: Workspace, request: Request, clip: Footage) -> None:
 
     prepared = run("footage", lambda folder: footage.prepare(clip, folder, workspace))
     proxies = prepared / "proxy"
-    tracked = run("poses", lambda folder: poses.solve(clip, proxies, None, folder, request.lens, request.seed, workspace))
+    given = run("masks", lambda f: solve_given_masks(clip, proxies, request.masks, f, device, workspace))
+    tracked = run("poses", lambda f: poses.solve(clip, proxies, given, f, request.lens, request.seed, workspace))
     track = CameraTrack.load(tracked)
     work = WorkClip.load(proxies, track, settings.long_side)
     flow = run("flow", lambda folder: solve_flow(work, folder, workspace))
-    prior = run("prior", lambda folder: solve_evidence(work, settings, folder, device, workspace))
-    scaled = run("scale", lambda folder: calibrate_scale(work, prior, folder, workspace))
-    scale = read_scale(scaled)
+    motion = run("motion", lambda f: solve_motion(work, track.lens, flow, given, request.masks, f, workspace))
+    guess = None
+    if prior is not None:
+        guess = run("prior", lambda f: solve_prior(work, track.lens, prior, f, device, workspace))
+    right = work_images(prepared / "proxy_right", track, work.lens.width, work.lens.height) if clip.right else None
+    rig = None if right is None else estimate_rig(work, right)
+    baseline = request.footage.baseline
+    metres = rig.metres_per_unit(baseline) if rig is not None and baseline is not None else None
+    scale = read_scale(run("scale", lambda folder: calibrate_scale(work, guess, metres, folder, workspace)))
     track, work = scale_track(track, scale), work.scaled(scale)
-    depth = run(
-        "depth", lambda folder: solve_depth(work, settings, flow, prior, folder, request.seed, device, workspace)
+    evidence = None
+    if settings.measured:
+        evidence = run("evidence", lambda folder: solve_evidence(work, settings, folder, device, workspace))
+
+    def train(folder: Path) -> None:
+        # What the built-in network says of a picture alone, it says better once it has been trained on the clip.
+        fills = prior is not None and prior.output != "depth"
+        data = TrainingData.load(work, Folders(flow, motion, guess, fills, evidence))
+        if right is not None and rig is not None:
+            data = data.with_right_eye(right, replace(rig, baseline=rig.baseline * scale).right_from_left())
+        solve_depth(work, settings, data, folder, request.seed, device, workspace)
+
+    depth = run("depth", train)
+    result = DepthResult(
+        folder=depth,
+        lens=work.lens,
+        method=request.method,
+        prior=prior.name if prior is not None else "none",
+        licence=prior.licence if prior is not None else "none needed",
+        metric=metres is not None or (prior is not None and prior.metric),
+        scales=stages["scale"].folder,
     )
-    result = DepthResult(depth, work.lens, request.method, "built-in network, trained on this clip", "none needed")
 
     def write(_folder: Path) -> None:
         def costs() -> dict[str, dict[str, float]]:
@@ -99,7 +149,12 @@ def _run(workspace: Workspace, request: Request, clip: Footage) -> None:
 
         account = Account(device.type, stages["export"].key, costs, workspace.warnings)
         sharpener = EdgeSharpener(proxies, track.lens, work)
-        export(workspace.root, request, clip, track, sharpener, result, account, workspace)
+        artist = ArtistMasks.find(request.masks.path, clip.width, clip.height) if request.masks.path else None
+        mattes = PlateMattes(motion, given, artist, track.lens, work.lens)
+        export(
+            workspace.root, request, clip, track, sharpener, result, account, workspace,
+            mattes.matte if mattes.exist() else None,
+        )  # fmt: skip
 
     # The export's results lie outside the cache, so they are there only if solve.json is theirs.
     if not exported(workspace.root, stages["export"]):
@@ -107,30 +162,47 @@ def _run(workspace: Workspace, request: Request, clip: Footage) -> None:
     run("export", write)
 
 
-def plan(cache: Path, request: Request, clip: Footage, device: str) -> dict[str, Stage]:
-    """The stages with their cache keys: each depends on its settings and on the stages before it, on nothing else."""
-    preset = asdict(PRESETS[request.preset])
+def plan(
+    cache: Path,
+    request: Request,
+    clip: Footage,
+    settings: DepthSettings,
+    prior: Source | None,
+    given: dict[str, str | None],
+    device: str,
+) -> dict[str, Stage]:
+    """The stages that a request needs, in order, with their cache keys.
+
+    A key depends on the stage's own settings and on the keys of the stages it reads, on nothing else: what is solved
+    with other settings takes from the cache whatever they do not touch.
+    """
+    depth, sweep = asdict(settings), {"planes": settings.planes, "views": settings.views, "device": device}
     clip_settings: dict[str, Any] = {
         "content": clip.content_id,
         "numbers": clip.numbers,
         "missing": clip.missing,
         "colourspace": clip.colourspace,
     }
-    settings: dict[str, dict[str, Any]] = {
-        "footage": clip_settings,
-        "poses": {"lens": asdict(request.lens), "seed": request.seed},
-        "flow": {"long_side": preset["long_side"]},
-        "prior": {"preset": preset, "device": device},
-        "scale": {},
-        "depth": {"preset": preset, "device": device, "seed": request.seed, "method": request.method},
-        "export": {"path": str(clip.path)},
+    parts: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+        "footage": (clip_settings, ()),
+        "masks": (dict(given), ("footage",)),
+        "poses": ({"lens": asdict(request.lens), "seed": request.seed}, ("masks",)),
+        "flow": ({"long_side": settings.long_side}, ("poses",)),
+        "motion": ({"motion": request.masks.motion}, ("flow",)),
     }
+    if prior is not None:
+        parts["prior"] = ({"prior": prior.identity, "long_side": settings.long_side, "device": device}, ("poses",))
+    known = {"baseline": request.footage.baseline, "long_side": settings.long_side}
+    parts["scale"] = (known, ("prior",) if prior is not None else ("poses",))
+    if settings.measured:
+        parts["evidence"] = (sweep, ("scale",))
+    reads = tuple(name for name in ("motion", "scale", "evidence") if name in parts)
+    parts["depth"] = ({"settings": depth, "device": device, "seed": request.seed, "method": request.method}, reads)
+    parts["export"] = ({"path": str(clip.path)}, ("depth",))
     stages: dict[str, Stage] = {}
-    inputs: list[str] = []
-    for name, own in settings.items():
-        key = stage_key(name, own, inputs, engine.__version__)
+    for name, (own, inputs) in parts.items():
+        key = stage_key(name, own, [stages[other].key for other in inputs], engine.__version__)
         stages[name] = Stage(name, key, WEIGHTS[name], cache / f"{name}-{key}")
-        inputs.append(key)
     return stages
 
 

@@ -43,7 +43,7 @@ class LensRequest:
 
 @dataclass(frozen=True)
 class MaskRequest:
-    """What moves by itself, found by the artist, by a segmentation model (folder or name), by motion no camera explains."""
+    """What moves by itself: found by the artist, by a segmentation model (folder or name), by its motion."""
 
     path: Path | None = None
     segmentation: str | None = None

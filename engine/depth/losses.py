@@ -18,11 +18,14 @@ def pair_losses(
     other_from_this: torch.Tensor,
     flow: torch.Tensor,
     mask: torch.Tensor,
+    *,
+    robust: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Spatial and disparity loss of pairs in one direction, CVD eq. 7-12.
 
-    Both distances pass through `bounded`, because a few percent of the flow vectors are wrong by many pixels; near zero
-    that changes nothing. Pixels that the cameras see from behind do not count, and a pair without any counts as 0.
+    If `robust`, both distances pass through `bounded`, because a few percent of the flow vectors are wrong by many
+    pixels; near zero that changes nothing. Otherwise they are as published. Pixels that the cameras see from behind do
+    not count, and a pair without any counts as 0.
 
     Args:
         depth: (B, 1, H, W) of this frame, in units of the clip's median depth.
@@ -45,12 +48,12 @@ def pair_losses(
 
     miss = project(moved, lens_matrix, MIN_DEPTH) - target
     distance = (miss.square().sum(-1) + 1e-12).sqrt()
-    spatial = (bounded(distance, ROBUST_PX) * share).sum(dim=(1, 2))
+    spatial = ((bounded(distance, ROBUST_PX) if robust else distance) * share).sum(dim=(1, 2))
 
     there = sample(1.0 / other_depth, target)[:, 0]
     gap = (1.0 / moved[..., 2].clamp_min(MIN_DEPTH) - there).abs()
     focal = lens_matrix.diagonal(dim1=1, dim2=2)[:, :2].mean(dim=1)
-    disparity = focal * (bounded(gap, ROBUST_DISPARITY) * share).sum(dim=(1, 2))
+    disparity = focal * ((bounded(gap, ROBUST_DISPARITY) if robust else gap) * share).sum(dim=(1, 2))
     return spatial, disparity
 
 

@@ -11,50 +11,52 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.depth.clip import WorkClip
-from engine.depth.evidence import load_evidence
 from engine.errors import DepthError
 from engine.files import write_json
+from engine.priors import load_prior
 from engine.progress import Progress
 from engine.track import CameraTrack
 
 MIN_POINTS = 10
 
 
-def calibrate_scale(clip: WorkClip, prior: Path, folder: Path, progress: Progress) -> None:
-    """Measure the factor that brings the cameras to the prior's units, and write `scale.json`.
+def calibrate_scale(
+    clip: WorkClip, prior: Path | None, metres_per_unit: float | None, folder: Path, progress: Progress
+) -> None:
+    """Find the factor of the cameras, and write `scale.json`.
 
-    `scale.json`: {"scale": s, "per_frame": {plate frame number: s_i}}; s multiplies camera translations and points.
+    `scale.json`: {"scale": s, "per_frame": {plate frame number: s_i}}; s multiplies camera translations and points, s_i
+    (CVD eq. 1) tells how the prior's own scale varies. A known scale goes before the prior's.
 
     Args:
         clip: frames with sparse depth.
-        prior: folder of the prior stage.
+        prior: folder of the prior stage; None = there is no prior.
+        metres_per_unit: known, as from a stereo clip's baseline; None = unknown.
         folder: written to.
         progress: receives progress; may cancel.
 
     Raises:
-        DepthError: no frame has prior depth at its sparse points.
+        DepthError: no frame has prior depth at its sparse points, and nothing else tells the scale.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if (folder / "scale.json").exists():
-        return
     per_frame: dict[int, float] = {}
-    for row, number in enumerate(clip.numbers):
+    for row, number in enumerate(clip.numbers if prior is not None else ()):
         progress.step(row, len(clip.numbers), f"scale of frame {number}")
-        depth, _ = load_evidence(prior, int(number))
+        depth = load_prior(prior, int(number)) if prior is not None else np.zeros((1, 1), np.float32)
         pixels, sparse = clip.sparse[row]
         size = np.array([depth.shape[1], depth.shape[0]])
         column, line = np.floor(pixels * size / (clip.lens.width, clip.lens.height)).astype(int).T
         scale = frame_scale(depth[line, column], sparse)
         if scale is not None:
             per_frame[int(number)] = scale
-    if not per_frame:
+    if metres_per_unit is None and prior is not None and not per_frame:
         raise DepthError(
             "depth.no_scale",
             "The depth could not be related to the cameras.",
-            "No frame has both sparse points and matched depth at them.",
+            "No frame has both sparse points and prior depth at them.",
             "The camera moves too little, or the pictures have too little texture: use a longer or sharper shot.",
         )
-    scale = robust_mean(list(per_frame.values()))
+    scale = metres_per_unit or (robust_mean(list(per_frame.values())) if per_frame else 1.0)
     progress.metric("depth_scale", scale)
     write_json(folder / "scale.json", {"scale": scale, "per_frame": per_frame})
 

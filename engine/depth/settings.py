@@ -1,41 +1,65 @@
-"""How much work the dense stages do: one dataclass, three presets."""
+"""How much work the dense stages do, and which: one dataclass, four presets."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from engine.request import Request
 
 
 @dataclass(frozen=True)
 class DepthSettings:
-    """Settings of flow, prior and depth.
+    """Settings of flow, evidence and depth.
+
+    Steps are optimiser steps for each frame of the clip.
 
     Attributes:
         long_side: work size in pixels. Depth comes out at this size; sweep, flow and network live at half of it.
         planes: inverse-depth planes of the sweep.
         views: neighbours a frame is swept against.
-        fit_steps: training steps on the sweep's evidence alone, per frame.
-        cvd_steps: training steps with the pair losses, per frame.
-        min_steps: lower limit of fit and cvd steps each, for short clips.
+        photometric_steps: of the photometric phase, which method `selfsup` and a solve without a prior begin with.
+        fit_steps: on the evidence alone.
+        pair_steps: with the losses over pairs of frames.
+        min_steps: lower limit of each phase that is there at all, for short clips.
         batch_pairs: pairs of frames per step.
+        pretrained: the network starts with the weights that ship with the engine, not with random ones.
+        measured: what the plane sweep found goes into the network and into the result.
+        published_epochs: passes over all pairs as CVD was published: its losses unbounded and alone, one learning rate,
+            the picture as only input. 0 = not that way.
+        consecutive: only pairs of neighbours. To measure what the long ones are good for.
     """
 
     long_side: int
     planes: int
     views: int
+    photometric_steps: float
     fit_steps: float
-    cvd_steps: float
+    pair_steps: float
     min_steps: int
-    batch_pairs: int
+    batch_pairs: int = 4
+    pretrained: bool = True
+    measured: bool = True
+    published_epochs: int = 0
+    consecutive: bool = False
 
 
 PRESETS = {
-    "preview": DepthSettings(
-        long_side=256, planes=48, views=4, fit_steps=0.6, cvd_steps=0.4, min_steps=30, batch_pairs=4
-    ),
-    "standard": DepthSettings(
-        long_side=384, planes=64, views=8, fit_steps=1.0, cvd_steps=1.0, min_steps=50, batch_pairs=4
-    ),
-    "best": DepthSettings(
-        long_side=512, planes=96, views=12, fit_steps=3.0, cvd_steps=3.0, min_steps=150, batch_pairs=4
-    ),
+    "preview": DepthSettings(256, 48, 4, photometric_steps=2.0, fit_steps=0.3, pair_steps=0.3, min_steps=20),
+    "standard": DepthSettings(384, 64, 8, photometric_steps=4.0, fit_steps=0.7, pair_steps=1.0, min_steps=40),
+    "best": DepthSettings(512, 96, 12, photometric_steps=8.0, fit_steps=2.0, pair_steps=3.0, min_steps=120),
+    "cvd-2020": DepthSettings(384, 0, 0, 0.0, 0.0, 0.0, min_steps=0, measured=False, published_epochs=20),
 }
+
+
+def settings_of(request: Request) -> DepthSettings:
+    """What a request's preset, method and prior come to."""
+    settings = PRESETS[request.preset]
+    if settings.published_epochs:
+        return settings
+    if request.prior.kind == "none":
+        settings = replace(settings, pretrained=False, fit_steps=settings.fit_steps + 0.3)
+    elif request.method == "cvd":
+        settings = replace(settings, photometric_steps=0.0)
+    if request.method == "selfsup":
+        settings = replace(settings, measured=False, fit_steps=0.0)
+    return settings

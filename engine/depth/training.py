@@ -1,125 +1,87 @@
-"""Test-time training of the depth network on one clip (CVD section 5)."""
+"""Test-time training of the depth network on one clip: photometric, on evidence, and over pairs (CVD section 5)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from engine.depth.clip import WorkClip
-from engine.depth.evidence import load_evidence
+from engine.depth.data import CONFIDENCE, WEIGHT, TrainingData
 from engine.depth.losses import anchor_loss, pair_losses, smoothness_loss
-from engine.depth.network import DepthNetwork
+from engine.depth.network import DepthNetwork, load_network
+from engine.depth.photometric import disparity_smoothness, left_right_loss, photometric_loss, sparse_loss
 from engine.depth.settings import DepthSettings
 from engine.errors import DepthError
 from engine.files import write_atomically
-from engine.flow.stage import FlowPair, load_pair, load_pairs
-from engine.geometry import rigid_inverse
+from engine.flow.stage import load_pair
+from engine.geometry import rigid_inverse, sample
+from engine.priors.builtin import WEIGHTS
 from engine.progress import Progress
 
-FIT_RATE = 1.5e-3
-CVD_RATE = 4e-4
+START_RATE = 1.5e-3  # from random weights
+TUNE_RATE = 3e-4  # from trained ones
+PUBLISHED_RATE = 4e-4  # CVD section 5 and its code, constant
 DISPARITY_WEIGHT = 0.1  # CVD, with the clip's median depth as the unit of length
 PAIR_WEIGHT = 0.1  # per pixel of the half grid: a tenth of a pixel weighs as much as one percent of depth
 SMOOTH_WEIGHT = 0.05
-SPARSE_CONFIDENCE = 0.2  # a single wrong point must not outweigh the pixels around it
+PHOTO_SMOOTH_WEIGHT = 0.02
+PHOTO_SPARSE_WEIGHT = 0.5
+LEFT_RIGHT_WEIGHT = 0.05
+PHOTO_FRAMES = 3  # per step
 HIDE = 0.5  # share of the evidence hidden from the network's input while it learns
 CHECKPOINT_EVERY = 20
 
 
 @dataclass(frozen=True)
-class TrainingData:
-    """What a training step reads, all on the half grid and in units of the clip's median depth.
+class Schedule:
+    """How many steps each phase takes, one after the other."""
 
-    Attributes:
-        images: (N, 3, h, w) uint8.
-        evidence: (N, 2, h, w) float16: log depth (0 where there is none) and confidence.
-        lens_matrix: (3, 3).
-        world_from_camera: (N, 4, 4) float64.
-        unit: the clip's median depth in its own units.
-        numbers: plate frame numbers.
-        pairs: kept flow pairs.
-        flow: folder of the flow stage.
-    """
-
-    images: torch.Tensor
-    evidence: torch.Tensor
-    lens_matrix: torch.Tensor
-    world_from_camera: NDArray[np.float64]
-    unit: float
-    numbers: list[int]
-    pairs: list[FlowPair]
-    flow: Path
+    photometric: int
+    fit: int
+    pairs: int
 
     @classmethod
-    def load(cls, clip: WorkClip, flow: Path, prior: Path) -> TrainingData:
-        """Gather from the stages before."""
-        count, height, width = len(clip.numbers), clip.images.shape[1] // 2, clip.images.shape[2] // 2
-        images = np.empty((count, 3, height, width), np.uint8)
-        evidence = np.zeros((count, 2, height, width), np.float16)
-        unit = float(np.median(np.concatenate([depth for _, depth in clip.sparse])))
-        for row, number in enumerate(clip.numbers):
-            small = cv2.resize(clip.images[row], (width, height), interpolation=cv2.INTER_AREA)
-            images[row] = np.moveaxis(small, -1, 0)
-            depth, confidence = load_evidence(prior, int(number))
-            evidence[row, 0] = np.log(np.where(depth > 0, depth / unit, 1.0))
-            evidence[row, 1] = confidence
-            _add_sparse(evidence[row], clip, row, unit)
-        poses = clip.world_from_camera.copy()
-        poses[:, :3, 3] /= unit
-        return cls(
-            images=torch.from_numpy(images),
-            evidence=torch.from_numpy(evidence),
-            lens_matrix=torch.tensor(clip.lens.scaled(width, height).matrix(), dtype=torch.float32),
-            world_from_camera=poses,
-            unit=unit,
-            numbers=[int(n) for n in clip.numbers],
-            pairs=load_pairs(flow),
-            flow=flow,
-        )
+    def of(cls, settings: DepthSettings, frames: int, pairs: int) -> Schedule:
+        """For a clip of so many frames and kept pairs."""
+        if settings.published_epochs:
+            return cls(0, 0, settings.published_epochs * -(-pairs // settings.batch_pairs))
 
-    def inputs(self, rows: list[int], device: torch.device, hidden: torch.Tensor | None = None) -> torch.Tensor:
-        """Network input (B, 5, h, w): picture, and the evidence outside of `hidden` (B, 1, h, w)."""
-        picture = self.images[rows].to(device).float() / 127.5 - 1.0
-        evidence = self.evidence[rows].to(device).float()
-        shown = (evidence[:, 1:] > 0).float()
-        if hidden is not None:
-            shown = shown * (1.0 - hidden.to(device))
-        return torch.cat([picture, evidence[:, :1] * shown, shown], dim=1)
+        def steps(per_frame: float) -> int:
+            return max(settings.min_steps, round(per_frame * frames)) if per_frame else 0
 
+        return cls(steps(settings.photometric_steps), steps(settings.fit_steps), steps(settings.pair_steps))
 
-def _add_sparse(evidence: NDArray[np.float16], clip: WorkClip, row: int, unit: float) -> None:
-    """Sparse points fill pixels where the sweep says nothing."""
-    pixels, depth = clip.sparse[row]
-    column, line = np.floor(pixels / 2.0).astype(int).T
-    empty = evidence[1, line, column] == 0
-    evidence[0, line[empty], column[empty]] = np.log(depth[empty] / unit)
-    evidence[1, line[empty], column[empty]] = SPARSE_CONFIDENCE
+    @property
+    def total(self) -> int:
+        """Of all phases."""
+        return self.photometric + self.fit + self.pairs
+
+    def phase(self, step: int) -> str:
+        """ "photometric", "fit" or "pairs"."""
+        if step < self.photometric:
+            return "photometric"
+        return "fit" if step < self.photometric + self.fit else "pairs"
 
 
 def train(
     data: TrainingData, settings: DepthSettings, folder: Path, seed: int, device: torch.device, progress: Progress
 ) -> DepthNetwork:
-    """Fit the network to the evidence, then make it consistent over the pairs.
+    """Train the network on the clip, phase after phase.
 
     Every step draws from a generator seeded by `seed` and its own number, so training that resumes from the checkpoint
     in `folder` ends where uninterrupted training does.
 
     Raises:
-        DepthError: the loss became infinite.
+        DepthError: the loss became infinite, or the network's weights cannot be read.
         Cancelled: the user stopped it.
     """
     torch.manual_seed(seed)
-    network = DepthNetwork().to(device)
+    network = load_network(WEIGHTS, device) if settings.pretrained else DepthNetwork().to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.Adam(network.parameters(), lr=FIT_RATE)
-    count = len(data.numbers)
-    fit = max(settings.min_steps, round(settings.fit_steps * count))
-    total = fit + max(settings.min_steps, round(settings.cvd_steps * count))
+    optimiser = torch.optim.Adam(network.parameters(), lr=TUNE_RATE)
+    schedule = Schedule.of(settings, len(data.numbers), len(data.pairs))
     checkpoint = folder / "checkpoint.pt"
     start = 0
     if checkpoint.exists():
@@ -127,33 +89,38 @@ def train(
         network.load_state_dict(state["network"])
         optimiser.load_state_dict(state["optimiser"])
         start = state["step"]
-    for step in range(start, total):
-        progress.step(step, total, f"training, step {step + 1} of {total}")
+    for step in range(start, schedule.total):
+        progress.step(step, schedule.total, f"training, step {step + 1} of {schedule.total}")
         for group in optimiser.param_groups:
-            group["lr"] = _rate(step, fit, total)
-        loss = step_loss(network, data, settings, seed, step, step >= fit, device)
+            group["lr"] = _rate(step, schedule, settings)
+        loss = step_loss(network, data, settings, seed, step, schedule.phase(step), device)
         if not torch.isfinite(loss):
             raise DepthError(
                 "depth.diverged",
-                f"The training diverged at step {step + 1} of {total}.",
+                f"The training diverged at step {step + 1} of {schedule.total}.",
                 "The loss is no longer a finite number: cameras and flow contradict each other grossly.",
                 "Look at the camera track first; a known focal length or another seed may help.",
             )
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        if not settings.published_epochs:
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
-        if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == total:
+        if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == schedule.total:
             state = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1}
             write_atomically(checkpoint, lambda temporary, s=state: torch.save(s, temporary))  # type: ignore[misc]
     return network
 
 
-def _rate(step: int, fit: int, total: int) -> float:
-    """Learning rate: constant with a short start while fitting, falling to a tenth while the pairs are at work."""
-    if step < fit:
-        return FIT_RATE * min(1.0, (step + 1) / 10) * (1.0 - 0.5 * step / fit)
-    return CVD_RATE * (1.0 - 0.9 * (step - fit) / max(total - fit, 1))
+def _rate(step: int, schedule: Schedule, settings: DepthSettings) -> float:
+    """Learning rate: high from a random start until the pairs are at work, then falling to a tenth."""
+    if settings.published_epochs:
+        return PUBLISHED_RATE
+    before = schedule.photometric + schedule.fit
+    if step < before:
+        highest = TUNE_RATE if settings.pretrained else START_RATE
+        return highest * min(1.0, (step + 1) / 10) * (1.0 - 0.5 * step / before)
+    return TUNE_RATE * (1.0 - 0.9 * (step - before) / max(schedule.pairs, 1))
 
 
 def step_loss(
@@ -162,36 +129,130 @@ def step_loss(
     settings: DepthSettings,
     seed: int,
     step: int,
+    phase: str,
+    device: torch.device,
+) -> torch.Tensor:
+    """Loss of one step, on a batch drawn for (`seed`, `step`)."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+    if phase == "photometric":
+        rows = torch.randint(len(data.numbers), (PHOTO_FRAMES,), generator=generator).tolist()
+        return _photometric_step(network, data, rows, device)
+    if settings.published_epochs:
+        return _published_step(network, data, settings, seed, step, device)
+    return _evidence_step(network, data, settings, generator, phase == "pairs", device)
+
+
+def _photometric_step(network: DepthNetwork, data: TrainingData, rows: list[int], device: torch.device) -> torch.Tensor:
+    """Self-supervised: neighbours brought into view by depth and cameras look like the frame (Zeng, eq. 1 and 2)."""
+    inputs = data.inputs(rows, device).contiguous(memory_format=torch.channels_last)
+    log_depth = network(inputs)
+    depth, target = log_depth.exp(), data.colours(rows, device)
+    sources, relative, still = [], [], []
+    for k in range(data.sources.shape[1]):
+        others = data.sources[rows, k].tolist()
+        sources.append(data.colours(others, device))
+        relative.append(_between(data, rows, others, device))
+        still.append(data.still[others].to(device).float())
+    lens_matrix = data.lens_matrix.to(device).expand(len(rows), 3, 3)
+    anchor = torch.zeros((), device=device)
+    if data.right is not None:
+        eye = data.right.images[rows].to(device).float() / 255.0
+        rig = data.right.right_from_left.to(device).expand(len(rows), 4, 4)
+        sources.append(eye)
+        relative.append(rig)
+        still.append(torch.ones_like(still[0]))  # both eyes see the same moment
+        other = network(torch.cat([eye * 2.0 - 1.0, torch.zeros_like(inputs[:, 3:])], dim=1)).exp()
+        anchor = LEFT_RIGHT_WEIGHT * left_right_loss(depth, other, lens_matrix, rig).mean()
+    loss = photometric_loss(
+        target, torch.stack(sources), depth, lens_matrix, torch.stack(relative),
+        data.still[rows].to(device).float(), torch.stack(still),
+    ).mean()  # fmt: skip
+    points = data.sparse[rows].to(device)
+    loss = loss + PHOTO_SPARSE_WEIGHT * sparse_loss(log_depth, points[..., :2], points[..., 2]).mean()
+    return loss + anchor + PHOTO_SMOOTH_WEIGHT * disparity_smoothness((-log_depth).exp(), target).mean()
+
+
+def _evidence_step(
+    network: DepthNetwork,
+    data: TrainingData,
+    settings: DepthSettings,
+    generator: torch.Generator,
     use_pairs: bool,
     device: torch.device,
 ) -> torch.Tensor:
-    """Loss of one step on a batch of pairs drawn for (`seed`, `step`).
+    """The anchor to what is known and smoothness always; with `use_pairs` CVD's losses over the pairs too.
 
-    The anchor to the evidence and smoothness always; with `use_pairs` CVD's losses over the pairs too. Part of the
-    evidence is hidden from the input but not from the loss, so that the network learns to fill in rather than to copy.
+    Part of what is known is hidden from the input but not from the loss, so that the network learns to fill in rather
+    than to copy.
     """
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
     chosen = torch.randint(len(data.pairs), (settings.batch_pairs,), generator=generator).tolist()
-    pairs = [data.pairs[k] for k in chosen]
-    position = {number: row for row, number in enumerate(data.numbers)}
-    first, second = [position[p.first] for p in pairs], [position[p.second] for p in pairs]
+    first, second = _rows(data, chosen)
     rows = first + second
     coarse = (torch.rand((len(rows), 1, 6, 8), generator=generator) < HIDE).float()
     hidden = torch.nn.functional.interpolate(coarse, size=data.images.shape[-2:], mode="nearest")
     inputs = data.inputs(rows, device, hidden).contiguous(memory_format=torch.channels_last)
     log_depth = network(inputs)
-    evidence = data.evidence[rows].to(device).float()
-    loss = anchor_loss(log_depth, evidence[:, :1], evidence[:, 1:]).mean()
+    known = data.evidence[rows].to(device).float()
+    loss = anchor_loss(log_depth, known[:, :1], known[:, WEIGHT:CONFIDENCE]).mean()
     loss = loss + SMOOTH_WEIGHT * smoothness_loss(log_depth, inputs[:, :3]).mean()
-    if not use_pairs:
-        return loss
-    depth = log_depth.exp()
+    if use_pairs:
+        spatial, disparity = _over_pairs(log_depth.exp(), data, chosen, True, device)
+        loss = loss + PAIR_WEIGHT * (spatial + DISPARITY_WEIGHT * disparity)
+    return loss
+
+
+def _published_step(
+    network: DepthNetwork, data: TrainingData, settings: DepthSettings, seed: int, step: int, device: torch.device
+) -> torch.Tensor:
+    """CVD eq. 7-12 and nothing else; every pair once per epoch, in an order drawn for the epoch."""
+    size, per_epoch = settings.batch_pairs, -(-len(data.pairs) // settings.batch_pairs)
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + step // per_epoch)
+    order = torch.randperm(len(data.pairs), generator=generator).tolist()
+    chosen = order[step % per_epoch * size :][:size]
+    first, second = _rows(data, chosen)
+    everything = torch.ones((2 * len(chosen), 1, *data.images.shape[-2:]))
+    inputs = data.inputs(first + second, device, everything).contiguous(memory_format=torch.channels_last)
+    spatial, disparity = _over_pairs(network(inputs).exp(), data, chosen, False, device)
+    return spatial + DISPARITY_WEIGHT * disparity
+
+
+def _rows(data: TrainingData, chosen: list[int]) -> tuple[list[int], list[int]]:
+    position = {number: row for row, number in enumerate(data.numbers)}
+    pairs = [data.pairs[k] for k in chosen]
+    return [position[p.first] for p in pairs], [position[p.second] for p in pairs]
+
+
+def _between(data: TrainingData, rows: list[int], others: list[int], device: torch.device) -> torch.Tensor:
+    """`other_from_this` (B, 4, 4)."""
+    relative = rigid_inverse(data.world_from_camera[others]) @ data.world_from_camera[rows]
+    return torch.tensor(relative, dtype=torch.float32, device=device)
+
+
+def _over_pairs(
+    depth: torch.Tensor, data: TrainingData, chosen: list[int], robust: bool, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Spatial and disparity loss, mean over the pairs and both directions; `depth` holds all first, then all second."""
+    pairs = [data.pairs[k] for k in chosen]
+    first, second = _rows(data, chosen)
     flows = torch.from_numpy(np.stack([load_pair(data.flow, p.first, p.second) for p in pairs])).to(device).float()
     lens_matrix = data.lens_matrix.to(device).expand(len(pairs), 3, 3)
     here, there = depth[: len(pairs)], depth[len(pairs) :]
+    total_spatial, total_disparity = torch.zeros((), device=device), torch.zeros((), device=device)
     for k, (a, b, this, other) in enumerate(((first, second, here, there), (second, first, there, here))):
-        relative = rigid_inverse(data.world_from_camera[b]) @ data.world_from_camera[a]
-        transform = torch.tensor(relative, dtype=torch.float32, device=device)
-        spatial, disparity = pair_losses(this, other, lens_matrix, transform, flows[:, k, :2], flows[:, k, 2:])
-        loss = loss + 0.5 * PAIR_WEIGHT * (spatial + DISPARITY_WEIGHT * disparity).mean()
-    return loss
+        flow, mask = flows[:, k, :2], flows[:, k, 2:]
+        if robust:
+            mask = mask * data.still[a].to(device) * _still_there(data, b, flow, device)
+        spatial, disparity = pair_losses(
+            this, other, lens_matrix, _between(data, a, b, device), flow, mask, robust=robust
+        )
+        total_spatial = total_spatial + 0.5 * spatial.mean()
+        total_disparity = total_disparity + 0.5 * disparity.mean()
+    return total_spatial, total_disparity
+
+
+def _still_there(data: TrainingData, rows: list[int], flow: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """(B, 1, h, w): where the flow leads, nothing moves by itself."""
+    height, width = flow.shape[-2:]
+    v, u = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
+    target = torch.stack([u + 0.5, v + 0.5], -1) + flow.permute(0, 2, 3, 1)
+    return sample(data.still[rows].to(device).float(), target, mode="nearest")

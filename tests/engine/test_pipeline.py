@@ -5,20 +5,26 @@ from pathlib import Path
 
 import pytest
 
+from engine.depth.settings import settings_of
 from engine.footage import Footage
 from engine.pipeline import plan
-from engine.request import FootageRequest, LensRequest, Request
+from engine.priors import Source
+from engine.request import FootageRequest, LensRequest, MaskRequest, PriorRequest, Request
 
 CLIP = Footage(
     path=Path("/shots/a.mp4"), kind="movie", pattern=None, width=640, height=360, fps=(24, 1), numbers=(1, 2, 3),
     missing=(), files=(), colourspace="srgb", content_id="c0",
 )  # fmt: skip
 REQUEST = Request(FootageRequest(CLIP.path), Path("/shots/a.solve"))
-ALL = ["footage", "poses", "flow", "prior", "scale", "depth", "export"]
+PRIOR = Source("a", "CC0-1.0", False, "depth", "one", lambda *_: None)
+GIVEN = {"artist": None, "segmentation": None}
+ALL = ["footage", "masks", "poses", "flow", "motion", "prior", "scale", "evidence", "depth", "export"]
+AFTER_POSES = ALL[3:]
 
 
-def keys(request=REQUEST, clip=CLIP, device="cpu"):
-    return {name: stage.key for name, stage in plan(Path("/cache"), request, clip, device).items()}
+def keys(request=REQUEST, clip=CLIP, prior=PRIOR, given=GIVEN, device="cpu"):
+    stages = plan(Path("/cache"), request, clip, settings_of(request), prior, given, device)
+    return {name: stage.key for name, stage in stages.items()}
 
 
 @pytest.mark.parametrize(
@@ -26,13 +32,32 @@ def keys(request=REQUEST, clip=CLIP, device="cpu"):
     [
         (keys(clip=replace(CLIP, content_id="c1")), ALL),
         (keys(clip=replace(CLIP, numbers=(1, 2))), ALL),
-        (keys(replace(REQUEST, lens=LensRequest(focal_px=500.0))), ALL[1:]),
-        (keys(replace(REQUEST, seed=1)), ALL[1:]),
-        (keys(replace(REQUEST, preset="preview")), ALL[2:]),
-        (keys(device="cuda"), ALL[3:]),
-        (keys(clip=replace(CLIP, path=Path("/elsewhere/a.mp4"))), ALL[6:]),
+        (keys(given={"artist": "x", "segmentation": None}), ALL[1:]),
+        (keys(replace(REQUEST, lens=LensRequest(focal_px=500.0))), ALL[2:]),
+        (keys(replace(REQUEST, seed=1)), ALL[2:]),
+        (keys(replace(REQUEST, preset="preview")), AFTER_POSES),
+        (keys(replace(REQUEST, masks=MaskRequest(motion=False))), ["motion", "depth", "export"]),
+        (keys(prior=replace(PRIOR, identity="two")), ["prior", "scale", "evidence", "depth", "export"]),
+        (keys(device="cuda"), ["prior", "scale", "evidence", "depth", "export"]),
+        (keys(replace(REQUEST, footage=replace(REQUEST.footage, baseline=0.06))), ALL[6:]),
+        (keys(clip=replace(CLIP, path=Path("/elsewhere/a.mp4"))), ["export"]),
         (keys(replace(REQUEST, output=Path("/other.solve"))), []),
     ],
 )
-def test_a_changed_setting_redoes_exactly_the_stages_after_it(changed, redone):
+def test_a_changed_setting_redoes_exactly_the_stages_that_read_it(changed, redone):
     assert [name for name, key in keys().items() if changed[name] != key] == redone
+
+
+def test_only_the_stages_that_are_needed_are_planned():
+    assert list(keys()) == ALL
+    assert "evidence" not in keys(replace(REQUEST, method="selfsup"))
+    assert "evidence" not in keys(replace(REQUEST, preset="cvd-2020"))
+    assert "prior" not in keys(replace(REQUEST, prior=PriorRequest("none")), prior=None)
+
+
+def test_without_a_prior_the_network_starts_photometrically_from_nothing():
+    settings = settings_of(replace(REQUEST, prior=PriorRequest("none")))
+    assert settings.photometric_steps > 0
+    assert not settings.pretrained
+    assert settings.measured
+    assert settings_of(REQUEST).photometric_steps == 0

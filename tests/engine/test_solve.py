@@ -15,7 +15,7 @@ from engine.request import schema
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "sample"
-STAGES = ["footage", "poses", "flow", "prior", "scale", "depth", "export"]
+STAGES = ["footage", "masks", "poses", "flow", "motion", "prior", "scale", "evidence", "depth", "export"]
 
 
 def command(out, *options):

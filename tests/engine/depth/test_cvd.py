@@ -1,4 +1,4 @@
-"""Flow, prior, scale and depth, end to end on a tiny clip whose depth is known."""
+"""Flow, evidence and depth, end to end on a tiny clip whose depth is known."""
 
 import json
 from dataclasses import replace
@@ -10,14 +10,16 @@ from scene import flow_between, plane_clip
 
 from engine.depth import training
 from engine.depth.cvd import solve_depth
+from engine.depth.data import Folders, TrainingData
 from engine.depth.evidence import solve_evidence
+from engine.depth.network import DepthNetwork
 from engine.depth.settings import PRESETS
 from engine.errors import Cancelled, DepthError
 from engine.flow.stage import load_pair, load_pairs, solve_flow
 from engine.progress import Silent
 
 CPU = torch.device("cpu")
-TINY = replace(PRESETS["preview"], min_steps=12, batch_pairs=2)
+TINY = replace(PRESETS["preview"], photometric_steps=0.0, min_steps=12, batch_pairs=2, pretrained=False)
 
 
 class StopAt(Silent):
@@ -39,7 +41,7 @@ def stages(tmp_path_factory):
     with pytest.raises(Cancelled):
         solve_flow(clip, folder / "flow", StopAt("flow 13 to 15"))
     solve_flow(clip, folder / "flow", Silent())
-    solve_evidence(clip, TINY, folder / "prior", CPU, Silent())
+    solve_evidence(clip, TINY, folder / "evidence", CPU, Silent())
     return clip, depths, folder
 
 
@@ -71,9 +73,16 @@ def test_frames_that_show_different_things_are_no_pair(tmp_path):
     assert not (tmp_path / "none" / "pairs.json").exists()
 
 
-def solve(stages, folder, seed=0, progress=None):
+def load(stages, evidence=True):
     clip, _, done = stages
-    solve_depth(clip, TINY, done / "flow", done / "prior", folder, seed, CPU, progress or Silent())
+    return TrainingData.load(
+        clip, Folders(done / "flow", done / "motion", None, False, done / "evidence" if evidence else None)
+    )
+
+
+def solve(stages, folder, seed=0, progress=None, settings=TINY, data=None):
+    clip = stages[0]
+    solve_depth(clip, settings, data or load(stages), folder, seed, CPU, progress or Silent())
     return np.stack([np.load(folder / "depth" / f"{n:06d}.npy") for n in clip.numbers])
 
 
@@ -95,8 +104,9 @@ def test_depth_is_complete_and_right(stages, solved):
         assert confidence.shape == truth.shape[1:]
         assert 0.0 <= confidence.min() <= confidence.max() <= 1.0
     consistency = json.loads((folder / "consistency.json").read_text())
-    assert list(consistency) == ["11", "12", "13", "15", "16"]
-    assert max(consistency.values()) < 0.5
+    assert list(consistency["frames"]) == ["11", "12", "13", "15", "16"]
+    assert list(consistency["distance"])[:2] == ["1", "2"]
+    assert max(*consistency["frames"].values(), *consistency["distance"].values()) < 0.5
     assert not (folder / "checkpoint.pt").exists()
 
 
@@ -114,20 +124,53 @@ def test_a_killed_run_that_resumes_gives_the_same_depth(stages, solved, tmp_path
     assert (solve(stages, tmp_path) == solved[0]).all()
 
 
-def test_training_with_the_pairs_brings_the_pair_losses_down(stages, tmp_path):
-    clip, _, done = stages
-    data = training.TrainingData.load(clip, done / "flow", done / "prior")
-    network = training.train(data, replace(TINY, min_steps=1), tmp_path, 0, CPU, Silent())
-    untrained = training.step_loss(network, data, TINY, 0, 10**6, True, CPU).item()
-    (tmp_path / "checkpoint.pt").unlink()
-    network = training.train(data, replace(TINY, min_steps=30), tmp_path, 0, CPU, Silent())
-    assert training.step_loss(network, data, TINY, 0, 10**6, True, CPU).item() < 0.6 * untrained
+@pytest.mark.parametrize(
+    "settings",
+    [
+        replace(TINY, measured=False, fit_steps=0.0, min_steps=120),
+        replace(TINY, measured=False, published_epochs=20),
+    ],
+    ids=["robust", "published"],
+)
+def test_flow_and_cameras_alone_tell_the_depth(stages, tmp_path, settings):
+    data = load(stages)
+    data = replace(data, evidence=torch.zeros_like(data.evidence))
+    truth = stages[1]
+    flat = np.median(truth)
+    depth = solve(stages, tmp_path, settings=settings, data=data)
+    assert np.mean(np.abs(depth / truth - 1.0)) < 0.4 * np.mean(np.abs(flat / truth - 1.0))
 
 
 def test_a_loss_that_is_no_number_is_a_typed_error_and_leaves_no_depth(stages, tmp_path, monkeypatch):
-    clip, _, folder = stages
     monkeypatch.setattr(training, "step_loss", lambda *_: torch.full((), float("nan"), requires_grad=True))
     with pytest.raises(DepthError) as caught:
-        solve_depth(clip, TINY, folder / "flow", folder / "prior", tmp_path, 0, CPU, Silent())
+        solve(stages, tmp_path)
     assert caught.value.code == "depth.diverged"
     assert not list(tmp_path.rglob("*.npy"))
+
+
+def test_photometric_training_alone_finds_the_depth(stages, tmp_path):
+    settings = replace(TINY, measured=False, fit_steps=0.0, pair_steps=0.0, photometric_steps=60.0)
+    depth = solve(stages, tmp_path, settings=settings, data=load(stages, evidence=False))
+    assert np.mean(np.abs(depth / stages[1] - 1.0)) < 0.06
+    assert not np.load(tmp_path / "confidence" / "000011.npy").any()
+
+
+def test_an_epoch_of_the_published_recipe_sees_every_pair_once(stages, monkeypatch):
+    data, seen = load(stages), []
+    settings = replace(TINY, published_epochs=2)
+    network = DepthNetwork()
+    monkeypatch.setattr(
+        training, "_over_pairs", lambda depth, data, chosen, *_: (seen.append(chosen), depth.sum(), depth.sum())[1:]
+    )
+    per_epoch = -(-len(data.pairs) // settings.batch_pairs)
+    for step in range(2 * per_epoch):
+        training.step_loss(network, data, settings, 0, step, "pairs", CPU)
+    first, second = ([n for c in seen[k * per_epoch : (k + 1) * per_epoch] for n in c] for k in (0, 1))
+    assert sorted(first) == sorted(second) == list(range(len(data.pairs)))
+    assert first != second
+
+
+def test_only_neighbours_are_paired_when_asked(stages, tmp_path):
+    solve(stages, tmp_path, settings=replace(TINY, consecutive=True))
+    assert list(json.loads((tmp_path / "consistency.json").read_text())["distance"]) == ["1"]

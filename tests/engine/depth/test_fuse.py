@@ -2,8 +2,8 @@
 
 import torch
 
+from engine.depth.data import SPARSE_CONFIDENCE
 from engine.depth.fuse import fuse
-from engine.depth.training import SPARSE_CONFIDENCE
 
 HALF = (24, 32)
 GREY = torch.full((48, 64, 3), 0.5)

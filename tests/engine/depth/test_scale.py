@@ -45,18 +45,16 @@ def test_equal_frames_keep_their_value():
 
 
 def _write_prior(folder, clip, depths, factor):
-    for name in ("depth", "confidence"):
-        (folder / name).mkdir(parents=True)
+    (folder / "depth").mkdir(parents=True)
     for number, depth in zip(clip.numbers, depths, strict=True):
         half = depth.reshape(depth.shape[0] // 2, 2, -1, 2).mean(axis=(1, 3)).astype(np.float32)
         write_npy(folder / "depth" / f"{number:06d}.npy", half * factor)
-        write_npy(folder / "confidence" / f"{number:06d}.npy", np.ones_like(half))
 
 
 def test_the_cameras_come_to_the_units_of_the_prior(tmp_path):
     clip, depths = plane_clip(4)
     _write_prior(tmp_path / "prior", clip, depths, 3.7)
-    calibrate_scale(clip, tmp_path / "prior", tmp_path / "scale", Silent())
+    calibrate_scale(clip, tmp_path / "prior", None, tmp_path / "scale", Silent())
     scale = read_scale(tmp_path / "scale")
     assert scale == pytest.approx(3.7, rel=0.01)
     per_frame = json.loads((tmp_path / "scale" / "scale.json").read_text())["per_frame"]
@@ -71,9 +69,21 @@ def test_no_depth_at_any_point_is_a_typed_error(tmp_path):
     clip, depths = plane_clip(3)
     _write_prior(tmp_path / "prior", clip, depths, 0.0)
     with pytest.raises(DepthError) as failure:
-        calibrate_scale(clip, tmp_path / "prior", tmp_path / "scale", Silent())
+        calibrate_scale(clip, tmp_path / "prior", None, tmp_path / "scale", Silent())
     assert failure.value.code == "depth.no_scale"
     assert not (tmp_path / "scale" / "scale.json").exists()
+
+
+def test_a_known_scale_goes_before_the_prior(tmp_path):
+    clip, depths = plane_clip(3)
+    _write_prior(tmp_path / "prior", clip, depths, 3.7)
+    calibrate_scale(clip, tmp_path / "prior", 0.25, tmp_path / "scale", Silent())
+    assert read_scale(tmp_path / "scale") == 0.25
+
+
+def test_without_prior_and_known_scale_the_world_stays_as_it_is(tmp_path):
+    calibrate_scale(plane_clip(3)[0], None, None, tmp_path / "scale", Silent())
+    assert read_scale(tmp_path / "scale") == 1.0
 
 
 def test_a_scaled_track_projects_its_points_to_the_same_pixels():
