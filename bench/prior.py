@@ -1,6 +1,6 @@
 """How good the built-in depth network is on clips it never saw, a single picture at a time: one table.
 
-usage: python bench/prior.py [--weights FILE]
+usage: python -m bench.prior [--weights FILE]
 
 Nothing is measured in the clips and nothing is trained on them. Compared with one depth everywhere, which is what an
 untrained network says. Reads `../shared/data` in place (clips that are not there are left out) and the bundled sample.
@@ -42,6 +42,7 @@ def frames_with_depth(folder: Path) -> Iterator[Frame]:
         if frame["depth"] is None:
             continue
         raw = cv2.imread(str(folder / frame["depth"]), cv2.IMREAD_UNCHANGED)
+        assert picture is not None and raw is not None, f"{folder}: frame {frame['number']} cannot be read"
         factor = LONG_SIDE / max(picture.shape[:2])
         size = (round(picture.shape[1] * factor), round(picture.shape[0] * factor))
         small = cv2.cvtColor(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2RGB)

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 # shares of the samples: without any evidence up to the first, with sparse points only up to the second
-NONE, SPARSE = 0.5, 0.6
+NONE, SPARSE = 0.6, 0.68
 SKY = 2.5  # log depth beyond which nothing can be measured
 SPARSE_CONFIDENCE = 0.2  # as in engine.depth.training
 
@@ -62,7 +62,7 @@ def simulate(grey: torch.Tensor, log_depth: torch.Tensor, generator: torch.Gener
     there &= torch.where(
         torch.rand((batch, 1, 1), generator=generator) < 0.5, column >= border, column < width - border
     )
-    confidence = certain * votes * there
+    confidence = (certain * votes) ** uniform(0.2, 0.9) * there
 
     points = (torch.rand(shape, generator=generator) < uniform(0.002, 0.03) * certain) & (log_depth < SKY)
     noisy = log_depth + 0.02 * grain

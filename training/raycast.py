@@ -76,7 +76,8 @@ def camera_rays(lens_matrix: torch.Tensor, width: int, height: int) -> torch.Ten
         torch.arange(height, dtype=torch.float32) + 0.5, torch.arange(width, dtype=torch.float32) + 0.5, indexing="ij"
     )
     pixels = torch.stack([u, v, torch.ones_like(u)], -1).reshape(-1, 3)
-    return pixels @ torch.linalg.inv(lens_matrix).T
+    rays: torch.Tensor = pixels @ torch.linalg.inv(lens_matrix).T
+    return rays
 
 
 def intersect(scene: Scene, origin: torch.Tensor, direction: torch.Tensor) -> Hits:

@@ -14,26 +14,45 @@ from engine.errors import DepthError
 
 CHANNELS = (16, 32, 64, 96, 160, 224)
 INPUTS = 5  # colour, log depth measured, and how sure that is
-ARCHITECTURE = "residual u-net 5+1 16-32-64-96-160-224"
-_ELU_GAIN = 1.245  # keeps the size of a signal with unit variance through convolution and ELU
+ARCHITECTURE = "filling standardised u-net 16-32-64-96-160-224"
+_TRUST = 0.05  # a measured value of this confidence counts as much as what is around it
+_SLOPE = 0.2  # of the activation below zero: units that saturate there die, and take the picture with them
+_GAIN = (2.0 / (1.0 + _SLOPE**2)) ** 0.5  # keeps the size of a signal through convolution and activation
+
+
+class _Convolution(nn.Conv2d):
+    """3x3 convolution whose filters are standardised, so that signals neither fade nor grow however long it learns.
+
+    Scaled weight standardisation (Brock et al. 2021, Characterizing signal propagation, eq. 4): does what a
+    normalisation of the signals would, at the price of the weights instead of that of the pictures.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int, gain: float) -> None:
+        # replicate padding: zeros would draw a frame around the depth
+        super().__init__(inputs, outputs, 3, stride, 1, padding_mode="replicate")
+        self.gain = nn.Parameter(torch.full((outputs, 1, 1, 1), gain))
+        nn.init.normal_(self.weight, std=(9 * inputs) ** -0.5)
+        nn.init.zeros_(self.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        spread, mean = torch.std_mean(self.weight, dim=(1, 2, 3), keepdim=True)
+        fan_in = self.weight[0].numel()
+        weight = (self.weight - mean) * (self.gain / (spread + 1e-5) * fan_in**-0.5)
+        convolved: torch.Tensor = self._conv_forward(x, weight, self.bias)
+        return convolved
 
 
 class _Block(nn.Module):
-    """A convolution that changes size and channels, and one around which its result is passed on."""
+    """A convolution that changes size and channels, and one that adds to its result, at first nothing."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
-        # replicate padding: zeros would draw a frame around the depth
-        self.first = nn.Conv2d(inputs, outputs, 3, stride, 1, padding_mode="replicate")
-        self.second = nn.Conv2d(outputs, outputs, 3, 1, 1, padding_mode="replicate")
-        # with PyTorch's own start a picture fades to nothing on the way to the coarsest level, and is never learnt from
-        nn.init.normal_(self.first.weight, std=_ELU_GAIN / (9 * inputs) ** 0.5)
-        for zero in (self.first.bias, self.second.weight, self.second.bias):
-            nn.init.zeros_(zero)  # type: ignore[arg-type]
+        self.first = _Convolution(inputs, outputs, stride, _GAIN)
+        self.second = _Convolution(outputs, outputs, 1, 0.0)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = F.elu(self.first(x))
-        return F.elu(x + self.second(x))
+        x = F.leaky_relu(self.first(x), _SLOPE)
+        return F.leaky_relu(x + self.second(x), _SLOPE)
 
 
 class DepthNetwork(nn.Module):
@@ -41,8 +60,10 @@ class DepthNetwork(nn.Module):
 
     Input (B, 5, H, W), sides of any length: the picture (RGB in [-1, 1]), measured log depth relative to a unit of
     length (0 where there is none), and its confidence in [0, 1]. Output (B, 1, H, W): log depth relative to that unit.
-    With nothing measured it is a single-image network, and the unit is whatever it likes. How high a pixel stands in
-    the picture is added to the input, since convolutions cannot tell and floors are below.
+    With nothing measured it is a single-image network, and the unit is whatever it likes. What is measured is carried
+    into its gaps first, and the network says by how much that is wrong: another unit changes the result by its factor
+    and no more. How high a pixel stands in the picture is added to the input, since convolutions cannot tell and floors
+    are below.
     """
 
     def __init__(self) -> None:
@@ -57,8 +78,11 @@ class DepthNetwork(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 5, H, W) to log depth (B, 1, H, W)."""
         count, _, height, width = x.shape
+        picture, measured, confidence = torch.split(x, [3, 1, 1], dim=1)
+        filled, middle = _carried_into_gaps(measured * confidence, confidence)
         rows = (torch.arange(height, device=x.device, dtype=x.dtype) + 0.5) * (2.0 / height) - 1.0
-        x = torch.cat([x, rows[:, None].expand(count, 1, height, width)], dim=1)
+        rows = rows[:, None].expand(count, 1, height, width)
+        x = torch.cat([picture, filled - middle, confidence, rows], dim=1)
         skips = []
         for block in self.down:
             x = block(x)
@@ -68,8 +92,29 @@ class DepthNetwork(nn.Module):
             skip = skips.pop()
             x = F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)
             x = block(torch.cat([skip, x], dim=1))
-        depth: torch.Tensor = self.head(x)
+        depth: torch.Tensor = filled + self.head(x)
         return depth
+
+
+def _carried_into_gaps(total: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pull-push (Gortler et al. 1996, The Lumigraph, section 3.4): means of ever larger surroundings fill what is open.
+
+    Args:
+        total: (B, 1, H, W) values times their weights.
+        weight: (B, 1, H, W) in [0, 1], 0 = open.
+
+    Returns:
+        values everywhere (B, 1, H, W), 0 if all is open, and the mean of them all (B, 1, 1, 1).
+    """
+    if total.shape[-2:] == (1, 1):
+        mean = total / weight.clamp_min(1e-6)
+        return mean, mean
+    coarse_total, coarse_weight = (F.avg_pool2d(x, 2, ceil_mode=True) for x in (total, weight))
+    # four points in a cell are as good as a measured cell
+    gain = (4.0 * coarse_weight).clamp_max(1.0) / coarse_weight.clamp_min(1e-6)
+    coarse, mean = _carried_into_gaps(coarse_total * gain, coarse_weight * gain)
+    around = F.interpolate(coarse, size=total.shape[-2:], mode="bilinear", align_corners=False)
+    return (total + _TRUST * around) / (weight + _TRUST), mean
 
 
 def load_network(path: Path, device: torch.device) -> DepthNetwork:
