@@ -28,7 +28,7 @@ from engine.flow.stage import solve_flow
 from engine.footage import Footage
 from engine.masks.artist import ArtistMasks
 from engine.masks.given import content_of, solve_given_masks
-from engine.masks.motion import solve_motion
+from engine.masks.motion import load_dynamic, solve_motion
 from engine.masks.plate import PlateMattes
 from engine.priors import Source, choose_prior, solve_prior
 from engine.request import Request
@@ -148,7 +148,10 @@ def _run(
             return {**finished, "export": workspace.cost()}
 
         account = Account(device.type, stages["export"].key, costs, workspace.warnings)
-        sharpener = EdgeSharpener(proxies, track.lens, work)
+        shape = (work.lens.height, work.lens.width)
+        sharpener = EdgeSharpener(
+            proxies, track.lens, work, result.depth, lambda frame: load_dynamic(motion, frame, shape)
+        )
         artist = ArtistMasks.find(request.masks.path, clip.width, clip.height) if request.masks.path else None
         mattes = PlateMattes(motion, given, artist, track.lens, work.lens)
         export(

@@ -212,7 +212,7 @@ def _write_frames(
             if (root / "depth" / name).is_file() and (root / "confidence" / name).is_file():
                 depth = files.read_exr(root / "depth" / name)
             else:
-                depth = upsample_depth(sharpener.sharpen(frame, result.depth(frame)), image, fine)
+                depth = upsample_depth(sharpener.sharpen(frame), image, fine)
                 files.write_exr(root / "depth" / name, depth)
                 files.write_exr(root / "confidence" / name, confidence.astype(np.float16))
             matte = None if mattes is None else _matte(root, frame, image, mattes)

@@ -179,7 +179,7 @@ def solved(tmp_path):
         costs = {"export": {"wall_s": 1.0, "cpu_s": 1.0, "peak_memory_mb": 9.0}}
         account = Account("cpu", key, lambda: costs, [HOSTILE])
         result = DepthResult(result_folder, lens, "cvd", HOSTILE, HOSTILE, True, tmp_path)
-        sharpener = EdgeSharpener(tmp_path / "proxy", lens, work)
+        sharpener = EdgeSharpener(tmp_path / "proxy", lens, work, result.depth)
         export(request.output, request, clip, track, sharpener, result, account, Silent(), mattes)
         return request.output
 
