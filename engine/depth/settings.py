@@ -44,8 +44,8 @@ class DepthSettings:
 
 
 PRESETS = {
-    "preview": DepthSettings(256, 48, 4, photometric_steps=2.0, fit_steps=0.3, pair_steps=0.3, min_steps=20),
-    "standard": DepthSettings(384, 64, 8, photometric_steps=4.0, fit_steps=0.7, pair_steps=1.0, min_steps=40),
+    "preview": DepthSettings(256, 48, 4, photometric_steps=2.0, fit_steps=0.2, pair_steps=0.3, min_steps=10),
+    "standard": DepthSettings(384, 64, 8, photometric_steps=4.0, fit_steps=0.3, pair_steps=0.5, min_steps=20),
     "best": DepthSettings(512, 96, 12, photometric_steps=8.0, fit_steps=2.0, pair_steps=3.0, min_steps=120),
     "cvd-2020": DepthSettings(384, 0, 0, 0.0, 0.0, 0.0, min_steps=0, measured=False, published_epochs=20),
 }

@@ -16,6 +16,16 @@ def test_without_evidence_the_network_stands():
     assert torch.allclose(fused, wide)
 
 
+def test_a_plane_goes_on_straight_where_nothing_is_known():
+    column, line = torch.meshgrid(torch.arange(32) + 0.5, torch.arange(24) + 0.5, indexing="xy")
+    depth = 1.0 / (0.5 + 0.02 * column + 0.01 * line)
+    confidence = torch.zeros(HALF)
+    confidence[:14, :20] = 1.0
+    fused = fuse(torch.zeros(HALF), depth.log(), confidence, GREY)
+    wide = torch.nn.functional.interpolate(depth.log()[None, None], scale_factor=2, mode="bilinear")[0, 0]
+    assert (fused - wide).abs().max() < 0.04
+
+
 def test_an_offset_of_the_network_is_taken_out_everywhere():
     confidence = torch.zeros(HALF)
     confidence[4:20:2, 4:28:2] = 1.0
@@ -32,13 +42,15 @@ def test_an_outline_in_the_evidence_survives_a_blurred_network():
     assert (fused - truth).abs().max() < 0.05
 
 
-def test_a_correction_stops_at_an_edge_of_the_picture():
+def test_a_surface_stops_at_an_edge_of_the_picture():
     confidence = torch.zeros(HALF)
     confidence[:, :12] = 1.0
+    confidence[10:14, 28:] = 1.0
+    evidence = torch.where(torch.arange(32) < 16, 0.3, 0.0).expand(HALF)
     image = (torch.arange(64) >= 32).float()[None, :, None].expand(48, 64, 3)
-    fused = fuse(torch.zeros(HALF), torch.full(HALF, 0.3), confidence, image)
+    fused = fuse(torch.zeros(HALF), evidence, confidence, image)
     assert (fused[:, :30] - 0.3).abs().max() < 0.05
-    assert fused[:, 34:].abs().max() < 0.01
+    assert fused[:, 34:].abs().max() < 0.05
 
 
 def test_a_lone_wrong_point_leaves_no_spot():
