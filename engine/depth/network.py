@@ -14,45 +14,31 @@ from engine.errors import DepthError
 
 CHANNELS = (16, 32, 64, 96, 160, 224)
 INPUTS = 5  # colour, log depth measured, and how sure that is
-ARCHITECTURE = "filling standardised u-net 16-32-64-96-160-224"
+GROUPS = 8
+ARCHITECTURE = "filling group-norm u-net 16-32-64-96-160-224"
 _TRUST = 0.05  # a measured value of this confidence counts as much as what is around it
 _SLOPE = 0.2  # of the activation below zero: units that saturate there die, and take the picture with them
-_GAIN = (2.0 / (1.0 + _SLOPE**2)) ** 0.5  # keeps the size of a signal through convolution and activation
-
-
-class _Convolution(nn.Conv2d):
-    """3x3 convolution whose filters are standardised, so that signals neither fade nor grow however long it learns.
-
-    Scaled weight standardisation (Brock et al. 2021, Characterizing signal propagation, eq. 4): does what a
-    normalisation of the signals would, at the price of the weights instead of that of the pictures.
-    """
-
-    def __init__(self, inputs: int, outputs: int, stride: int, gain: float) -> None:
-        # replicate padding: zeros would draw a frame around the depth
-        super().__init__(inputs, outputs, 3, stride, 1, padding_mode="replicate")
-        self.gain = nn.Parameter(torch.full((outputs, 1, 1, 1), gain))
-        nn.init.normal_(self.weight, std=(9 * inputs) ** -0.5)
-        nn.init.zeros_(self.bias)  # type: ignore[arg-type]
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        spread, mean = torch.std_mean(self.weight, dim=(1, 2, 3), keepdim=True)
-        fan_in = self.weight[0].numel()
-        weight = (self.weight - mean) * (self.gain / (spread + 1e-5) * fan_in**-0.5)
-        convolved: torch.Tensor = self._conv_forward(x, weight, self.bias)
-        return convolved
 
 
 class _Block(nn.Module):
-    """A convolution that changes size and channels, and one that adds to its result, at first nothing."""
+    """A convolution that changes size and channels, and one that adds to its result, at first nothing.
+
+    Signals are normalised (Wu & He 2018, Group normalization): without it they fade on the way down, or grow on the way
+    up, and training ends at one depth for all pictures.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
-        self.first = _Convolution(inputs, outputs, stride, _GAIN)
-        self.second = _Convolution(outputs, outputs, 1, 0.0)
+        # replicate padding: zeros would draw a frame around the depth
+        self.first = nn.Conv2d(inputs, outputs, 3, stride, 1, padding_mode="replicate", bias=False)
+        self.first_norm = nn.GroupNorm(GROUPS, outputs)
+        self.second = nn.Conv2d(outputs, outputs, 3, 1, 1, padding_mode="replicate", bias=False)
+        self.second_norm = nn.GroupNorm(GROUPS, outputs)
+        nn.init.zeros_(self.second_norm.weight)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = F.leaky_relu(self.first(x), _SLOPE)
-        return F.leaky_relu(x + self.second(x), _SLOPE)
+        x = F.leaky_relu(self.first_norm(self.first(x)), _SLOPE)
+        return F.leaky_relu(x + self.second_norm(self.second(x)), _SLOPE)
 
 
 class DepthNetwork(nn.Module):

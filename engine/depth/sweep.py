@@ -14,6 +14,8 @@ from torch.nn import functional as F  # noqa: N812
 
 NOISE_STD = 2.0 / 255.0  # below this contrast a window holds sensor noise only, and its correlation goes to zero
 EDGE = 20.0  # per unit of intensity: a jump across black to white costs a twentieth
+APART = 3  # planes: less than that is the same depth
+MARGIN = 0.7  # of the summed cost: by so much another depth must be worse for full certainty
 PLANES_AT_ONCE = 8  # keeps the working set of one source view within a CPU's cache
 
 
@@ -37,7 +39,8 @@ def sweep(
         inverse_depths: (D,) equally spaced.
 
     Returns:
-        depth (H, W) and score (H, W), the mean correlation of the better half of the views at that depth.
+        depth (H, W) and score (H, W): the mean correlation of the better half of the views at that depth, less where
+        another depth explains the pictures nearly as well, as on plain surfaces and repeated texture.
     """
     score = matching_scores(reference, sources, lens_matrix, source_from_reference, inverse_depths, radius)
     cost = 1.0 - score
@@ -48,7 +51,15 @@ def sweep(
     offset = torch.where(curvature > 1e-6, 0.5 * (below - above) / curvature.clamp_min(1e-6), torch.zeros_like(at))
     step = inverse_depths[1] - inverse_depths[0]
     inverse = inverse_depths[best] + offset.clamp(-0.5, 0.5) * step
-    return 1.0 / inverse, score.gather(0, best[None])[0]
+    return 1.0 / inverse, score.gather(0, best[None])[0] * _certainty(total, best)
+
+
+def _certainty(total: torch.Tensor, best: torch.Tensor) -> torch.Tensor:
+    """0..1 (H, W): how much worse than the best plane every other depth is."""
+    planes = torch.arange(len(total), device=total.device)[:, None, None]
+    others = torch.where((planes - best).abs() > APART, total, torch.full_like(total, torch.inf))
+    margin = others.amin(0) - total.gather(0, best[None])[0]
+    return (margin / MARGIN).clamp(0.0, 1.0) ** 2
 
 
 def box_mean(image: torch.Tensor, radius: int) -> torch.Tensor:
