@@ -29,7 +29,7 @@ from training.evidence import simulate
 
 SEED = 1
 BATCH = 8
-RATE = 8e-4
+RATE = 1.5e-3
 WARM_UP = 100  # steps
 DECAY = 1e-3
 AVERAGE = 0.997  # of the weights that are exported, per step
@@ -37,10 +37,10 @@ GRADIENT_WEIGHT = 0.25
 # What a room is like is learnt from small pictures, at a third of the cost; then outlines, at the size of use.
 SMALL = ((96, 128), (72, 128), (96, 96), (128, 96))
 LARGE = ((144, 192), (108, 192), (128, 176), (160, 160), (192, 144), (144, 256))
-SMALL_UNTIL = 0.6  # of the time
+SMALL_UNTIL = 0.7  # of the time
 CROP = 0.6  # the smallest part of a picture's side that is shown
 HELD_OUT = (90_000, 90_001)  # shards never trained on
-EVERY = 200  # steps
+EVERY = 300  # steps
 
 
 def main() -> None:
