@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.errors import PriorError
@@ -26,6 +26,7 @@ def relative_error(alignment, raws, depths):
 
 
 @settings(max_examples=25, deadline=None)
+@example(1.0, 5.0, 52)  # frames far apart in shift: even a weak tie between them showed
 @given(st.floats(1e-3, 1e3), st.floats(-5.0, 5.0), st.integers(0, 1000))
 def test_an_affine_of_disparity_comes_out_as_depth_whatever_each_frame_chose(scale, shift, seed):
     rng = np.random.default_rng(seed)
