@@ -126,7 +126,9 @@ def _run(
     def train(folder: Path) -> None:
         # What the built-in network says of a picture alone, it says better once it has been trained on the clip.
         fills = prior is not None and prior.output != "depth"
-        data = TrainingData.load(work, Folders(flow, motion, guess, fills, evidence))
+        # A known baseline goes before the prior; one that is not in metres itself follows the cameras.
+        prior_scale = scale if metres is not None and prior is not None and not prior.metric else 1.0
+        data = TrainingData.load(work, Folders(flow, motion, guess, fills, evidence, prior_scale))
         if right is not None and rig is not None:
             data = data.with_right_eye(right, replace(rig, baseline=rig.baseline * scale).right_from_left())
         solve_depth(work, settings, data, folder, request.seed, device, workspace)

@@ -36,6 +36,7 @@ class Folders:
         prior: prior stage, None = no prior.
         fills: the prior has a say where nothing was measured: it is another network's depth, or the user's.
         evidence: evidence stage, None = nothing was measured.
+        prior_scale: brings the prior to the clip's units, where something else than the prior has decided them.
     """
 
     flow: Path
@@ -43,6 +44,7 @@ class Folders:
     prior: Path | None
     fills: bool
     evidence: Path | None
+    prior_scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class TrainingData:
             evidence[row, :, moves[row]] = 0.0
             _add_sparse(evidence[row], clip, row, unit, moves[row])
             if folders.prior is not None:
-                prior = load_prior(folders.prior, number)
+                prior = load_prior(folders.prior, number) * folders.prior_scale
                 guess[row] = np.log(np.where(prior > 0, prior / unit, np.nan))
         if folders.prior is not None:
             _add_prior(evidence, guess, moves, folders.fills)

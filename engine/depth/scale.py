@@ -39,16 +39,7 @@ def calibrate_scale(
         DepthError: no frame has prior depth at its sparse points, and nothing else tells the scale.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    per_frame: dict[int, float] = {}
-    for row, number in enumerate(clip.numbers if prior is not None else ()):
-        progress.step(row, len(clip.numbers), f"scale of frame {number}")
-        depth = load_prior(prior, int(number)) if prior is not None else np.zeros((1, 1), np.float32)
-        pixels, sparse = clip.sparse[row]
-        size = np.array([depth.shape[1], depth.shape[0]])
-        column, line = np.floor(pixels * size / (clip.lens.width, clip.lens.height)).astype(int).T
-        scale = frame_scale(depth[line, column], sparse)
-        if scale is not None:
-            per_frame[int(number)] = scale
+    per_frame = {} if prior is None else _scales(clip, prior, progress)
     if metres_per_unit is None and prior is not None and not per_frame:
         raise DepthError(
             "depth.no_scale",
@@ -59,6 +50,21 @@ def calibrate_scale(
     scale = metres_per_unit or (robust_mean(list(per_frame.values())) if per_frame else 1.0)
     progress.metric("depth_scale", scale)
     write_json(folder / "scale.json", {"scale": scale, "per_frame": per_frame})
+
+
+def _scales(clip: WorkClip, prior: Path, progress: Progress) -> dict[int, float]:
+    """Plate frame number -> s_i, for the frames that have enough points."""
+    scales: dict[int, float] = {}
+    for row, number in enumerate(clip.numbers.tolist()):
+        progress.step(row, len(clip.numbers), f"scale of frame {number}")
+        depth = load_prior(prior, number)
+        pixels, sparse = clip.sparse[row]
+        size = np.array([depth.shape[1], depth.shape[0]])
+        column, line = np.floor(pixels * size / (clip.lens.width, clip.lens.height)).astype(int).T
+        scale = frame_scale(depth[line, column], sparse)
+        if scale is not None:
+            scales[number] = scale
+    return scales
 
 
 def frame_scale(prior: NDArray[np.floating], sfm: NDArray[np.floating]) -> float | None:

@@ -1,5 +1,7 @@
 """What training reads: measured depth, the prior where nothing was measured, and on what moves by itself."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -124,3 +126,14 @@ def test_the_right_eye_comes_to_the_same_grid_and_unit(clip_and_depth, data):
     stereo = data.with_right_eye(clip.images, rig)
     assert (stereo.right.images == data.images).all()
     assert stereo.right.right_from_left[0, 3].item() == pytest.approx(-0.2 / data.unit)
+
+
+def test_the_prior_follows_cameras_that_were_scaled_by_something_else(clip_and_depth, folders, data):
+    # twice as large a world, in which only the prior's files still are in the old units
+    scaled = replace(folders, evidence=None, prior_scale=2.0)
+    evidence = TrainingData.load(clip_and_depth[0].scaled(2.0), scaled).evidence.numpy()
+    filled = (evidence[:, WEIGHT] == np.float16(PRIOR_WEIGHT)) & (
+        data.evidence[:, WEIGHT].numpy() == np.float16(PRIOR_WEIGHT)
+    )
+    assert filled.any()
+    assert np.allclose(evidence[:, LOG_DEPTH][filled], data.evidence[:, LOG_DEPTH].numpy()[filled], atol=2e-3)
