@@ -81,7 +81,7 @@ def solve_depth(
             depth, confidence = _predict(network, data, clip, settings, row, device)
             write_npy(folder / "depth" / name, depth)
             write_npy(folder / "confidence" / name, confidence)
-    write_json(folder / "consistency.json", _consistency(clip, data, folder))
+    write_json(folder / "consistency.json", consistency(clip, data, folder))
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     progress.step(1.0, 1.0, "depth")
 
@@ -107,7 +107,8 @@ def _enlarged(values: torch.Tensor) -> torch.Tensor:
     return interpolate(values[None, None], scale_factor=2.0, mode="bilinear", align_corners=False)[0, 0]
 
 
-def _consistency(clip: WorkClip, data: TrainingData, folder: Path) -> dict[str, dict[str, float]]:
+def consistency(clip: WorkClip, data: TrainingData, folder: Path) -> dict[str, dict[str, float]]:
+    """What `solve_depth` writes to `consistency.json`, of the depth in `folder`/depth."""
     frames: dict[int, list[float]] = {number: [] for number in data.numbers}
     apart: dict[int, list[float]] = {}
     position = {number: row for row, number in enumerate(data.numbers)}
