@@ -26,6 +26,7 @@ class Scene:
         hollow: (K,) bool: seen from inside, as the walls of a room are.
         texture: (K,) int64, which texture of the bank.
         texture_scale: (K,) texture pixels per unit of length.
+        texture_shift: (K, 2) texture pixels, so that equal things need not look equal.
         tint: (K, 3) factor on the texture's colour.
         gloss: (K,) strength of the highlight.
         light: (3,) position of the light.
@@ -42,6 +43,7 @@ class Scene:
     hollow: torch.Tensor
     texture: torch.Tensor
     texture_scale: torch.Tensor
+    texture_shift: torch.Tensor
     tint: torch.Tensor
     gloss: torch.Tensor
     light: torch.Tensor
@@ -187,7 +189,7 @@ def _texture(scene: Scene, hits: Hits, pixel_size: float) -> torch.Tensor:
     wrapped = torch.stack([angle, local[:, 2]], -1)
     round_side = (scene.kind[hits.solid] != BOX) & (axis != 2)
     uv = torch.where(round_side[:, None], wrapped, across) * scene.texture_scale[hits.solid, None]
-    uv = uv + scene.centre[hits.solid, :2] * 37.0  # so that equal things do not look equal
+    uv = uv + scene.texture_shift[hits.solid]
     footprint = hits.distance.clamp_max(1e4) * pixel_size * scene.texture_scale[hits.solid]
     level = footprint.clamp_min(1.0).log2().round().clamp(0, len(scene.bank) - 1).long()
     colour = torch.zeros_like(hits.local)

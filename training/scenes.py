@@ -188,6 +188,7 @@ class _Builder:
             hollow=torch.tensor([row[4] for row in self.rows]),
             texture=torch.from_numpy(rng.integers(0, self.textures, count)),
             texture_scale=tensor([row[5] for row in self.rows]),
+            texture_shift=tensor([row[1][:2] for row in self.rows]) * 37.0,
             tint=tensor(np.clip(rng.normal(0.8, 0.2, (count, 1)) + rng.normal(0, 0.08, (count, 3)), 0.1, 1.2)),
             gloss=tensor(np.where(rng.random(count) < 0.3, rng.uniform(0, 0.8, count), 0.0)),
             light=tensor(light),

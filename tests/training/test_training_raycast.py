@@ -25,6 +25,7 @@ def scene_of(kind, centre, half, hollow=False, turn=0.0):
         hollow=torch.tensor([hollow]),
         texture=torch.tensor([0]),
         texture_scale=torch.tensor([100.0]),
+        texture_shift=torch.zeros(1, 2),
         tint=torch.ones(1, 3),
         gloss=torch.zeros(1),
         light=torch.tensor([0.0, 0.0, -8.0]),
