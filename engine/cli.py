@@ -43,6 +43,17 @@ def _parser() -> argparse.ArgumentParser:
     solve.add_argument("--colourspace", choices=["auto", "srgb", "linear"])
     solve.add_argument("--lens-model", choices=["SIMPLE_PINHOLE", "SIMPLE_RADIAL"])
     solve.add_argument("--focal-px", type=float, help="known focal length in plate pixels")
+    solve.add_argument("--focal-mm", type=float, help="known focal length in mm, with --sensor-mm or --body")
+    solve.add_argument("--sensor-mm", type=float, help="width in mm of what the sensor records")
+    solve.add_argument("--body", help="a camera of engine/cameras/database.json, for its sensor")
+    solve.add_argument("--no-metadata", action="store_true", help="do not look into the footage for its focal length")
+    solve.add_argument("--camera", choices=["solve", "colmap", "chan", "json"], help="where the cameras come from")
+    solve.add_argument("--camera-path", help="the COLMAP model's folder, the .chan or the cvd.camera/1 file")
+    solve.add_argument("--camera-metric", action="store_true", help="the given camera is in metres")
+    solve.add_argument("--film-back", type=float, nargs=2, metavar=("W", "H"), help="chan: film back in mm")
+    solve.add_argument("--rotation-order", choices=["XYZ", "XZY", "YXZ", "YZX", "ZXY", "ZYX"], help="chan: default ZXY")
+    solve.add_argument("--tracks", help="cvd.tracks/1 file: points followed by the artist")
+    solve.add_argument("--camera-height", type=float, help="metres from the ground up to the camera")
     solve.add_argument("--masks", help="sequence of masks with the plate's frame numbers: white moves by itself")
     solve.add_argument("--segmentation", help="segmentation model: a folder, or a name in the local cache")
     solve.add_argument("--no-motion", action="store_true", help="do not look for what moves by itself")
@@ -90,7 +101,15 @@ def _request(options: argparse.Namespace) -> Request:
         "first": options.first, "last": options.last, "step": options.step, "colourspace": options.colourspace,
         "stereo": options.stereo, "right": _absolute(options.right), "baseline": options.baseline,
     }  # fmt: skip
-    lens = {"model": options.lens_model, "focal_px": options.focal_px}
+    lens = {
+        "model": options.lens_model, "focal_px": options.focal_px, "focal_mm": options.focal_mm,
+        "sensor_mm": options.sensor_mm, "camera": options.body, "metadata": False if options.no_metadata else None,
+    }  # fmt: skip
+    camera = {
+        "kind": options.camera, "path": _absolute(options.camera_path), "film_back_mm": options.film_back,
+        "rotation_order": options.rotation_order, "metric": options.camera_metric or None,
+    }  # fmt: skip
+    world = {"camera_height": options.camera_height}
     masks = {
         "path": _absolute(options.masks),
         "segmentation": _found(options.segmentation),
@@ -102,9 +121,15 @@ def _request(options: argparse.Namespace) -> Request:
         "maps": options.maps,
         "allow_non_commercial": options.allow_non_commercial or None,
     }
-    top = {"method": options.method, "preset": options.preset, "seed": options.seed, "device": options.device}
+    top = {
+        "tracks": _absolute(options.tracks), "method": options.method, "preset": options.preset, "seed": options.seed,
+        "device": options.device,
+    }  # fmt: skip
     given = {
-        name: value for part in (footage, lens, masks, prior, top) for name, value in part.items() if value is not None
+        name: value
+        for part in (footage, lens, camera, world, masks, prior, top)
+        for name, value in part.items()
+        if value is not None
     } | ({"out": options.out} if options.out else {})
     if what.suffix.lower() == ".json":
         if given:
@@ -120,6 +145,8 @@ def _request(options: argparse.Namespace) -> Request:
         "footage": {"path": str(what), **_given(footage)},
         "output": str((options.out or default_output(what)).absolute()),
         "lens": _given(lens),
+        "camera": _given(camera),
+        "world": _given(world),
         "masks": _given(masks),
         "prior": _given(prior),
         **_given(top),

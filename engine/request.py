@@ -35,10 +35,46 @@ class FootageRequest:
 
 @dataclass(frozen=True)
 class LensRequest:
-    """What is known about the lens; `focal_px` in plate pixels, None = estimate."""
+    """What is known about the lens; `focal_px` in plate pixels, None = estimate.
+
+    A focal length in mm counts with the width of what the sensor records: `sensor_mm`, or that of the `camera` of
+    `engine/cameras/database.json`.
+    """
 
     model: str = "SIMPLE_RADIAL"
     focal_px: float | None = None
+    focal_mm: float | None = None
+    sensor_mm: float | None = None
+    camera: str | None = None
+    metadata: bool = True
+
+
+@dataclass(frozen=True)
+class CameraRequest:
+    """Where the cameras come from: solved, or given by a file; see the schema for the words."""
+
+    kind: str = "solve"
+    path: Path | None = None
+    film_back_mm: tuple[float, float] | None = None
+    rotation_order: str = "ZXY"
+    metric: bool = False
+
+
+@dataclass(frozen=True)
+class KnownDistance:
+    """Two places picked on plate frames, each (frame, x, y) in plate pixels, and how far apart they are in metres."""
+
+    metres: float
+    a: tuple[int, float, float]
+    b: tuple[int, float, float]
+
+
+@dataclass(frozen=True)
+class WorldRequest:
+    """What is known about the size of the scene, in metres; either makes the solve metric."""
+
+    camera_height: float | None = None
+    distance: KnownDistance | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +103,9 @@ class Request:
     footage: FootageRequest
     output: Path
     lens: LensRequest = field(default_factory=LensRequest)
+    camera: CameraRequest = field(default_factory=CameraRequest)
+    tracks: Path | None = None
+    world: WorldRequest = field(default_factory=WorldRequest)
     masks: MaskRequest = field(default_factory=MaskRequest)
     prior: PriorRequest = field(default_factory=PriorRequest)
     method: str = "cvd"
@@ -80,6 +119,8 @@ class Request:
         document["footage"]["path"] = str(self.footage.path)
         document["footage"]["right"] = _text(self.footage.right)
         document["masks"]["path"] = _text(self.masks.path)
+        document["camera"]["path"] = _text(self.camera.path)
+        document["tracks"] = _text(self.tracks)
         document["output"] = str(self.output)
         return {"schema": SCHEMA, **document}
 
@@ -160,15 +201,49 @@ def parse_request(document: Any, origin: str) -> Request:
             "asked for.",
             "Give a path together with one of these kinds.",
         )
+    camera = _camera(document.get("camera", {}), origin)
+    world = document.get("world", {})
+    if camera.kind != "solve" and any(value is not None for value in world.values()):
+        raise RequestError(
+            "request.world",
+            f"{origin} is not a valid request.",
+            "world/ says how large a solved scene is, and a given camera has a size of its own.",
+            "Leave one of them out; camera/metric says that a given camera is in metres.",
+        )
+    tracks = document.get("tracks")
     settings = {name: document[name] for name in ("method", "preset", "seed", "device") if name in document}
     return Request(
         footage,
         Path(document["output"]),
         LensRequest(**document.get("lens", {})),
+        camera,
+        None if tracks is None else Path(tracks),
+        WorldRequest(**{**world, "distance": _distance(world.get("distance"))}),
         MaskRequest(**_with_paths(document.get("masks", {}), "path")),
         prior,
         **settings,
     )
+
+
+def _camera(document: dict[str, Any], origin: str) -> CameraRequest:
+    film_back = document.get("film_back_mm")
+    values = {**_with_paths(document, "path"), "film_back_mm": None if film_back is None else tuple(film_back)}
+    camera = CameraRequest(**values)
+    if (camera.kind == "solve") != (camera.path is None):
+        raise RequestError(
+            "request.camera",
+            f"{origin} is not a valid request.",
+            f'camera/path says where a given camera is: "{camera.kind}" was asked for '
+            f"{'with' if camera.path else 'without'} one.",
+            'Give a path together with "colmap", "chan" or "json", and none with "solve".',
+        )
+    return camera
+
+
+def _distance(document: dict[str, Any] | None) -> KnownDistance | None:
+    if document is None:
+        return None
+    return KnownDistance(document["metres"], tuple(document["a"]), tuple(document["b"]))
 
 
 def _with_paths(values: dict[str, Any], *names: str) -> dict[str, Any]:

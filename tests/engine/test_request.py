@@ -18,6 +18,39 @@ def test_a_request_survives_writing_and_reading(tmp_path):
     assert read_request(tmp_path / "request.json") == request
 
 
+def test_given_cameras_and_known_sizes_survive_as_well(tmp_path):
+    document = {
+        **GOOD,
+        "lens": {"focal_mm": 35.0, "sensor_mm": 24.9, "metadata": False},
+        "camera": {"kind": "chan", "path": "/a.chan", "film_back_mm": [24.9, 14.0], "rotation_order": "XYZ"},
+        "tracks": "/tracks.json",
+    }
+    request = parse_request(document, "test")
+    assert request.camera.film_back_mm == (24.9, 14.0)
+    (tmp_path / "request.json").write_text(json.dumps(request.as_json()))
+    assert read_request(tmp_path / "request.json") == request
+    sized = parse_request({**GOOD, "world": {"distance": {"metres": 2, "a": [1, 3.5, 4], "b": [9, 8, 7]}}}, "test")
+    assert sized.world.distance.b == (9, 8, 7)
+    (tmp_path / "request.json").write_text(json.dumps(sized.as_json()))
+    assert read_request(tmp_path / "request.json") == sized
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"camera": {"kind": "chan"}}, "request.camera"),
+        ({"camera": {"path": "/a.chan"}}, "request.camera"),
+        ({"camera": {"kind": "fbx", "path": "/a.fbx"}}, "request.invalid"),
+        ({"camera": {"kind": "json", "path": "/a.json"}, "world": {"camera_height": 1.7}}, "request.world"),
+        ({"world": {"distance": {"metres": 1, "a": [1, 2]}}}, "request.invalid"),
+    ],
+)
+def test_cameras_that_do_not_add_up_are_refused(change, code):
+    with pytest.raises(RequestError) as caught:
+        parse_request({**GOOD, **change}, "test")
+    assert caught.value.code == code
+
+
 def test_only_footage_and_output_are_needed():
     request = parse_request(GOOD, "test")
     assert (request.preset, request.lens.model, request.footage.step) == ("standard", "SIMPLE_RADIAL", 1)
