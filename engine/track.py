@@ -46,6 +46,8 @@ class CameraTrack:
         reprojection_px: plate frame number -> median reprojection error, plate pixels.
         up_estimated: world up was estimated from the cameras (False: assumed).
         points: sparse points.
+        scale: of the world: "free" (may be multiplied), "own" (given with the cameras, in an unknown unit) or "metric".
+        lens_origin: where the focal length comes from, in words.
     """
 
     lens: Lens
@@ -56,6 +58,8 @@ class CameraTrack:
     reprojection_px: dict[int, float]
     up_estimated: bool
     points: SparsePoints
+    scale: str = "free"
+    lens_origin: str = "estimated from the pictures"
 
     def save(self, folder: Path) -> None:
         """Write `track.json` and `points.npz` into `folder`."""
@@ -67,6 +71,8 @@ class CameraTrack:
             "world_from_camera": {str(n): pose.tolist() for n, pose in self.world_from_camera.items()},
             "reasons": {str(n): reason for n, reason in self.reasons.items()},
             "reprojection_px": {str(n): error for n, error in self.reprojection_px.items()},
+            "scale": self.scale,
+            "lens_origin": self.lens_origin,
         }
         (folder / "track.json").write_text(json.dumps(document))
         np.savez(folder / "points.npz", allow_pickle=False, **asdict(self.points))
@@ -86,6 +92,8 @@ class CameraTrack:
             reprojection_px={int(n): error for n, error in document["reprojection_px"].items()},
             up_estimated=document["up_estimated"],
             points=points,
+            scale=document["scale"],
+            lens_origin=document["lens_origin"],
         )
 
     def frames(self) -> list[int]:
