@@ -144,6 +144,7 @@ def make_request(
             "path": None if masks is None else str(masks.absolute()),
             "segmentation": None if segmentation is None else _model(segmentation),
             "motion": motion,
+            "allow_non_commercial": allow_non_commercial,
         },
         "prior": {
             "kind": prior,

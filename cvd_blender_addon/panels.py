@@ -71,6 +71,14 @@ def _masks(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         _text(layout, cvd.mask_frames)
     layout.prop(cvd, "find_motion")
     layout.prop(cvd, "segmentation")
+    if cvd.segmentation:
+        _licence_switch(layout, cvd)
+
+
+def _licence_switch(layout: bpy.types.UILayout, cvd: bpy.types.PropertyGroup) -> None:
+    layout.prop(cvd, "allow_non_commercial")
+    if cvd.allow_non_commercial:
+        _text(layout, "The licence of such weights excludes paid work; the result names it", "ERROR")
 
 
 def _prior(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
@@ -82,9 +90,7 @@ def _prior(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         layout.prop(cvd, "prior_maps")
         layout.prop(cvd, "maps")
     if cvd.prior in ("auto", "transformers"):
-        layout.prop(cvd, "allow_non_commercial")
-        if cvd.allow_non_commercial:
-            _text(layout, "The licence of such weights excludes paid work; the result names it", "ERROR")
+        _licence_switch(layout, cvd)
 
 
 def _solve(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:

@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     solve.add_argument("--prior", choices=["auto", "builtin", "transformers", "maps", "none"])
     solve.add_argument("--prior-path", help="model folder or name in the local cache; folder or file of depth maps")
     solve.add_argument("--maps", choices=["depth", "disparity"], help="what the maps hold")
-    solve.add_argument("--allow-non-commercial", action="store_true", help="allow such weights")
+    solve.add_argument("--allow-non-commercial", action="store_true", help="allow weights that exclude paid work")
     solve.add_argument("--stereo", choices=["none", "side_by_side", "two_files"])
     solve.add_argument("--right", help="two_files: footage of the right eye")
     solve.add_argument("--baseline", type=float, help="distance of the eyes in metres")
@@ -114,6 +114,7 @@ def _request(options: argparse.Namespace) -> Request:
         "path": _absolute(options.masks),
         "segmentation": _found(options.segmentation),
         "motion": False if options.no_motion else None,
+        "allow_non_commercial": options.allow_non_commercial or None,
     }
     prior = {
         "kind": options.prior,

@@ -84,6 +84,7 @@ class MaskRequest:
     path: Path | None = None
     segmentation: str | None = None
     motion: bool = True
+    allow_non_commercial: bool = False
 
 
 @dataclass(frozen=True)

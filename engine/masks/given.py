@@ -16,6 +16,7 @@ from engine.flow.dense import Mask
 from engine.footage import Footage, frame_name
 from engine.masks import segmentation
 from engine.masks.artist import ArtistMasks
+from engine.priors.licences import is_non_commercial
 from engine.progress import Progress
 from engine.request import MaskRequest
 
@@ -74,10 +75,18 @@ def content_of(request: MaskRequest, footage: Footage) -> dict[str, str | None]:
     """What decides the result of the stage besides the clip: goes into its cache key.
 
     Raises:
-        MaskError: as `solve_given_masks`, where masks or model cannot be found.
+        MaskError: as `solve_given_masks`, where masks or model cannot be found; `mask.non_commercial`, the model's
+            licence needs the user's switch.
     """
     artist = None if request.path is None else ArtistMasks.find(request.path, footage.width, footage.height)
     network = None if request.segmentation is None else segmentation.network(request.segmentation)
+    if network is not None and is_non_commercial(network.licence) and not request.allow_non_commercial:
+        raise MaskError(
+            "mask.non_commercial",
+            f"{network.name} may not be used without your say.",
+            f"The licence of its weights is {network.licence}, which is not known to allow commercial work.",
+            "Allow non-commercial weights if that fits your work, or choose another segmentation model.",
+        )
     return {
         "artist": None if artist is None else artist.content(),
         "segmentation": None if network is None else network.content,

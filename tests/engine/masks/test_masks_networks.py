@@ -1,6 +1,7 @@
 """Segmentation networks of transformers: loaded from a folder, fed and read as their publishers do it."""
 
 import json
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -165,3 +166,13 @@ def test_network_and_artist_are_united_by_the_stage(tmp_path, monkeypatch):
     about = json.loads((tmp_path / "out" / "masks.json").read_text())
     assert about == {"frames": 3, "segmentation": "tiny", "licence": "MIT"}
     assert content_of(request, footage)["segmentation"] == "hash"
+
+
+def test_a_licence_that_excludes_paid_work_needs_the_switch(monkeypatch):
+    fake = segmentation.Network("tiny", "CC-BY-NC-4.0", "hash", lambda device: lambda picture: picture[..., 0] > 0)
+    monkeypatch.setattr(segmentation, "network", lambda name: fake)
+    footage = Mock(width=8, height=8)
+    with pytest.raises(MaskError) as caught:
+        content_of(MaskRequest(segmentation="tiny"), footage)
+    assert caught.value.code == "mask.non_commercial" and "CC-BY-NC-4.0" in caught.value.why
+    assert content_of(MaskRequest(segmentation="tiny", allow_non_commercial=True), footage)["segmentation"] == "hash"
