@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from engine.geometry import project, rigid_inverse, transform, unproject
 from engine.progress import Progress
 
 TRAINING_SHARE = 0.85
+AGREE_PX = 1.0  # work pixels: flow and depth say the same
 
 
 class _Part:
@@ -48,10 +50,11 @@ def solve_depth(
 ) -> None:
     """Train the network on the clip and write its depth, with the evidence fused in.
 
-    Writes `depth/000101.npy` (H, W) float32 planar depth on the work grid in the clip's units, full coverage;
-    `confidence/000101.npy` 0..1; and last `consistency.json`: median distance, in work pixels, between where the flow
-    and where depth and cameras send a pixel that stands still: {"frames": {plate frame number: over its pairs},
-    "distance": {frames between: over the pairs so far apart}}.
+    Writes, in the clip's units and on the work grid, `depth/000101.npy` (H, W) float32 planar depth, full coverage, and
+    `confidence/000101.npy` (H, W) 0..1: how far the plane sweep decided, or where nothing is swept, the share of the
+    frame's pairs whose flow agrees to within a pixel with where depth and cameras send it. Last `consistency.json`:
+    median distance, in work pixels, between where the flow and where depth and cameras send a pixel that stands still:
+    {"frames": {plate frame number: over its pairs}, "distance": {frames between: over the pairs so far apart}}.
 
     Args:
         clip: the clip after scale calibration (`clip.scaled(s)`).
@@ -77,10 +80,13 @@ def solve_depth(
     for row, number in enumerate(data.numbers):
         part.step(row, len(data.numbers), f"depth of frame {number}")
         name = f"{frame_name(number)}.npy"
-        if not (folder / "confidence" / name).exists():
+        if not (folder / "depth" / name).exists():
             depth, confidence = _predict(network, data, clip, settings, row, device)
-            write_npy(folder / "depth" / name, depth)
             write_npy(folder / "confidence" / name, confidence)
+            write_npy(folder / "depth" / name, depth)
+    if not settings.measured:
+        for number, confidence in _confirmed(clip, data, folder).items():
+            write_npy(folder / "confidence" / f"{frame_name(number)}.npy", confidence)
     write_json(folder / "consistency.json", consistency(clip, data, folder))
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     progress.step(1.0, 1.0, "depth")
@@ -98,7 +104,7 @@ def _predict(
         log_depth = fuse(log_depth, known[0], known[WEIGHT], image)
     else:
         log_depth = _enlarged(log_depth)
-    confidence = _enlarged(known[CONFIDENCE]) if settings.measured else torch.zeros_like(log_depth)
+    confidence = _enlarged(known[CONFIDENCE])
     return (log_depth.exp() * data.unit).cpu().numpy(), confidence.cpu().numpy()
 
 
@@ -112,6 +118,21 @@ def consistency(clip: WorkClip, data: TrainingData, folder: Path) -> dict[str, d
     frames: dict[int, list[float]] = {number: [] for number in data.numbers}
     apart: dict[int, list[float]] = {}
     position = {number: row for row, number in enumerate(data.numbers)}
+    for a, b, miss, believed in _misses(clip, data, folder):
+        if believed.any():
+            median = float(miss[believed].median())
+            frames[a].append(median)
+            apart.setdefault(abs(position[b] - position[a]), []).append(median)
+    return {
+        "frames": {str(number): float(np.median(values)) for number, values in frames.items() if values},
+        "distance": {str(distance): float(np.median(apart[distance])) for distance in sorted(apart)},
+    }
+
+
+def _misses(clip: WorkClip, data: TrainingData, folder: Path) -> Iterator[tuple[int, int, torch.Tensor, torch.Tensor]]:
+    """Of each pair, both ways: frame, other frame, work pixels (h, w) between where the flow and where depth and
+    cameras send each pixel, and where the flow is believed and nothing moves (h, w)."""
+    position = {number: row for row, number in enumerate(data.numbers)}
     K = data.lens_matrix[None]
     for pair in data.pairs:
         arrays = torch.from_numpy(load_pair(data.flow, pair.first, pair.second)).float()
@@ -122,12 +143,14 @@ def consistency(clip: WorkClip, data: TrainingData, folder: Path) -> dict[str, d
             points = unproject(half, K)
             moved = project(transform(torch.tensor(relative, dtype=torch.float32)[None], points), K)
             miss = (moved - project(points, K) - arrays[k, :2].permute(1, 2, 0))[0].norm(dim=-1)
-            believed = (arrays[k, 2] > 0) & data.still[position[a], 0]
-            if believed.any():
-                median = 2.0 * float(miss[believed].median())
-                frames[a].append(median)
-                apart.setdefault(position[pair.second] - position[pair.first], []).append(median)
-    return {
-        "frames": {str(number): float(np.median(values)) for number, values in frames.items() if values},
-        "distance": {str(distance): float(np.median(apart[distance])) for distance in sorted(apart)},
-    }
+            yield a, b, 2.0 * miss, (arrays[k, 2] > 0) & data.still[position[a], 0]
+
+
+def _confirmed(clip: WorkClip, data: TrainingData, folder: Path) -> dict[int, NDArray[np.float32]]:
+    """Confidence (H, W) of each frame: the share of its pairs in which the flow agrees with depth and cameras."""
+    agreeing = {number: torch.zeros(data.images.shape[-2:]) for number in data.numbers}
+    pairs = dict.fromkeys(data.numbers, 0)
+    for a, _, miss, believed in _misses(clip, data, folder):
+        agreeing[a] += believed & (miss < AGREE_PX)
+        pairs[a] += 1
+    return {number: _enlarged(count / max(pairs[number], 1)).numpy() for number, count in agreeing.items()}
