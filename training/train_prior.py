@@ -2,10 +2,10 @@
 
 usage: python -m training.train_prior --data DIR --out DIR [--minutes M] [--device cuda]
 
-Shards come from `python -m training.dataset`; new ones are read as they appear. Writes, every few minutes and at the
-end, `OUT/checkpoint.pt`, from which the same command goes on, `OUT/prior.jsonl` (the log) and `OUT/builtin.safetensors`
-(what ships). The schedule follows the time that is spent of `--minutes`: a later run with more minutes goes on where
-this one was, with the rate that belongs there.
+Small and large shards come from `python -m training.dataset`; new ones are read as they appear. Writes, every few minutes
+and at the end, `OUT/checkpoint.pt`, from which the same command goes on, `OUT/prior.jsonl` (the log) and
+`OUT/builtin.safetensors` (what ships). The schedule follows the time that is spent of `--minutes`: a later run with more
+minutes goes on where this one was, with the rate that belongs there.
 """
 
 from __future__ import annotations
@@ -28,19 +28,21 @@ from training.dataset import load_shards, write_shard
 from training.evidence import simulate
 
 SEED = 1
-BATCH = 8
-RATE = 1.5e-3
+BATCH = 16
+RATE = 1e-3
 WARM_UP = 100  # steps
-DECAY = 1e-3
-AVERAGE = 0.997  # of the weights that are exported, per step
+DECAY = 1e-2
+AVERAGE = 0.998  # of the weights that are exported, per step
 GRADIENT_WEIGHT = 0.25
-# What a room is like is learnt from small pictures, at a third of the cost; then outlines, at the size of use.
-SMALL = ((96, 128), (72, 128), (96, 96), (128, 96))
-LARGE = ((144, 192), (108, 192), (128, 176), (160, 160), (192, 144), (144, 256))
+# What a room is like is learnt from many small pictures, at a tenth of the cost; then outlines, at the size of use.
+SHAPES = {
+    "small": ((48, 64), (36, 64), (54, 64), (64, 48)),
+    "large": ((96, 128), (144, 192), (108, 192), (128, 176), (192, 144)),
+}
 SMALL_UNTIL = 0.7  # of the time
 CROP = 0.6  # the smallest part of a picture's side that is shown
 HELD_OUT = (90_000, 90_001)  # shards never trained on
-EVERY = 300  # steps
+EVERY = 500  # steps
 
 
 def main() -> None:
@@ -57,7 +59,7 @@ def main() -> None:
     held_folder = options.out / "held-out"
     held_folder.mkdir(parents=True, exist_ok=True)
     for number in HELD_OUT:
-        write_shard(held_folder, number, device)
+        write_shard(held_folder, number, "large", device)
     train(options.data, options.out, Examples.load(held_folder), 60.0 * options.minutes, device)
 
 
@@ -89,12 +91,14 @@ def train(data: Path, out: Path, held: Examples, seconds: float, device: torch.d
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
         step, spent = state["step"], state["spent"]
-    examples = Examples.load(data)
+    examples, loaded = Examples.load(data / size_at(spent / seconds)), size_at(spent / seconds)
     while spent < seconds:
         began = time.monotonic()
         generator = torch.Generator().manual_seed(SEED * 1_000_003 + step)
         done = spent / seconds
-        inputs, true, absolute = batch(*draw(examples, SMALL if done < SMALL_UNTIL else LARGE, generator), generator)
+        if size_at(done) != loaded:
+            examples, loaded = Examples.load(data / size_at(done)), size_at(done)
+        inputs, true, absolute = batch(*draw(examples, SHAPES[loaded], generator), generator)
         for group in optimiser.param_groups:
             group["lr"] = RATE * min(1.0, (step + 1) / WARM_UP) * 0.5 * (1.0 + math.cos(math.pi * done))
         with torch.autocast(device.type, torch.bfloat16):
@@ -122,7 +126,12 @@ def train(data: Path, out: Path, held: Examples, seconds: float, device: torch.d
                      "optimiser": optimiser.state_dict(), "step": step, "spent": spent}  # fmt: skip
             write_atomically(checkpoint, lambda temporary, s=state: torch.save(s, temporary))  # type: ignore[misc]
             export(average, out / "builtin.safetensors", step)
-            examples = Examples.load(data)  # more may have been rendered meanwhile
+            examples = Examples.load(data / loaded)  # more may have been rendered meanwhile
+
+
+def size_at(done: float) -> str:
+    """Which shards a share of the time belongs to."""
+    return "small" if done < SMALL_UNTIL else "large"
 
 
 def draw(

@@ -8,8 +8,8 @@ import torch
 
 from engine.depth.network import load_network
 from engine.priors.builtin import WEIGHTS
-from training.dataset import load_shards, write_shard
-from training.train_prior import LARGE, SMALL, Examples, batch, check, draw, loss, nearest_filled, train
+from training.dataset import SIZES, load_shards, write_shard
+from training.train_prior import SHAPES, Examples, batch, check, draw, loss, nearest_filled, train
 
 CPU = torch.device("cpu")
 
@@ -24,27 +24,31 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory):
-    """A small shard of scenes that no training has seen."""
+    """Shards of both sizes, of scenes that no training has seen."""
     folder = tmp_path_factory.mktemp("shards")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("training.dataset.SHOTS", 12)
-        write_shard(folder, 95_000, CPU)
+        for size in SIZES:
+            write_shard(folder / size, 95_000, size, CPU)
     return folder
 
 
-def test_shards_hold_pictures_and_log_depth_about_the_median(rendered):
-    pictures, log_depth = load_shards(rendered)
-    assert pictures.dtype == np.uint8 and pictures.shape[1:] == (3, 144, 192) and len(pictures) > 12
-    assert log_depth.dtype == np.float16 and log_depth.shape == (len(pictures), 144, 192)
+@pytest.mark.parametrize("size", SIZES)
+def test_shards_hold_pictures_and_log_depth_about_the_median(rendered, size):
+    width, height = SIZES[size]
+    pictures, log_depth = load_shards(rendered / size)
+    assert pictures.dtype == np.uint8 and pictures.shape[1:] == (3, height, width) and len(pictures) > 12
+    assert log_depth.dtype == np.float16 and log_depth.shape == (len(pictures), height, width)
     assert np.abs(np.median(log_depth.astype(np.float32), axis=(1, 2))).max() < 1e-2
     assert pictures.std(axis=(1, 2, 3)).min() > 1
 
 
-@pytest.mark.parametrize("shape", SMALL + LARGE)
-def test_draws_keep_picture_and_depth_together(shape):
-    ramp = torch.arange(192.0).expand(144, 192)
-    pictures = ramp.expand(9, 3, 144, 192).byte()
-    examples = Examples(pictures, ramp.expand(9, 144, 192).half())
+@pytest.mark.parametrize(("size", "shape"), [(size, shape) for size in SIZES for shape in SHAPES[size]])
+def test_draws_keep_picture_and_depth_together(size, shape):
+    width, height = SIZES[size]
+    ramp = torch.arange(float(width)).expand(height, width)
+    pictures = ramp.expand(9, 3, height, width).byte()
+    examples = Examples(pictures, ramp.expand(9, height, width).half())
     for seed in range(4):
         x, y = draw(examples, (shape,), torch.Generator().manual_seed(seed))
         assert x.shape[-2:] == y.shape[-2:] == shape
@@ -52,9 +56,9 @@ def test_draws_keep_picture_and_depth_together(shape):
 
 
 def test_batch_is_what_the_network_takes(rendered):
-    examples = Examples.load(rendered)
+    examples = Examples.load(rendered / "large")
     generator = torch.Generator().manual_seed(0)
-    inputs, true, absolute = batch(*draw(examples, SMALL, generator), generator)
+    inputs, true, absolute = batch(*draw(examples, SHAPES["large"], generator), generator)
     assert inputs.shape[1] == 5 and true.shape[1] == 1 and inputs.shape[2:] == true.shape[2:]
     assert inputs[:, :3].min() >= -1 and inputs[:, :3].max() <= 1
     assert torch.equal(absolute, (inputs[:, 4] > 0).flatten(1).any(1))
@@ -74,9 +78,8 @@ def test_gaps_take_what_is_nearest():
 
 
 def test_training_writes_goes_on_and_learns_to_use_evidence(rendered, tmp_path, monkeypatch):
-    monkeypatch.setattr("training.train_prior.SMALL", ((36, 48),))
-    monkeypatch.setattr("training.train_prior.LARGE", ((36, 48),))
-    held = Examples.load(rendered)
+    monkeypatch.setattr("training.train_prior.SHAPES", {"small": ((36, 48),), "large": ((36, 48),)})
+    held = Examples.load(rendered / "large")
     held = Examples(held.pictures[:8, :, ::4, ::4], held.log_depth[:8, ::4, ::4])
     train(rendered, tmp_path, held, 1.0, CPU)
     first = [json.loads(line) for line in (tmp_path / "prior.jsonl").read_text().splitlines()]
@@ -90,7 +93,7 @@ def test_training_writes_goes_on_and_learns_to_use_evidence(rendered, tmp_path, 
 
 @pytest.fixture(scope="module")
 def shipped_figures(rendered):
-    return check(load_network(WEIGHTS, CPU), Examples.load(rendered), CPU)
+    return check(load_network(WEIGHTS, CPU), Examples.load(rendered / "large"), CPU)
 
 
 def test_weights_that_ship_beat_constant_depth_on_unseen_scenes(shipped_figures):
