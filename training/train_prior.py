@@ -2,10 +2,10 @@
 
 usage: python -m training.train_prior --data DIR --out DIR [--minutes M] [--device cuda]
 
-Small and large shards come from `python -m training.dataset`; new ones are read as they appear. Writes, every few minutes
-and at the end, `OUT/checkpoint.pt`, from which the same command goes on, `OUT/prior.jsonl` (the log) and
-`OUT/builtin.safetensors` (what ships). The schedule follows the time that is spent of `--minutes`: a later run with more
-minutes goes on where this one was, with the rate that belongs there.
+Small and large shards come from `python -m training.dataset`; new ones are read as they appear. Writes, every few
+minutes and at the end, `OUT/checkpoint.pt`, from which the same command goes on, `OUT/prior.jsonl` (the log) and
+`OUT/builtin.safetensors` (what ships). The schedule follows the time that is spent of `--minutes`: a later run with
+more minutes goes on where this one was, with the rate that belongs there.
 """
 
 from __future__ import annotations
