@@ -20,6 +20,7 @@ from training.raycast import FAR, Scene, intersect, shade
 
 Array = NDArray[np.float64]
 Path = Callable[[float], Array]
+Corner = tuple[float, float]
 
 _TILE = 96
 _CORNERS = ((0.25, 0.2), (0.8, 0.45), (0.4, 0.8))
@@ -69,16 +70,18 @@ def expose(world: World, camera: Camera, time: float, rng: np.random.Generator) 
     if camera.shutter:
         steps = _blur_steps(camera, time)
         shifts = (((np.arange(steps) + 0.5) / steps - 0.5) * camera.shutter).tolist()
-        blurred = [cast(world, camera, time, s, _CORNERS[k % len(_CORNERS)]) for k, s in enumerate(shifts)]
-        light = torch.stack([part.colour for part in blurred]).mean(0)
+        turns = [_CORNERS[k % len(_CORNERS)] for k in range(steps)]
+        blurred = [cast(world, camera, time, s, (corner,)).colour[0] for s, corner in zip(shifts, turns, strict=True)]
+        light = torch.stack(blurred).mean(0)
     else:
         outlines = _outlines(exact)
-        several = torch.stack([cast(world, camera, time, 0.0, corner, outlines).colour for corner in _CORNERS]).mean(0)
-        light = torch.where(outlines[..., None], several, exact.colour)
-    moving = torch.isin(exact.solid, torch.tensor(world.moving(), dtype=torch.int64)) & (exact.distance < FAR)
+        several = cast(world, camera, time, 0.0, _CORNERS, outlines).colour.mean(0)
+        light = torch.where(outlines[..., None], several, exact.colour[0])
+    distance = exact.distance[0]
+    moving = torch.isin(exact.solid[0], torch.tensor(world.moving(), dtype=torch.int64)) & (distance < FAR)
     return Exposed(
         picture=_developed(light.numpy() * camera.exposure(time), camera.noise, rng),
-        depth=torch.where(exact.distance < FAR, exact.distance, torch.inf).numpy(),
+        depth=torch.where(distance < FAR, distance, torch.inf).numpy(),
         moving=moving.numpy(),
     )
 
@@ -94,13 +97,13 @@ def _blur_steps(camera: Camera, time: float) -> int:
 
 @dataclass(frozen=True)
 class Cast:
-    """What one ray for each pixel meets.
+    """What S rays for each pixel meet.
 
     Attributes:
-        colour: (H, W, 3) linear.
-        distance: (H, W) along the optical axis, `FAR` in the sky.
-        solid: (H, W) row of the scene.
-        normal: (H, W, 3) of the surface, world.
+        colour: (S, H, W, 3) linear.
+        distance: (S, H, W) along the optical axis, `FAR` in the sky.
+        solid: (S, H, W) row of the scene.
+        normal: (S, H, W, 3) of the surface, world.
     """
 
     colour: torch.Tensor
@@ -114,49 +117,50 @@ def cast(
     camera: Camera,
     time: float,
     shift: float = 0.0,
-    corner: tuple[float, float] = (0.5, 0.5),
+    corners: tuple[Corner, ...] = ((0.5, 0.5),),
     wanted: torch.Tensor | None = None,
 ) -> Cast:
-    """Cast one ray for each pixel.
+    """Cast one ray for each pixel and corner.
 
     Args:
         world: what is there.
         camera: what looks.
         time: of the middle of the middle row's exposure.
         shift: time from the middle of the exposure of each row.
-        corner: where in the pixel (0..1, 0..1) the ray goes through; (0.5, 0.5) is its centre.
+        corners: where in the pixel (0..1, 0..1) the rays go through; (0.5, 0.5) is its centre.
         wanted: (H, W) bool, pixels to cast rays for; the others stay 0. None = all.
     """
     lens = camera.lens(time + shift)
     height, width = lens.height, lens.width
-    inside = _rays(lens, corner)
+    inside = torch.stack([_rays(lens, corner) for corner in corners])
     rows = time + shift + ((np.arange(height) + 0.5) / height - 0.5) * camera.readout
     poses = torch.tensor(np.stack([camera.path(t) for t in (rows if camera.readout else [time + shift])])).float()
     poses = poses.expand(height, 4, 4)
-    direction = torch.einsum("rij,rcj->rci", poses[:, :3, :3], inside)
-    origin = poses[:, None, :3, 3].expand(height, width, 3)
+    direction = torch.einsum("rij,srcj->srci", poses[:, :3, :3], inside)
+    origin = poses[None, :, None, :3, 3].expand_as(direction)
+    wanted = torch.ones(height, width, dtype=torch.bool) if wanted is None else wanted
+    everywhere = wanted.expand(len(corners), height, width)
     scene = world.at(time)  # what moves by itself stands still while a frame is taken
-    met: Cast = Cast(*(torch.zeros(height, width, n) for n in (3, 1, 1, 3)))
+    colour, normal = torch.zeros_like(direction), torch.zeros_like(direction)
+    distance, solid = torch.zeros(direction.shape[:3]), torch.zeros(direction.shape[:3], dtype=torch.int64)
     for top in range(0, height, _TILE):
         for left in range(0, width, _TILE):
-            tile = (slice(top, top + _TILE), slice(left, left + _TILE))
-            here = torch.ones(inside[tile].shape[:2], dtype=torch.bool) if wanted is None else wanted[tile]
+            tile = (slice(None), slice(top, top + _TILE), slice(left, left + _TILE))
+            here = everywhere[tile]
             if not bool(here.any()):
                 continue
             middle = poses[min(top + _TILE // 2, height - 1)]
-            part = _before(scene, middle, inside[tile].reshape(-1, 3), 0.05 if camera.readout else 0.001)
+            part = _before(scene, middle, inside[tile][here], 0.05 if camera.readout else 0.001)
             o, d = origin[tile][here], direction[tile][here]
             hits = intersect(_part(scene, part), o, d)
             hits = replace(hits, solid=part[hits.solid])
-            met.colour[tile][here] = shade(scene, o, d, hits, 1.0 / lens.fx, shadows=False)
-            met.distance[tile][here] = hits.distance[:, None]
-            met.solid[tile][here] = hits.solid[:, None].float()
-            met.normal[tile][here] = hits.normal
-    return replace(met, distance=met.distance[..., 0], solid=met.solid[..., 0].long())
+            colour[tile][here] = shade(scene, o, d, hits, 1.0 / lens.fx, shadows=False)
+            distance[tile][here], solid[tile][here], normal[tile][here] = hits.distance, hits.solid, hits.normal
+    return Cast(colour, distance, solid, normal)
 
 
 @lru_cache(maxsize=8)
-def _rays(lens: Lens, corner: tuple[float, float]) -> torch.Tensor:
+def _rays(lens: Lens, corner: Corner) -> torch.Tensor:
     """Directions (H, W, 3) in camera axes, with z = 1, through the same place in every pixel."""
     v, u = np.mgrid[0 : lens.height, 0 : lens.width] + np.array([corner[1], corner[0]])[:, None, None]
     xy = torch.tensor(normalised_from_pixel(lens, np.stack([u, v], -1)), dtype=torch.float32)
@@ -165,11 +169,12 @@ def _rays(lens: Lens, corner: tuple[float, float]) -> torch.Tensor:
 
 def _outlines(met: Cast) -> torch.Tensor:
     """(H, W) bool: pixels beside which another surface begins."""
-    edge = torch.zeros_like(met.solid, dtype=torch.bool)
+    solid, normal = met.solid[0], met.normal[0]
+    edge = torch.zeros_like(solid, dtype=torch.bool)
     for axis in (0, 1):
         length = edge.shape[axis] - 1
-        a, b = (torch.narrow(met.solid, axis, k, length) for k in (0, 1))
-        m, n = (torch.narrow(met.normal, axis, k, length) for k in (0, 1))
+        a, b = (torch.narrow(solid, axis, k, length) for k in (0, 1))
+        m, n = (torch.narrow(normal, axis, k, length) for k in (0, 1))
         change = (a != b) | ((m * n).sum(-1) < 0.8)
         for k in (0, 1):
             torch.narrow(edge, axis, k, length).logical_or_(change)
