@@ -179,7 +179,10 @@ SHOTS: dict[str, Shot] = {
     shot.name: shot
     for shot in (
         # How cameras move.
-        Shot("orbit", "60 degrees around a laid table", _room, Camera(lens(), around_table(1)), numbered(101), revision=2),
+        Shot(
+            "orbit", "60 degrees around a laid table", _room,
+            Camera(lens(), around_table(1)), numbered(101), revision=2,
+        ),
         Shot(
             "forward_walk", "down a street, looking ahead", _street,
             Camera(lens(400), handheld(turned(_walk_ahead, lambda t: 86.0 + 0.2 * t), 2, 0.03, 0.6)),
