@@ -43,6 +43,10 @@ class MaskError(CvdError):
     """The masks given cannot be used, or hide nearly everything."""
 
 
+class CameraError(CvdError):
+    """A camera, a lens or followed points that were given cannot be used, or do not fit the plate."""
+
+
 class PoseError(CvdError):
     """The cameras could not be solved."""
 

@@ -1,0 +1,121 @@
+"""Nuke's `.chan`: lines of `frame tx ty tz rx ry rz [vertical field of view]`, in degrees, y up, looking along -z.
+
+
+The world is turned so that z is up, as everywhere here: (x, y, z) becomes (x, -z, y).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.cameras.document import MAX_BYTES, GivenCamera, constant_focal, unreadable
+from engine.errors import CameraError
+from engine.geometry import Lens
+
+_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+_CV_FROM_CHAN = np.diag([1.0, -1.0, -1.0])
+_MIN_COLUMNS = 7
+
+
+def read_chan(
+    path: Path,
+    width: int,
+    height: int,
+    focal_px: float | None,
+    film_back_mm: tuple[float, float] | None,
+    rotation_order: str,
+    metric: bool,
+) -> GivenCamera:
+    """Read a `.chan` file.
+
+    Nuke's picture is as wide as the film back and its height follows from the plate, so where the film back has another
+    shape than the plate, the vertical field of view is not that of the plate: `f = W (h/w) / (2 tan(vfov/2))`.
+
+    Args:
+        path: the file.
+        width: of the plate, pixels.
+        height: of the plate, pixels.
+        focal_px: known focal length in plate pixels, which goes before the file's field of view; None = unknown.
+        film_back_mm: (width, height) that the field of view belongs to; None = it has the plate's shape.
+        rotation_order: such as "ZXY": the axis that is turned about first comes first.
+        metric: the file is in metres.
+
+    Raises:
+        CameraError: `camera.unreadable`, `.chan`, `.no_lens` or `.zooms`.
+    """
+    rows = _rows(path)
+    shape = height / width if film_back_mm is None else film_back_mm[1] / film_back_mm[0]
+    poses, focals = {}, []
+    for row in rows:
+        pose = np.eye(4)
+        pose[:3, :3] = _Z_UP @ _rotation(np.radians(row[4:7]), rotation_order) @ _CV_FROM_CHAN
+        pose[:3, 3] = _Z_UP @ row[1:4]
+        poses[round(row[0])] = pose
+        if len(row) > _MIN_COLUMNS and 0.0 < row[7] < 180.0:
+            focals.append(float(width * shape / (2.0 * np.tan(np.radians(row[7]) / 2.0))))
+    if focal_px is None and len(focals) < len(rows):
+        raise CameraError(
+            "camera.no_lens",
+            f"{path.name} does not say what lens it was filmed with.",
+            "Its lines have no vertical field of view in an eighth column.",
+            "Export it with the field of view, or give the focal length.",
+        )
+    focal = focal_px or constant_focal(focals, path.name)
+    lens = Lens("SIMPLE_PINHOLE", width, height, focal, focal, width / 2, height / 2)
+    return GivenCamera(lens, poses, metric)
+
+
+def _rows(path: Path) -> list[NDArray[np.float64]]:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise unreadable(path, "It is too large for a .chan file.")
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise unreadable(path, f"{error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise unreadable(path, "It is not a text file.") from error
+    rows, numbers = [], set()
+    for count, line in enumerate(lines, 1):
+        text = line.partition("#")[0].replace(",", " ").strip()
+        if not text:
+            continue
+        try:
+            row = np.array([float(word) for word in text.split()])
+            problem = "" if np.isfinite(row).all() else "it holds a value that is no number"
+        except ValueError as error:
+            row, problem = np.zeros(0), str(error)
+        if not problem and len(row) < _MIN_COLUMNS:
+            problem = f"it has {len(row)} columns instead of at least {_MIN_COLUMNS}"
+        if not problem and abs(row[0] - round(row[0])) > 1e-6:
+            problem = f"{row[0]} is not a frame number"
+        if not problem and round(row[0]) in numbers:
+            problem = f"frame {row[0]:.0f} is there twice"
+        if problem:
+            raise CameraError(
+                "camera.chan",
+                f"{path.name} is not a .chan file of a camera.",
+                f"Line {count}: {problem}.",
+                "Each line has to be: frame tx ty tz rx ry rz field-of-view. Export the camera again.",
+            )
+        numbers.add(round(row[0]))
+        rows.append(row)
+    if not rows:
+        raise CameraError(
+            "camera.chan", f"{path.name} is not a .chan file of a camera.", "It is empty.", "Export the camera again."
+        )
+    return rows
+
+
+def _rotation(angles: NDArray[np.float64], order: str) -> NDArray[np.float64]:
+    """(3, 3) of turns about x, y and z by `angles` (radians), the first letter of `order` first."""
+    c, s = np.cos(angles), np.sin(angles)
+    about = {
+        "X": np.array([[1, 0, 0], [0, c[0], -s[0]], [0, s[0], c[0]]]),
+        "Y": np.array([[c[1], 0, s[1]], [0, 1, 0], [-s[1], 0, c[1]]]),
+        "Z": np.array([[c[2], -s[2], 0], [s[2], c[2], 0], [0, 0, 1]]),
+    }
+    turned: NDArray[np.float64] = about[order[2]] @ about[order[1]] @ about[order[0]]
+    return turned

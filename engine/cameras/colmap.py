@@ -1,0 +1,118 @@
+"""Cameras of a COLMAP model, by plate frame. Imports pycolmap, which is native code: for the solving process only."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from pathlib import Path, PureWindowsPath
+
+import numpy as np
+import pycolmap
+
+from engine.cameras.document import LENS_PARTS, GivenCamera, constant_focal, named_lens, unreadable
+from engine.errors import CameraError
+from engine.geometry import Lens
+
+_SUBFOLDERS = ("", "0", "sparse/0", "sparse")
+_PARAMETERS = {
+    "SIMPLE_PINHOLE": ("f", "cx", "cy"),
+    "PINHOLE": ("fx", "fy", "cx", "cy"),
+    "SIMPLE_RADIAL": ("f", "cx", "cy", "k1"),
+    "RADIAL": ("f", "cx", "cy", "k1", "k2"),
+    "OPENCV": ("fx", "fy", "cx", "cy", "k1", "k2", "p1", "p2"),
+}
+_NUMBER = re.compile(r"(\d+)(?!.*\d)")
+
+
+def read_colmap(folder: Path, plate_names: dict[str, int], numbers: list[int], metric: bool) -> GivenCamera:
+    """The cameras of a COLMAP model, binary or text.
+
+    A picture of the model belongs to the plate frame whose file has its name; else, where no name is the same, to the
+    frame whose number is the last one in its name.
+
+    Args:
+        folder: holds cameras.bin or cameras.txt, images and points; or is the project folder above it.
+        plate_names: file name -> plate frame number, empty for movies.
+        numbers: plate frame numbers to place.
+        metric: the model is in metres.
+
+    Raises:
+        CameraError: `camera.unreadable`, `.lens_model`, `.several_lenses`, `.zooms`, `.twice` or `.frames`.
+    """
+    model = _read(folder)
+    named = {_base(image.name): image for image in model.images.values() if image.has_pose}
+    by_name = {plate_names[name]: image for name, image in named.items() if name in plate_names}
+    by_number: dict[int, pycolmap.Image] = {}
+    for name, image in sorted(named.items()):
+        found = _NUMBER.search(name.rpartition(".")[0] or name)
+        if found is None:
+            continue
+        if not by_name and int(found[1]) in by_number:
+            raise CameraError(
+                "camera.twice",
+                f"The COLMAP model in {folder} cannot be used.",
+                f"Two of its pictures have the number {int(found[1])}: {by_number[int(found[1])].name} and {name}.",
+                "Name the pictures as the plate's are named, or leave one of them out of the model.",
+            )
+        by_number[int(found[1])] = image
+    images = {n: image for n, image in sorted((by_name or by_number).items()) if n in set(numbers)}
+    if not images:
+        raise CameraError(
+            "camera.frames",
+            f"The COLMAP model in {folder} has no camera for any frame of the plate.",
+            f"Its pictures are called like {', '.join(sorted(named)[:3]) or 'nothing'}; the frames to solve are "
+            f"{numbers[0]} to {numbers[-1]}.",
+            "Choose the model of this plate; its pictures need the plate's names or its frame numbers.",
+        )
+    return GivenCamera(
+        _lens(folder, [model.cameras[image.camera_id] for image in images.values()]),
+        {n: np.vstack([i.cam_from_world().inverse().matrix(), (0, 0, 0, 1)]) for n, i in images.items()},
+        metric,
+    )
+
+
+def _read(folder: Path) -> pycolmap.Reconstruction:
+    for below in _SUBFOLDERS:
+        if any((folder / below / f"cameras{suffix}").is_file() for suffix in (".bin", ".txt")):
+            try:
+                return pycolmap.Reconstruction(folder / below)
+            except (ValueError, RuntimeError, IndexError) as error:
+                raise unreadable(folder / below, f"{str(error).strip()[-300:].rstrip('.')}.") from error
+    raise unreadable(folder, "There is no cameras.bin or cameras.txt in it.")
+
+
+def _base(name: str) -> str:
+    return PureWindowsPath(name).name  # takes both slashes
+
+
+def _lens(folder: Path, cameras: list[pycolmap.Camera]) -> Lens:
+    parts, none = [], dict.fromkeys(LENS_PARTS, 0.0)
+    for camera in cameras:
+        names = _PARAMETERS.get(camera.model_name)
+        if names is None:
+            raise CameraError(
+                "camera.lens_model",
+                f"The COLMAP model in {folder} cannot be used.",
+                f"Its lens model is {camera.model_name}; known are {', '.join(_PARAMETERS)}.",
+                "Undistort the pictures (colmap image_undistorter) and use these as the plate, or solve with one of "
+                "the known models.",
+            )
+        values = dict(zip(names, camera.params.tolist(), strict=True))
+        focal = values.pop("f", None)
+        fx, fy = values.pop("fx", focal), values.pop("fy", focal)
+        parts.append(named_lens(camera.width, camera.height, **{**none, **values, "fx": fx, "fy": fy}))
+    focal = constant_focal([part.fx for part in parts], str(folder))
+    middle = min(parts, key=lambda part: abs(part.fx - focal))
+    for part in parts:
+        a, b = asdict(part), asdict(middle)
+        if (part.width, part.height) != (middle.width, middle.height) or any(
+            abs(a[name] - b[name]) > 0.01 * (part.fx if name in ("cx", "cy", "fy") else 1.0)
+            for name in ("fy", "cx", "cy", "k1", "k2", "p1", "p2")
+        ):
+            raise CameraError(
+                "camera.several_lenses",
+                f"The COLMAP model in {folder} cannot be used.",
+                "Its pictures were solved with different lenses or sizes; a plate has one.",
+                "Solve it again with one camera for all pictures (ImageReader.single_camera 1).",
+            )
+    return middle

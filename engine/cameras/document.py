@@ -1,0 +1,228 @@
+"""`cvd.camera/1` and `cvd.tracks/1`: the small JSON documents in which cameras and followed points are handed over.
+
+`docs/cameras.md` describes both for people, `docs/schemas/{camera,tracks}-1.json` define them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import CameraError
+from engine.files import write_json
+from engine.geometry import Lens
+from engine.request import schema
+
+CAMERA_SCHEMA, TRACKS_SCHEMA = "cvd.camera/1", "cvd.tracks/1"
+LENS_PARTS = ("fx", "fy", "cx", "cy", "k1", "k2", "p1", "p2")
+MAX_BYTES = 64 << 20
+"""A camera of 100,000 frames has less."""
+_SAME_SHAPE = 0.01
+_ORTHOGONAL = 1e-3
+
+
+@dataclass(frozen=True)
+class GivenCamera:
+    """A camera that is not to be solved.
+
+    Attributes:
+        lens: in pixels of the picture it was made for, which has the plate's shape but perhaps another size.
+        world_from_camera: plate frame number -> (4, 4), camera x right, y down, z forward.
+        metric: the world is in metres.
+    """
+
+    lens: Lens
+    world_from_camera: dict[int, NDArray[np.float64]]
+    metric: bool
+
+    def on_plate(self, width: int, height: int) -> GivenCamera:
+        """The same camera with its lens in pixels of a plate of `width` x `height`.
+
+        Raises:
+            CameraError: `camera.shape`, where the plate has another shape.
+        """
+        if abs(width / height / (self.lens.width / self.lens.height) - 1.0) > _SAME_SHAPE:
+            raise CameraError(
+                "camera.shape",
+                "The given camera does not belong to this plate.",
+                f"It looks at pictures of {self.lens.width}x{self.lens.height}, the plate is {width}x{height}: "
+                "another shape.",
+                "Choose the camera of this very plate, or export it again with the plate's resolution.",
+            )
+        return replace(self, lens=self.lens.scaled(width, height))
+
+    def save(self, path: Path) -> None:
+        """Write a `cvd.camera/1` document."""
+        lens = asdict(self.lens)
+        document = {
+            "schema": CAMERA_SCHEMA,
+            "width": self.lens.width,
+            "height": self.lens.height,
+            "metric": self.metric,
+            "lens": {name: lens[name] for name in LENS_PARTS},
+            "frames": [{"frame": n, "world_from_camera": pose.tolist()} for n, pose in self.world_from_camera.items()],
+        }
+        write_json(path, document)
+
+    @classmethod
+    def load(cls, path: Path) -> GivenCamera:
+        """Read and check a `cvd.camera/1` document.
+
+        Raises:
+            CameraError: `camera.unreadable`, `.invalid`, `.pose`, `.twice` or `.zooms`.
+        """
+        document = read_document(path, "camera-1")
+        lens = {name: float(document["lens"].get(name, 0.0)) for name in LENS_PARTS}
+        poses: dict[int, NDArray[np.float64]] = {}
+        focals = [entry.get("focal_px") or lens["fx"] for entry in document["frames"]]
+        for entry in document["frames"]:
+            number, pose = int(entry["frame"]), np.array(entry["world_from_camera"], np.float64)
+            if number in poses:
+                raise CameraError(
+                    "camera.twice",
+                    f"{path} cannot be used.",
+                    f"It holds frame {number} twice.",
+                    "Export the camera again, with each frame once.",
+                )
+            poses[number] = checked_pose(pose, f"frame {number} of {path}")
+        focal = constant_focal(focals, str(path))
+        lens |= {"fx": focal, "fy": lens["fy"] * focal / lens["fx"]}
+        return cls(
+            named_lens(int(document["width"]), int(document["height"]), **lens),
+            poses,
+            bool(document.get("metric", False)),
+        )
+
+
+@dataclass(frozen=True)
+class FollowedPoints:
+    """Points of things that stand still, followed by the artist from frame to frame.
+
+    Attributes:
+        size: (width, height) of the pictures the pixels belong to.
+        track: (M,) which point.
+        frame: (M,) plate frame number; a point is met at most once in a frame.
+        pixel: (M, 2) pixel coordinates on the (distorted) plate.
+    """
+
+    size: tuple[int, int]
+    track: NDArray[np.int64]
+    frame: NDArray[np.int64]
+    pixel: NDArray[np.float64]
+
+    @classmethod
+    def load(cls, path: Path) -> FollowedPoints:
+        """Read and check a `cvd.tracks/1` document.
+
+        Raises:
+            CameraError: `camera.unreadable`, `.invalid` or `.twice`.
+        """
+        document = read_document(path, "tracks-1")
+        rows = [
+            (index, int(frame), float(x), float(y))
+            for index, track in enumerate(document["tracks"])
+            for frame, x, y in track["markers"]
+        ]
+        if len({row[:2] for row in rows}) < len(rows):
+            raise CameraError(
+                "camera.twice",
+                f"{path} cannot be used.",
+                "A point lies at two places of one frame.",
+                "Export the tracking markers again.",
+            )
+        table = np.array(rows, np.float64).reshape(-1, 4)
+        size = (int(document["width"]), int(document["height"]))
+        return cls(size, table[:, 0].astype(np.int64), table[:, 1].astype(np.int64), table[:, 2:])
+
+
+def named_lens(width: int, height: int, **parts: float) -> Lens:
+    """A lens of `LENS_PARTS` under the name of the simplest of COLMAP's models that holds it."""
+    fx, fy, cx, cy, k1, k2, p1, p2 = (parts[name] for name in LENS_PARTS)
+    if p1 or p2 or (fx != fy and (k1 or k2)):
+        model = "OPENCV"
+    elif k1 or k2:
+        model = "RADIAL" if k2 else "SIMPLE_RADIAL"
+    else:
+        model = "SIMPLE_PINHOLE" if fx == fy else "PINHOLE"
+    return Lens(model, width, height, fx, fy, cx, cy, k1, k2, p1, p2)
+
+
+def constant_focal(focals: list[float], origin: str) -> float:
+    """The one focal length of all frames.
+
+    Raises:
+        CameraError: `camera.zooms`, where it changes.
+    """
+    low, high, middle = min(focals), max(focals), float(np.median(focals))
+    if high / low > 1.002:
+        raise CameraError(
+            "camera.zooms",
+            "The given camera zooms.",
+            f"The focal length of {origin} goes from {low:.1f} to {high:.1f} px; depth needs one for all frames.",
+            "Solve the frame ranges before and after the zoom.",
+        )
+    return middle
+
+
+def checked_pose(pose: NDArray[np.float64], origin: str) -> NDArray[np.float64]:
+    """A camera-to-world matrix with its rotation made exactly orthogonal.
+
+    Raises:
+        CameraError: `camera.pose`, where the matrix scales, shears or mirrors.
+    """
+    rotation = pose[:3, :3]
+    u, sizes, vt = np.linalg.svd(rotation)
+    if (
+        not np.isfinite(pose).all()
+        or np.abs(sizes - 1.0).max() > _ORTHOGONAL
+        or np.linalg.det(rotation) < 0
+        or not np.allclose(pose[3], (0, 0, 0, 1))
+    ):
+        raise CameraError(
+            "camera.pose",
+            "The given camera cannot be used.",
+            f"The matrix of {origin} is not that of a camera: it scales, shears or mirrors.",
+            "Apply the camera's scale (and that of its parents) before exporting it.",
+        )
+    exact = pose.copy()
+    exact[:3, :3] = u @ vt
+    return exact
+
+
+def read_document(path: Path, name: str) -> dict[str, Any]:
+    """A JSON document that follows the schema `docs/schemas/<name>.json`.
+
+    Raises:
+        CameraError: `camera.unreadable` or `camera.invalid`; the message names the field.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError("it is too large for what it should be")
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise unreadable(path, f"{error.strerror}.") from error
+    except ValueError as error:
+        raise unreadable(path, f"{str(error).rstrip('.')}.") from error
+    problem = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema(name)).iter_errors(document))
+    if problem is not None:
+        where = "/".join(str(part) for part in problem.absolute_path) or "the document"
+        raise CameraError(
+            "camera.invalid",
+            f"{path} cannot be used.",
+            f"{where}: {problem.message[:300]}.",
+            f"Write it again; docs/schemas/{name}.json describes its form.",
+        )
+    return document
+
+
+def unreadable(path: Path, why: str) -> CameraError:
+    """The error for a file that cannot be read."""
+    return CameraError(
+        "camera.unreadable", f"{path} cannot be read.", why, "Check the path, and that the file is whole."
+    )

@@ -1,0 +1,113 @@
+"""Points in the world of cameras that are given: what the poses stage does where nothing is to be solved."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from engine.cameras.chan import read_chan
+from engine.cameras.document import GivenCamera, unreadable
+from engine.cameras.job import PlaceJob
+from engine.footage import Footage, frame_name
+from engine.poses.child import run_worker
+from engine.poses.job import Job
+from engine.progress import Progress
+from engine.request import CameraRequest
+from engine.track import CameraTrack
+
+
+def content_of(path: Path | None) -> str | None:
+    """A hash of a file, or of the files in a folder (not below), for cache keys; None of None.
+
+    Raises:
+        CameraError: `camera.unreadable`.
+    """
+    if path is None:
+        return None
+    content = hashlib.blake2b(digest_size=16)
+    try:
+        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+            if file.is_file():
+                content.update(file.name.encode() + file.read_bytes())
+    except OSError as error:
+        raise unreadable(path, f"{error.strerror}.") from error
+    return content.hexdigest()
+
+
+def place_points(
+    footage: Footage,
+    proxies: Path,
+    masks: Path | None,
+    folder: Path,
+    camera: CameraRequest,
+    focal_px: float | None,
+    tracks: Path | None,
+    seed: int,
+    progress: Progress,
+) -> CameraTrack:
+    """Place points with the cameras given; the result is also saved in `folder`.
+
+    pycolmap runs in a child process: features are matched and triangulated, no camera and no lens is moved.
+
+    Args:
+        footage: the clip.
+        proxies: folder with `<frame>.png` of every frame, of any one size.
+        masks: folder with `<frame>.png`, 255 where something moves by itself; None = nothing does.
+        folder: for the result and the intermediate files.
+        camera: which camera; not of kind "solve".
+        focal_px: known focal length in plate pixels, for a `.chan` that does not tell.
+        tracks: a `cvd.tracks/1` file, or None.
+        seed: of every random choice.
+        progress: told about steps, metrics and warnings.
+
+    Returns:
+        Lens and pixels in plate pixels; cameras as they were given, in their own world and scale.
+
+    Raises:
+        CameraError: the file cannot be used.
+        PoseError: what the process says, such as `camera.misfit` with the figure, or `poses.crashed`.
+        Cancelled: from `progress`; the child is killed.
+    """
+    if camera.path is None:
+        raise ValueError("a given camera has a path")
+    folder.mkdir(parents=True, exist_ok=True)
+    source = camera.path
+    if camera.kind == "chan":
+        given = read_chan(
+            source, footage.width, footage.height, focal_px, camera.film_back_mm, camera.rotation_order, camera.metric
+        )
+        given.save(folder / "camera.json")
+        source = folder / "camera.json"
+    elif camera.kind == "json":
+        document = GivenCamera.load(source)
+        document.on_plate(footage.width, footage.height)  # what is wrong with it is better said before features
+    names = [f"{frame_name(number)}.png" for number in footage.numbers]
+    job = PlaceJob(
+        job=Job(
+            images=str(proxies),
+            names=names,
+            masks=None if masks is None else str(masks),
+            width=footage.width,
+            height=footage.height,
+            work=str(folder),
+            model="SIMPLE_PINHOLE",
+            focal_px=None,
+            seed=seed,
+        ),
+        numbers=list(footage.numbers),
+        plate_names=dict(zip(footage.files, footage.numbers, strict=True)) if footage.files else {},
+        camera=str(source),
+        metric=camera.metric,
+        tracks=None if tracks is None else str(tracks),
+    )
+    job.save(folder / "job.json")
+    run_worker(folder / "job.json", folder / "pycolmap.log", progress, "engine.cameras.worker")
+    track = CameraTrack.load(folder)
+    progress.metric("registered_share", len(track.world_from_camera) / len(footage.numbers))
+    progress.metric("reprojection_px", float(np.median(list(track.reprojection_px.values()))))
+    progress.metric("sparse_points", float(len(track.points.xyz)))
+    if track.reasons:
+        progress.warning(f"The given camera does not have {len(track.reasons)} of the frames.", sorted(track.reasons))
+    return track

@@ -1,0 +1,36 @@
+"""A clip with exact cameras: that of the tests of the poses stage."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "poses"))
+
+import walk_scene
+
+from engine.footage import Footage, prepare, probe
+from engine.progress import Silent
+
+
+@pytest.fixture(scope="session")
+def walk_poses() -> walk_scene.Frames:
+    """True world_from_camera by frame number."""
+    return dict(enumerate(walk_scene.travelling(walk_scene.COUNT), walk_scene.FIRST))
+
+
+@pytest.fixture(scope="session")
+def walk_folder(walk_poses: walk_scene.Frames, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the plate in `in` and what the footage stage makes of it in `proxy`."""
+    folder = tmp_path_factory.mktemp("walk")
+    room = walk_scene.room()
+    footage = probe(walk_scene.write(folder / "in", {n: walk_scene.render(room, p) for n, p in walk_poses.items()}))
+    prepare(footage, folder, Silent())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def walk_footage(walk_folder: Path) -> Footage:
+    return probe(walk_folder / "in")

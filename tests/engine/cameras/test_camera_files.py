@@ -1,0 +1,229 @@
+"""Cameras and followed points from files: exact conversions, and words about what is wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pycolmap
+import pytest
+
+from engine.cameras.chan import read_chan
+from engine.cameras.colmap import read_colmap
+from engine.cameras.document import FollowedPoints, GivenCamera, named_lens
+from engine.cameras.place import content_of
+from engine.errors import CameraError
+
+W, H = 1920, 1080
+
+
+def chan(tmp_path: Path, text: str, **options: object) -> GivenCamera:
+    path = tmp_path / "camera.chan"
+    path.write_text(text)
+    settings = {"focal_px": None, "film_back_mm": None, "rotation_order": "ZXY", "metric": False} | options
+    return read_chan(path, W, H, **settings)
+
+
+def test_chan_camera_looks_along_minus_z_in_a_y_up_world(tmp_path: Path) -> None:
+    camera = chan(tmp_path, "1001 1 2 3 0 0 0 60\n1002 1 2 3 0 90 0 60\n\n1003 1 2 3 90 0 0 60\n")
+    poses = camera.world_from_camera
+    # y up, z towards the viewer becomes z up, y ahead.
+    assert poses[1001][:3, 3] == pytest.approx([1, -3, 2])
+    assert poses[1001][:3, 2] == pytest.approx([0, 1, 0])
+    assert -poses[1001][:3, 1] == pytest.approx([0, 0, 1])
+    assert poses[1002][:3, 2] == pytest.approx([-1, 0, 0])  # a turn to the left
+    assert poses[1003][:3, 2] == pytest.approx([0, 0, 1])  # tilted up
+    assert camera.lens.fx == camera.lens.fy == pytest.approx(H / 2 / np.tan(np.radians(30)))
+    assert (camera.lens.cx, camera.lens.cy) == (W / 2, H / 2)
+
+
+def test_chan_rotation_order_is_the_order_of_turning(tmp_path: Path) -> None:
+    line = "1 0 0 0 20 30 40 50"
+    # Nuke's default: rolled first, then tilted, then panned, so that the camera looks where pan and tilt say.
+    ahead = chan(tmp_path, line).world_from_camera[1][:3, 2]
+    pan, tilt = np.radians(30), np.radians(20)
+    assert ahead == pytest.approx([-np.sin(pan) * np.cos(tilt), np.cos(pan) * np.cos(tilt), np.sin(tilt)])
+    other = chan(tmp_path, line, rotation_order="XYZ").world_from_camera[1][:3, 2]
+    assert np.abs(other - ahead).max() > 0.05
+
+
+def test_chan_field_of_view_goes_by_the_film_back(tmp_path: Path) -> None:
+    aperture = (24.0, 18.0)
+    vfov = np.degrees(2 * np.arctan(aperture[1] / 2 / 35.0))
+    camera = chan(tmp_path, f"1 0 0 0 0 0 0 {vfov}", film_back_mm=aperture)
+    assert camera.lens.fx == pytest.approx(35.0 / 24.0 * W)
+    assert chan(tmp_path, "1 0 0 0 0 0 0", focal_px=1234.0).lens.fx == 1234.0
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("", "camera.chan"),
+        ("1 2 3", "camera.chan"),
+        ("1 0 0 0 0 0 zero 50", "camera.chan"),
+        ("1.5 0 0 0 0 0 0 50", "camera.chan"),
+        ("1 0 0 0 nan 0 0 50", "camera.chan"),
+        ("1 0 0 0 0 0 0 50\n1 0 0 0 0 0 0 50", "camera.chan"),
+        ("1 0 0 0 0 0 0", "camera.no_lens"),
+        ("1 0 0 0 0 0 0 50\n2 0 0 0 0 0 0 30", "camera.zooms"),
+    ],
+)
+def test_what_is_wrong_with_a_chan_is_said(tmp_path: Path, text: str, code: str) -> None:
+    with pytest.raises(CameraError) as error:
+        chan(tmp_path, text)
+    assert error.value.code == code
+
+
+def some_camera() -> GivenCamera:
+    pose = np.eye(4)
+    pose[:3, :3] = [[0, 0, 1], [-1, 0, 0], [0, -1, 0]]
+    pose[:3, 3] = 3, 4, 5
+    lens = named_lens(960, 540, fx=800.0, fy=800.0, cx=470.0, cy=280.0, k1=-0.1, k2=0.0, p1=0.0, p2=0.0)
+    return GivenCamera(lens, {7: pose, 9: np.eye(4)}, True)
+
+
+def test_a_camera_document_survives_and_fits_a_larger_plate(tmp_path: Path) -> None:
+    some_camera().save(tmp_path / "camera.json")
+    read = GivenCamera.load(tmp_path / "camera.json")
+    assert read.lens == some_camera().lens
+    assert read.lens.model == "SIMPLE_RADIAL"
+    assert read.metric
+    assert list(read.world_from_camera) == [7, 9]
+    assert np.array_equal(read.world_from_camera[7], some_camera().world_from_camera[7])
+    lens = read.on_plate(1920, 1080).lens
+    assert (lens.width, lens.fx, lens.cx, lens.cy, lens.k1) == (1920, 1600.0, 940.0, 560.0, -0.1)
+    with pytest.raises(CameraError, match="1440x1080"):
+        read.on_plate(1440, 1080)
+
+
+@pytest.mark.parametrize(
+    ("damage", "code"),
+    [
+        (lambda d: d.update(schema="cvd.camera/2"), "camera.invalid"),
+        (lambda d: d.pop("lens"), "camera.invalid"),
+        (lambda d: d["lens"].update(fx=0), "camera.invalid"),
+        (lambda d: d["frames"][1].update(frame=7), "camera.twice"),
+        (lambda d: d["frames"][1].update(focal_px=900.0), "camera.zooms"),
+        (lambda d: d["frames"][0]["world_from_camera"][0].__setitem__(2, 2.0), "camera.pose"),
+        (lambda d: d["frames"][0]["world_from_camera"][0].__setitem__(2, -1.0), "camera.pose"),
+    ],
+)
+def test_a_damaged_camera_document_is_refused(tmp_path: Path, damage: object, code: str) -> None:
+    path = tmp_path / "camera.json"
+    some_camera().save(path)
+    document = json.loads(path.read_text())
+    damage(document)
+    path.write_text(json.dumps(document))
+    with pytest.raises(CameraError) as error:
+        GivenCamera.load(path)
+    assert error.value.code == code
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b'"cvd.camera/1"'])
+def test_anything_else_is_no_camera(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "camera.json").write_bytes(content)
+    with pytest.raises(CameraError):
+        GivenCamera.load(tmp_path / "camera.json")
+    with pytest.raises(CameraError) as error:
+        GivenCamera.load(tmp_path / "none.json")
+    assert error.value.code == "camera.unreadable"
+
+
+def test_followed_points_are_read_and_met_once_a_frame(tmp_path: Path) -> None:
+    tracks = [{"name": "A", "markers": [[1, 10.5, 20.25], [2, 11, 20]]}, {"name": "B", "markers": [[2, 5, 6]]}]
+    document = {"schema": "cvd.tracks/1", "width": W, "height": H, "tracks": tracks}
+    path = tmp_path / "tracks.json"
+    path.write_text(json.dumps(document))
+    points = FollowedPoints.load(path)
+    assert points.size == (W, H)
+    assert points.track.tolist() == [0, 0, 1]
+    assert points.frame.tolist() == [1, 2, 2]
+    assert points.pixel.tolist() == [[10.5, 20.25], [11, 20], [5, 6]]
+    tracks[1]["markers"].append([2, 7, 8])
+    path.write_text(json.dumps(document))
+    with pytest.raises(CameraError, match="two places"):
+        FollowedPoints.load(path)
+
+
+def model(folder: Path, names: list[str], text: bool, cameras: dict[int, tuple[str, list[float]]]) -> Path:
+    """A COLMAP model: picture i stands at x = i and looks along z."""
+    made = pycolmap.Reconstruction()
+    for key, (name, params) in cameras.items():
+        made.add_camera_with_trivial_rig(pycolmap.Camera(camera_id=key, model=name, width=W, height=H, params=params))
+    for index, name in enumerate(names):
+        image = pycolmap.Image(name=name, camera_id=1 + index % len(cameras), image_id=index + 1)
+        pose = pycolmap.Rigid3d(pycolmap.Rotation3d(), np.array([-float(index), 0.0, 0.0]))
+        made.add_image_with_trivial_frame(image, pose)
+    folder.mkdir(parents=True)
+    made.write_text(folder) if text else made.write_binary(folder)
+    return folder
+
+
+ONE = {1: ("OPENCV", [1500.0, 1500.0, 950.0, 530.0, 0.05, -0.01, 0.001, 0.0])}
+
+
+@pytest.mark.parametrize("text", [True, False])
+@pytest.mark.parametrize("below", ["", "sparse/0"])
+def test_colmap_models_are_read_by_the_names_of_their_pictures(tmp_path: Path, text: bool, below: str) -> None:
+    model(tmp_path / "m" / below, ["cam/b_20.png", "cam/a_10.png", "cam/c_99.png"], text, ONE)
+    camera = read_colmap(tmp_path / "m", {"a_10.png": 5, "b_20.png": 6}, [5, 6, 99], True)
+    assert {n: pose[0, 3] for n, pose in camera.world_from_camera.items()} == {5: 1.0, 6: 0.0}
+    lens = camera.lens
+    assert (lens.model, lens.fx, lens.cx, lens.k1, lens.k2, lens.p1) == ("OPENCV", 1500.0, 950.0, 0.05, -0.01, 0.001)
+
+
+def test_colmap_pictures_of_other_names_go_by_their_last_number(tmp_path: Path) -> None:
+    folder = model(tmp_path / "m", ["take2_frame0007.jpg", "take2_frame0008.jpg"], False, ONE)
+    camera = read_colmap(folder, {"plate_0007.exr": 7, "plate_0008.exr": 8}, [7, 8], False)
+    assert sorted(camera.world_from_camera) == [7, 8]
+    with pytest.raises(CameraError) as error:
+        read_colmap(folder, {}, [100, 101], False)
+    assert error.value.code == "camera.frames"
+
+
+@pytest.mark.parametrize(
+    ("names", "cameras", "code"),
+    [
+        (["a_1.png", "b_1.png"], ONE, "camera.twice"),
+        (["1.png"], {1: ("OPENCV_FISHEYE", [900.0, 900.0, 960.0, 540.0, 0, 0, 0, 0])}, "camera.lens_model"),
+        (
+            ["1.png", "2.png"],
+            {k: ("SIMPLE_PINHOLE", [f, 960.0, 540.0]) for k, f in ((1, 900.0), (2, 1200.0))},
+            "camera.zooms",
+        ),
+        (
+            ["1.png", "2.png"],
+            {k: ("SIMPLE_RADIAL", [900.0, 960.0, 540.0, k1]) for k, k1 in ((1, 0.1), (2, -0.1))},
+            "camera.several_lenses",
+        ),
+    ],
+)
+def test_colmap_models_that_cannot_be_used_say_why(
+    tmp_path: Path, names: list[str], cameras: dict[int, tuple[str, list[float]]], code: str
+) -> None:
+    folder = model(tmp_path / "m", names, False, cameras)
+    with pytest.raises(CameraError) as error:
+        read_colmap(folder, {}, [1, 2], False)
+    assert error.value.code == code
+
+
+def test_damaged_colmap_models_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CameraError) as error:
+        read_colmap(tmp_path, {}, [1], False)
+    assert error.value.code == "camera.unreadable"
+    folder = model(tmp_path / "m", ["1.png"], True, ONE)
+    (folder / "cameras.txt").write_text("1 NO_SUCH_MODEL 10 10 1\n")
+    with pytest.raises(CameraError) as error:
+        read_colmap(folder, {}, [1], False)
+    assert error.value.code == "camera.unreadable"
+
+
+def test_a_changed_file_changes_the_key(tmp_path: Path) -> None:
+    folder = model(tmp_path / "m", ["1.png"], True, ONE)
+    copied = Path(shutil.copytree(folder, tmp_path / "copy"))
+    before = content_of(folder)
+    assert content_of(copied) == before
+    (folder / "images.txt").write_text((folder / "images.txt").read_text() + "\n")
+    assert content_of(folder) != before
