@@ -1,13 +1,14 @@
 """Every way to make depth side by side: accuracy, cost, consistency, drift, edges, masks. Prints all its tables.
 
-usage: python -m bench.depth [--out DIR] [--full] [--again VARIANT,...] [--tables] [CLIP ...]
+usage: python -m bench.depth [--out DIR] [--full] [--only VARIANT,...] [--again VARIANT,...] [--tables] [CLIP ...]
 
 Each clip is solved once up to the evidence; every variant starts from those very stages, so cameras, flow and what was
 measured are the same, and is brought to plate resolution in the same way. Figures: `../shared/score/score.py`, on all
 frames. Costs: CPU seconds of one thread. CLIP is a folder of `../shared/data` or `build/shots`, or `room`, the bundled
 clip; those that are not there are left out. What was measured before is kept in DIR; `--again` measures those variants
-anew (`base`: the clip's stages as well, and with them everything), `--tables` only prints. The long training of
-`cvd-2020` is measured on a few clips, with `--full` on all of them.
+anew (`base`: the clip's stages as well, and with them everything; what goes on from another's training, such as
+`default` from `network`, wants both), `--only` measures no others, `--tables` nothing at all. What takes long, such as
+the training of `cvd-2020`, is measured on a few clips, with `--full` on all of them.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.functional import avg_pool2d
 
 from bench import masks
 from engine import footage
@@ -45,8 +47,9 @@ from engine.evaluation.stability import track_stability
 from engine.export.edges import EdgeSharpener
 from engine.export.upsample import PlateGrid, upsample_depth
 from engine.files import write_exr, write_json, write_npy
+from engine.flow.stage import load_pair
 from engine.footage import Footage, frame_name
-from engine.geometry import array_from_pixel
+from engine.geometry import array_from_pixel, project, rigid_inverse, sample, transform, unproject
 from engine.masks.motion import load_dynamic
 from engine.pipeline import solve
 from engine.priors import choose_prior, load_prior
@@ -413,9 +416,10 @@ def steadiness(case: Case, folder: Path) -> Result:
     """How well the depth agrees with itself, and how much of it changes at the picture's edges.
 
     consistency_px: median over the frames of the median distance, in plate pixels, between where the flow and where
-    depth and cameras send a pixel (CVD eq. 7-9); by_distance_px: likewise by the number of frames between. instability
-    and drift: see `track_stability`. edge_pct: mean |gradient of log depth| per work pixel, times 100, on the strongest
-    edges of the pictures (Sobel, the upper `STRONGEST` of each frame); flat_pct: on all other pixels.
+    depth and cameras send a pixel (CVD eq. 7-9); by_distance_px: likewise by the number of frames between.
+    disparity_pct: see `disparity_error`. instability_pct and drift_pct: see `track_stability`. edge_pct: mean |gradient
+    of log depth| per work pixel, times 100, on the strongest edges of the pictures (Sobel, the upper `STRONGEST` of
+    each frame); flat_pct: on all other pixels.
     """
     to_plate = case.track.lens.width / case.clip.lens.width
     agreement = consistency(case.clip, case.data(PRESETS["cvd-2020"]), folder)
@@ -440,10 +444,36 @@ def steadiness(case: Case, folder: Path) -> Result:
     return {
         "consistency_px": to_plate * statistics.median(agreement["frames"].values()),
         "by_distance_px": {gap: to_plate * value for gap, value in agreement["distance"].items()},
+        "disparity_pct": disparity_error(case, depths),
         **track_stability(case.track, depth_at),
         "edge_pct": 100.0 * statistics.mean(edge),
         "flat_pct": 100.0 * statistics.mean(flat),
     }
+
+
+def disparity_error(case: Case, depths: dict[int, Array]) -> float:
+    """How far the disparities of two frames at the same spot differ, in percent: median over pixels, mean over pairs.
+
+    CVD eq. 10 and 12, relative: the depth of a pixel carried into the other frame by the cameras, against the other
+    frame's own depth where the flow leads. Unlike a distance in pixels it is not bounded from below by the flow's own
+    errors, and near and far pairs count alike.
+    """
+    data = case.data(PRESETS["cvd-2020"])
+    row = {number: k for k, number in enumerate(case.numbers)}
+    K, errors = data.lens_matrix[None], []
+    for pair in data.pairs:
+        arrays = torch.from_numpy(load_pair(data.flow, pair.first, pair.second)).float()
+        for k, (a, b) in enumerate(((pair.first, pair.second), (pair.second, pair.first))):
+            mine, other = (avg_pool2d(torch.from_numpy(depths[n])[None, None], 2) for n in (a, b))
+            poses = case.clip.world_from_camera
+            b_from_a = torch.tensor(rigid_inverse(poses[row[b]]) @ poses[row[a]], dtype=torch.float32)[None]
+            points = unproject(mine, K)
+            target = project(points, K) + arrays[k, :2].permute(1, 2, 0)
+            gap = (transform(b_from_a, points)[..., 2] * sample(1.0 / other, target)[:, 0] - 1.0).abs()[0]
+            believed = (arrays[k, 2] > 0) & data.still[row[a], 0]
+            if believed.any():
+                errors.append(float(gap[believed].median()))
+    return 100.0 * statistics.mean(errors)
 
 
 def _commit() -> str:
@@ -512,19 +542,17 @@ def consistency_table(case: Case) -> str:
     rows, prior = [], case.result("prior")
     if prior is None:
         return ""
+    figures = ("consistency_px", "disparity_pct", "instability_pct")
     for name in TABLE:
         result = case.result(name)
         if result and "consistency_px" in result:
-            ratios = [f"{prior[f] / result[f]:.2f}" for f in ("consistency_px", "instability_pct") if f in result]
-            gaps = result["by_distance_px"]
-            rows.append(
-                [VARIANTS[name].label, _cell(result, "consistency_px"), _cell(result, "instability_pct"), *ratios,
-                 " ".join(f"{gap}: {gaps[gap]:.2f}" for gap in gaps), _cell(result, "edge_pct"),
-                 _cell(result, "flat_pct")]
-            )  # fmt: skip
+            ratios = [f"{prior[figure] / result[figure]:.2f}" for figure in figures]
+            gaps = " ".join(f"{gap}: {value:.2f}" for gap, value in result["by_distance_px"].items())
+            cells = [_cell(result, figure) for figure in (*figures, "edge_pct", "flat_pct")]
+            rows.append([VARIANTS[name].label, *cells[:3], *ratios, *cells[3:], gaps])
     header = [
-        "method", "pairs, px", "instability %", "prior / it, px", "prior / it, instability", "px by frames between",
-        "edge %/px", "elsewhere %/px",
+        "method", "flow, px", "disparity %", "instability %", "prior / it: flow", "disparity", "instability",
+        "edges %/px", "elsewhere %/px", "flow px by frames between",
     ]  # fmt: skip
     return markdown(header, rows)
 
@@ -588,6 +616,7 @@ def main() -> None:
     parser.add_argument("clips", nargs="*", default=CLIPS)
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench" / "depth")
     parser.add_argument("--full", action="store_true", help="every variant on every clip")
+    parser.add_argument("--only", default="", help="variants to measure, with commas between")
     parser.add_argument("--again", default="", help="variants to measure anew, with commas between")
     parser.add_argument("--tables", action="store_true", help="measure nothing, print what is there")
     options = parser.parse_args()
@@ -596,8 +625,8 @@ def main() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     out = options.out.absolute()
-    again = set(options.again.split(",")) - {""}
-    if unknown := again - {*VARIANTS, "base", "masks"}:
+    again, only = (set(text.split(",")) - {""} for text in (options.again, options.only))
+    if unknown := (again | only) - {*VARIANTS, "base", "masks"}:
         sys.exit(f"Unknown: {', '.join(sorted(unknown))}. There are: {', '.join(VARIANTS)}, base, masks.")
     cases = cases_of(list(options.clips), out)
     for case in [] if options.tables else cases:
@@ -605,14 +634,15 @@ def main() -> None:
             shutil.rmtree(case.base, ignore_errors=True)
             shutil.rmtree(case.work, ignore_errors=True)
         for name, variant in VARIANTS.items():
-            if not (variant.everywhere or options.full or case.name in LONG):
+            wanted = name in only if only else variant.everywhere or options.full or case.name in LONG
+            if not wanted:
                 continue
             if name in again or case.result(name) is None:
                 result = measure(case, name)
                 figures = {figure: round(value, 4) for figure, value in result.items() if isinstance(value, float)}
                 print(case.name, name, figures, file=sys.stderr, flush=True)
     shown = out / "masks.md"
-    if not options.tables and ("masks" in again or not shown.is_file()):
+    if "masks" in again or not (options.tables or only or shown.is_file()):
         shown.parent.mkdir(parents=True, exist_ok=True)
         shown.write_text(mask_table(out), encoding="utf-8")
     print_tables(cases, shown.read_text(encoding="utf-8") if shown.is_file() else "")
