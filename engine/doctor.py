@@ -14,7 +14,7 @@ from typing import Any
 MIN_PYTHON = (3, 11)
 MIN_FREE_GB = 5.0
 MIN_MEMORY_GB = 6.0
-PACKAGES = ("numpy", "cv2", "torch", "pycolmap", "OpenEXR", "jsonschema", "psutil", "safetensors")
+PACKAGES = ("numpy", "cv2", "torch", "pycolmap", "OpenEXR", "jsonschema", "psutil", "safetensors", "PIL")
 INSTALL = "Run `python3 build.py env`, or point the add-on's preferences at the Python it made."
 
 
