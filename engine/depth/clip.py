@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import DepthError
-from engine.footage import frame_name
+from engine.footage import read_proxy
 from engine.geometry import Lens, normalised_from_pixel, rigid_inverse, undistort_map
 from engine.track import CameraTrack
 
@@ -55,7 +55,8 @@ class WorkClip:
             long_side: upper limit of the work size in pixels.
 
         Raises:
-            DepthError: fewer than two registered frames, or a proxy that cannot be read.
+            DepthError: fewer than two registered frames.
+            FootageError: a proxy that cannot be read.
         """
         numbers = track.frames()
         if len(numbers) < 2:
@@ -100,13 +101,13 @@ def work_images(proxies: Path, track: CameraTrack, width: int, height: int) -> N
         height: of the work grid.
 
     Raises:
-        DepthError: a proxy that cannot be read.
+        FootageError: a proxy that cannot be read.
     """
     numbers = track.frames()
     images = np.empty((len(numbers), height, width, 3), np.uint8)
     maps = None
     for row, number in enumerate(numbers):
-        picture = _read(proxies / f"{frame_name(number)}.png")
+        picture = read_proxy(proxies, number)
         if track.lens.distortion().any():
             # Undistort at the proxy's own size: resizing afterwards hides the second interpolation.
             if maps is None:
@@ -114,18 +115,6 @@ def work_images(proxies: Path, track: CameraTrack, width: int, height: int) -> N
             picture = cv2.remap(picture, *maps, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         cv2.resize(picture, (width, height), dst=images[row], interpolation=cv2.INTER_AREA)
     return images
-
-
-def _read(path: Path) -> NDArray[np.uint8]:
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise DepthError(
-            "depth.proxy_unreadable",
-            f"The working copy of a frame cannot be read: {path.name}.",
-            "It is missing or damaged in the cache.",
-            "Delete the cache folder of this solve and solve again.",
-        )
-    return np.ascontiguousarray(picture[..., ::-1])
 
 
 def _sparse(track: CameraTrack, numbers: list[int], width: int, height: int) -> tuple[Sparse, ...]:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from engine.depth.clip import WorkClip
 from engine.depth.views import choose_views
-from engine.footage import frame_name
+from engine.footage import read_proxy
 from engine.geometry import Lens, pixel_centres, rigid_inverse, undistort_map
 
 Array = NDArray[np.float32]
@@ -106,7 +106,7 @@ class EdgeSharpener:
             vote = self._is_there(far, standing, other_from_here, height).astype(np.float32)
             vote -= self._is_there(near, standing, other_from_here, height)
             votes += np.where(moving, 0.0, vote).astype(np.float32)
-        grey = cv2.cvtColor(self._picture(frame), cv2.COLOR_BGR2GRAY)
+        grey = cv2.cvtColor(self._picture(frame), cv2.COLOR_RGB2GRAY)
         is_far = guided_filter(grey, votes, VOTE_RADIUS, GUIDE_EPSILON) > 0
         result = _choose(own, near, far, jump, is_far)
         return np.where(jump, cv2.medianBlur(result, MEDIAN), result)
@@ -123,7 +123,7 @@ class EdgeSharpener:
         result = np.asarray(1.0 / wide, np.float32)
         row, moving = self._clip.index(frame), self._moving(frame)
         picture = self._picture(frame)
-        grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
         views = [(self._standing(int(self._clip.numbers[v])), self._view_from(row, v)) for v in self._views(row)]
         for reach in REACH:
             near, far, jump = self._candidates(result, reach)
@@ -181,10 +181,8 @@ class EdgeSharpener:
         return np.asarray(rigid_inverse(poses[view]) @ poses[row], np.float32)
 
     def _read(self, frame: int) -> Array:
-        """BGR (H, W, 3) in [0, 1], undistorted, on the grid of `self.lens`."""
-        stored = cv2.imread(str(self._proxies / f"{frame_name(frame)}.png"), cv2.IMREAD_COLOR)
-        if stored is None:
-            raise OSError(f"the working copy of frame {frame} is missing from the cache")
+        """RGB (H, W, 3) in [0, 1], undistorted, on the grid of `self.lens`."""
+        stored = read_proxy(self._proxies, frame)
         picture = cv2.resize(stored, (self.lens.width, self.lens.height), interpolation=cv2.INTER_AREA)
         if self._undistort is not None:
             picture = cv2.remap(picture, *self._undistort, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)

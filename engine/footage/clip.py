@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.errors import FootageError
 from engine.footage.decode import (
@@ -70,6 +72,24 @@ class Footage:
 def frame_name(number: int) -> str:
     """A frame number as every file of the solve folder is named by: 101 -> "000101"."""
     return f"{number:06d}"
+
+
+def read_proxy(proxies: Path, number: int) -> NDArray[np.uint8]:
+    """The working copy (h, w, 3) RGB of a frame, display-referred, the whole plate at the proxies' size.
+
+    Raises:
+        FootageError: `footage.proxy_unreadable`.
+    """
+    path = proxies / f"{frame_name(number)}.png"
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise FootageError(
+            "footage.proxy_unreadable",
+            f"The working copy of a frame cannot be read: {path.name}.",
+            "It is missing or damaged in the cache.",
+            "Delete the cache folder of this solve and solve again.",
+        )
+    return np.ascontiguousarray(picture[..., ::-1])
 
 
 def probe(

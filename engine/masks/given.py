@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.errors import FootageError, MaskError
+from engine.errors import MaskError
 from engine.files import write_atomically, write_json
 from engine.flow.dense import Mask
-from engine.footage import Footage, frame_name
+from engine.footage import Footage, frame_name, read_proxy
 from engine.masks import segmentation
 from engine.masks.artist import ArtistMasks
 from engine.priors.licences import is_non_commercial
@@ -53,7 +53,7 @@ def solve_given_masks(
         progress.step(done, len(footage.numbers), f"masking frame {number}")
         if segment is None and number not in masked:
             continue
-        picture = _read_proxy(proxies / f"{frame_name(number)}.png")
+        picture = read_proxy(proxies, number)
         mask = np.zeros(picture.shape[:2], bool) if segment is None else segment(picture)
         if artist is not None and number in masked:
             matte = artist.matte(number)
@@ -108,15 +108,3 @@ def _check(shares: dict[int, float], frames: int, progress: Progress) -> None:
     hidden = sorted(number for number, share in shares.items() if share > EVERYTHING)
     if hidden:
         progress.warning("Nearly everything is masked: these frames may not be placed.", hidden)
-
-
-def _read_proxy(path: Path) -> NDArray[np.uint8]:
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise FootageError(
-            "footage.proxy_unreadable",
-            f"The working copy of a frame cannot be read: {path.name}.",
-            "It is missing or damaged in the cache.",
-            "Delete the cache folder of this solve and solve again.",
-        )
-    return np.ascontiguousarray(picture[..., ::-1])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.depth.clip import WorkClip, work_size
-from engine.errors import DepthError
+from engine.errors import DepthError, FootageError
 from engine.geometry import Lens, distort, pixel_centres
 from engine.track import CameraTrack, SparsePoints
 
@@ -112,9 +112,9 @@ def test_an_unreadable_proxy_is_a_typed_error(tmp_path, poses, damage):
     (tmp_path / "000102.png").unlink()
     if damage == "empty":
         (tmp_path / "000102.png").touch()
-    with pytest.raises(DepthError) as failure:
+    with pytest.raises(FootageError) as failure:
         WorkClip.load(tmp_path, track, 160)
-    assert failure.value.code == "depth.proxy_unreadable"
+    assert failure.value.code == "footage.proxy_unreadable"
 
 
 def test_one_frame_is_a_typed_error(tmp_path, poses):
