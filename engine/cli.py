@@ -1,4 +1,4 @@
-"""Command line: `python -m engine solve | doctor | evaluate`."""
+"""Command line: `python -m engine solve | lens-products | doctor | evaluate`."""
 
 from __future__ import annotations
 
@@ -70,6 +70,15 @@ def _parser() -> argparse.ArgumentParser:
     solve.add_argument("--device", choices=["auto", "cpu", "cuda"])
     solve.add_argument("--json", action="store_true", help="print every event and status as a JSON line")
     solve.set_defaults(command=_solve)
+
+    lens = commands.add_parser("lens-products", help="ST-maps and the undistorted plate of a finished solve")
+    lens.add_argument("solve", type=Path)
+    lens.add_argument(
+        "--st-maps", action="store_true", help="lens/undistort.exr and lens/redistort.exr, as Nuke has it"
+    )
+    lens.add_argument("--undistorted", action="store_true", help="the plate without distortion, as undistorted/*")
+    lens.add_argument("--overscan", type=float, default=0.0, metavar="PERCENT", help="added on each side, of the width")
+    lens.set_defaults(command=_lens_products)
 
     doctor = commands.add_parser("doctor", help="check this computer, with a fix for each problem")
     doctor.add_argument("--json", action="store_true")
@@ -235,6 +244,25 @@ def _doctor(options: argparse.Namespace) -> int:
             if not check.ok:
                 print(f"    fix: {check.fix}")
     return 0 if all(check.ok for check in checks) else 1
+
+
+def _lens_products(options: argparse.Namespace) -> int:
+    from engine.export.lens import write_lens_products
+
+    if not (options.st_maps or options.undistorted):
+        raise RequestError(
+            "lens.nothing",
+            "Nothing was asked for.",
+            "There is neither --st-maps nor --undistorted.",
+            "Give one of them.",
+        )
+
+    def tell(done: int, total: int) -> None:
+        print(f"\r  {done} of {total} frames", end="\n" if done == total else "", flush=True)
+
+    for path in write_lens_products(options.solve, options.st_maps, options.undistorted, options.overscan, tell):
+        print(path)
+    return 0
 
 
 def _evaluate(options: argparse.Namespace) -> int:

@@ -55,11 +55,20 @@ def write_exr(path: Path, values: NDArray[np.floating]) -> None:
     Raises:
         OSError: the disk is full or the folder cannot be written.
     """
+    write_exr_channels(path, {"Y": values})
+
+
+def write_exr_channels(path: Path, channels: dict[str, NDArray[np.floating]]) -> None:
+    """Write (H, W) float16 or float32 arrays by the names of their channels as an EXR, ZIP compressed.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written.
+    """
 
     def write(temporary: Path) -> None:
         header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
         try:
-            with OpenEXR.File(header, {"Y": np.ascontiguousarray(values)}) as file:
+            with OpenEXR.File(header, {name: np.ascontiguousarray(c) for name, c in channels.items()}) as file:
                 file.write(str(temporary))
         except RuntimeError as error:  # OpenEXR reports every failure of the file system as a RuntimeError
             raise OSError(f"{path}: {error}") from error
