@@ -151,7 +151,7 @@ NAMES = tuple(_MAKERS)
 
 
 def bank(seed: int, side: int = 1024) -> Bank:
-    """All textures in the order of `NAMES`, as `training.raycast.Scene.bank` wants them; `side` is a power of two."""
+    """All textures in the order of `NAMES`, as `Scene.bank` wants them; `side` is a power of two from 256."""
     pictures = [np.clip(make(np.random.default_rng([seed, k]), side), 0, 1) for k, make in enumerate(_MAKERS.values())]
     levels = [torch.from_numpy(np.stack(pictures).astype(np.float32)).permute(0, 3, 1, 2)]
     while levels[-1].shape[-1] > side // 128:
