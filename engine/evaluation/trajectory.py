@@ -59,13 +59,23 @@ def rotation_angles_deg(rotations: Array) -> Array:
     return np.asarray(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))
 
 
+def rotation_errors_deg(estimated: Array, true: Array) -> Array:
+    """Angles (N,) between cameras (N, 4, 4), degrees, after one world rotation found from the rotations themselves.
+
+    Positions on a line, or in one point, do not fix that rotation.
+    """
+    u, _, vt = np.linalg.svd(np.einsum("nij,nkj->ik", true[:, :3, :3], estimated[:, :3, :3]))
+    world = (u * [1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
+    return rotation_angles_deg(np.swapaxes(true[:, :3, :3], 1, 2) @ world @ estimated[:, :3, :3])
+
+
 def compare_tracks(estimated: Array, true: Array) -> dict[str, float]:
     """Errors of the cameras `estimated` against `true`, both (N, 4, 4) `world_from_camera` of the same frames.
 
     Returns:
         ate_pct (RMSE of positions after a similarity alignment, % of the true path length), rot_max_deg, rot_med_deg
-        (after one world rotation found from the rotations themselves, since positions on a line do not fix it),
-        jitter_pct (RMS of the second difference of the position error, % of the path length per frame).
+        (see `rotation_errors_deg`), jitter_pct (RMS of the second difference of the position error, % of the path
+        length per frame).
 
     Raises:
         ValueError: fewer than three cameras, or cameras that do not move.
@@ -73,9 +83,7 @@ def compare_tracks(estimated: Array, true: Array) -> dict[str, float]:
     similarity = align(estimated[:, :3, 3], true[:, :3, 3])
     error = true[:, :3, 3] - similarity.apply(estimated[:, :3, 3])
     path = float(np.linalg.norm(np.diff(true[:, :3, 3], axis=0), axis=1).sum())
-    u, _, vt = np.linalg.svd(np.einsum("nij,nkj->ik", true[:, :3, :3], estimated[:, :3, :3]))
-    world = (u * [1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
-    angles = rotation_angles_deg(np.swapaxes(true[:, :3, :3], 1, 2) @ world @ estimated[:, :3, :3])
+    angles = rotation_errors_deg(estimated, true)
     result = {
         "ate_pct": 100.0 * float(np.sqrt((error**2).sum(1).mean())) / path,
         "rot_max_deg": float(angles.max()),
