@@ -47,7 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     solve.add_argument("--sensor-mm", type=float, help="width in mm of what the sensor records")
     solve.add_argument("--body", help="a camera of engine/cameras/database.json, for its sensor")
     solve.add_argument("--no-metadata", action="store_true", help="do not look into the footage for its focal length")
-    solve.add_argument("--camera", choices=["solve", "colmap", "chan", "json"], help="where the cameras come from")
+    kinds = ["solve", "deepv2d", "colmap", "chan", "json"]
+    solve.add_argument("--camera", choices=kinds, help="where the cameras come from")
     solve.add_argument("--camera-path", help="the COLMAP model's folder, the .chan or the cvd.camera/1 file")
     solve.add_argument("--camera-metric", action="store_true", help="the given camera is in metres")
     solve.add_argument("--film-back", type=float, nargs=2, metavar=("W", "H"), help="chan: film back in mm")
@@ -64,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     solve.add_argument("--stereo", choices=["none", "side_by_side", "two_files"])
     solve.add_argument("--right", help="two_files: footage of the right eye")
     solve.add_argument("--baseline", type=float, help="distance of the eyes in metres")
-    solve.add_argument("--method", choices=["cvd", "selfsup"])
+    solve.add_argument("--method", choices=["cvd", "selfsup", "deepv2d", "deepv2d+cvd"])
     solve.add_argument("--preset", choices=["preview", "standard", "best", "cvd-2020"])
     solve.add_argument("--seed", type=int)
     solve.add_argument("--device", choices=["auto", "cpu", "cuda"])

@@ -13,6 +13,8 @@ import torch
 
 import engine
 from engine import files, footage, poses
+from engine.deepv2d.alternate import DeepV2DSettings
+from engine.deepv2d.stage import finish_deepv2d, solve_deepv2d
 from engine.depth.clip import WorkClip, work_images
 from engine.depth.cvd import solve_depth
 from engine.depth.data import Folders, TrainingData
@@ -31,7 +33,7 @@ from engine.masks.given import content_of, solve_given_masks
 from engine.masks.motion import load_dynamic, solve_motion
 from engine.masks.plate import PlateMattes
 from engine.priors import Source, choose_prior, solve_prior
-from engine.request import Request
+from engine.request import BY_DEEPV2D, Request
 from engine.track import CameraTrack
 from engine.workspace import Listener, Stage, Workspace, free_bytes, open_workspace, stage_key
 
@@ -119,9 +121,14 @@ def _run(
     metres = rig.metres_per_unit(baseline) if rig is not None and baseline is not None else None
     scale = read_scale(run("scale", lambda folder: calibrate_scale(work, guess, metres, folder, workspace)))
     track, work = scale_track(track, scale), work.scaled(scale)
-    evidence = None
-    if settings.measured:
-        evidence = run("evidence", lambda folder: solve_evidence(work, settings, folder, device, workspace))
+
+    def measure(folder: Path) -> None:
+        if request.method in BY_DEEPV2D:
+            solve_deepv2d(work, DeepV2DSettings(views=settings.views), folder, device, workspace)
+        else:
+            solve_evidence(work, settings, folder, device, workspace)
+
+    evidence = run("evidence", measure) if settings.measured else None
 
     def train(folder: Path) -> None:
         # What the built-in network says of a picture alone, it says better once it has been trained on the clip.
@@ -131,7 +138,10 @@ def _run(
         data = TrainingData.load(work, Folders(flow, motion, guess, fills, evidence, prior_scale))
         if right is not None and rig is not None:
             data = data.with_right_eye(right, replace(rig, baseline=rig.baseline * scale).right_from_left())
-        solve_depth(work, settings, data, folder, request.seed, device, workspace)
+        if request.method == "deepv2d" and evidence is not None:
+            finish_deepv2d(work, data, evidence, folder, device, workspace)
+        else:
+            solve_depth(work, settings, data, folder, request.seed, device, workspace)
 
     depth = run("depth", train)
     result = DepthResult(
@@ -200,7 +210,8 @@ def plan(
     known = {"baseline": request.footage.baseline, "long_side": settings.long_side}
     parts["scale"] = (known, ("prior",) if prior is not None else ("poses",))
     if settings.measured:
-        parts["evidence"] = (sweep, ("scale",))
+        by = {"by": "deepv2d"} if request.method in BY_DEEPV2D else {}
+        parts["evidence"] = (sweep | by, ("scale",))
     reads = tuple(name for name in ("motion", "scale", "evidence") if name in parts)
     parts["depth"] = ({"settings": depth, "device": device, "seed": request.seed, "method": request.method}, reads)
     parts["export"] = ({"path": str(clip.path)}, ("depth",))

@@ -34,3 +34,15 @@ class Silent:
 
     def warning(self, message: str, frames: Sequence[int] = ()) -> None:
         """Ignore."""
+
+
+class Part:
+    """Progress of a part of a stage, as a share of the whole."""
+
+    def __init__(self, progress: Progress, start: float, end: float) -> None:
+        self.progress, self.start, self.end = progress, start, end
+        self.metric, self.warning = progress.metric, progress.warning
+
+    def step(self, done: float, total: float, message: str) -> None:
+        """Report within the part."""
+        self.progress.step(self.start + (self.end - self.start) * done / max(total, 1), 1.0, message)

@@ -49,6 +49,10 @@ class LensRequest:
     metadata: bool = True
 
 
+SOLVED = ("solve", "deepv2d")  # kinds of camera that are found, not given
+BY_DEEPV2D = ("deepv2d", "deepv2d+cvd")  # methods that measure depth with its network
+
+
 @dataclass(frozen=True)
 class CameraRequest:
     """Where the cameras come from: solved, or given by a file; see the schema for the words."""
@@ -204,7 +208,7 @@ def parse_request(document: Any, origin: str) -> Request:
         )
     camera = _camera(document.get("camera", {}), origin)
     world = document.get("world", {})
-    if camera.kind != "solve" and any(value is not None for value in world.values()):
+    if camera.kind not in SOLVED and any(value is not None for value in world.values()):
         raise RequestError(
             "request.world",
             f"{origin} is not a valid request.",
@@ -213,6 +217,13 @@ def parse_request(document: Any, origin: str) -> Request:
         )
     tracks = document.get("tracks")
     settings = {name: document[name] for name in ("method", "preset", "seed", "device") if name in document}
+    if settings.get("method") in BY_DEEPV2D and settings.get("preset") == "cvd-2020":
+        raise RequestError(
+            "request.method",
+            f"{origin} is not a valid request.",
+            f"The preset cvd-2020 is CVD as it was published, and {settings['method']} is another method.",
+            "Choose another preset, or method cvd.",
+        )
     return Request(
         footage,
         Path(document["output"]),
@@ -230,7 +241,7 @@ def _camera(document: dict[str, Any], origin: str) -> CameraRequest:
     film_back = document.get("film_back_mm")
     values = {**_with_paths(document, "path"), "film_back_mm": None if film_back is None else tuple(film_back)}
     camera = CameraRequest(**values)
-    if (camera.kind == "solve") != (camera.path is None):
+    if (camera.kind in SOLVED) != (camera.path is None):
         raise RequestError(
             "request.camera",
             f"{origin} is not a valid request.",

@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from engine import poses
 from engine.cameras.knowledge import LensKnowledge
 from engine.cameras.place import content_of, place_points
 from engine.cameras.size import known_scale
+from engine.deepv2d.stage import solve_deepv2d_cameras
 from engine.depth.scale import scale_track
 from engine.footage import Footage
 from engine.poses.world import upright
 from engine.progress import Progress
-from engine.request import Request
+from engine.request import SOLVED, Request
 from engine.track import CameraTrack
 
 _SURE_DEG = 10.0
@@ -47,6 +49,7 @@ def solve_cameras(
     folder: Path,
     request: Request,
     known: LensKnowledge,
+    device: torch.device,
     progress: Progress,
 ) -> CameraTrack:
     """Cameras, lens and sparse points of the clip; the result is also saved in `folder`.
@@ -58,6 +61,7 @@ def solve_cameras(
         folder: for the result and the intermediate files.
         request: which camera, what is known about lens and world, followed points, seed.
         known: what `what_is_known` says about the lens.
+        device: where networks compute.
         progress: told about steps, metrics and warnings.
 
     Raises:
@@ -65,14 +69,18 @@ def solve_cameras(
         PoseError: the cameras could not be solved, or do not fit the plate.
         Cancelled: from `progress`.
     """
-    if request.camera.kind != "solve":
+    if request.camera.kind not in SOLVED:
         return place_points(
             footage, proxies, masks, folder, request.camera, known.focal_px, request.tracks, request.seed, progress
         )
-    lens = replace(request.lens, focal_px=known.focal_px)
-    track = poses.solve(
-        footage, proxies, masks, folder, lens, request.seed, progress, start_px=known.start_px, tracks=request.tracks
-    )
+    if request.camera.kind == "deepv2d":
+        track = solve_deepv2d_cameras(footage, proxies, folder, known, device, progress)
+    else:
+        lens = replace(request.lens, focal_px=known.focal_px)
+        track = poses.solve(
+            footage, proxies, masks, folder, lens, request.seed, progress,
+            start_px=known.start_px, tracks=request.tracks,
+        )  # fmt: skip
     _compare(track, known, progress)
     found = upright(np.array([track.world_from_camera[n] for n in track.frames()]), track.points.xyz)
     progress.metric("up_std_deg", found.std_deg)

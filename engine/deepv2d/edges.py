@@ -29,6 +29,13 @@ class Found:
     target: torch.Tensor
     weight: torch.Tensor
 
+    def miss(self, view_from_key: torch.Tensor, lens_matrix: torch.Tensor) -> torch.Tensor:
+        """Weighted mean distance (,), in pixels of the feature grid, between target and where the poses send it."""
+        sent = project(transform(view_from_key, self.points), lens_matrix, NEAREST)
+        weight = self.weight.mean(-1)
+        miss: torch.Tensor = ((self.target - sent).norm(dim=-1) * weight).sum() / weight.sum().clamp_min(1e-6)
+        return miss
+
 
 def find(
     motion: Motion,

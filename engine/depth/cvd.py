@@ -21,22 +21,10 @@ from engine.files import write_json, write_npy
 from engine.flow.stage import load_pair
 from engine.footage import frame_name
 from engine.geometry import project, rigid_inverse, transform, unproject
-from engine.progress import Progress
+from engine.progress import Part, Progress
 
 TRAINING_SHARE = 0.85
 AGREE_PX = 1.0  # work pixels: flow and depth say the same
-
-
-class _Part:
-    """Progress of a part of the stage, as a share of the whole."""
-
-    def __init__(self, progress: Progress, start: float, end: float) -> None:
-        self.progress, self.start, self.end = progress, start, end
-        self.metric, self.warning = progress.metric, progress.warning
-
-    def step(self, done: float, total: float, message: str) -> None:
-        """Report within the part."""
-        self.progress.step(self.start + (self.end - self.start) * done / max(total, 1), 1.0, message)
 
 
 def solve_depth(
@@ -75,8 +63,8 @@ def solve_depth(
     if settings.consecutive:
         rank = {number: row for row, number in enumerate(data.numbers)}
         data = replace(data, pairs=[p for p in data.pairs if rank[p.second] - rank[p.first] == 1])
-    network = train(data, settings, folder, seed, device, _Part(progress, 0.0, TRAINING_SHARE))
-    part = _Part(progress, TRAINING_SHARE, 1.0)
+    network = train(data, settings, folder, seed, device, Part(progress, 0.0, TRAINING_SHARE))
+    part = Part(progress, TRAINING_SHARE, 1.0)
     for row, number in enumerate(data.numbers):
         part.step(row, len(data.numbers), f"depth of frame {number}")
         name = f"{frame_name(number)}.npy"
@@ -103,13 +91,13 @@ def _predict(
         image = torch.from_numpy(clip.images[row]).to(device).float() / 255.0
         log_depth = fuse(log_depth, known[0], known[WEIGHT], image)
     else:
-        log_depth = _enlarged(log_depth)
-    confidence = _enlarged(known[CONFIDENCE])
+        log_depth = enlarged(log_depth)
+    confidence = enlarged(known[CONFIDENCE])
     return (log_depth.exp() * data.unit).cpu().numpy(), confidence.cpu().numpy()
 
 
-def _enlarged(values: torch.Tensor) -> torch.Tensor:
-    """From the half grid to the work grid."""
+def enlarged(values: torch.Tensor) -> torch.Tensor:
+    """Values (h, w) of the half grid on the work grid."""
     return interpolate(values[None, None], scale_factor=2.0, mode="bilinear", align_corners=False)[0, 0]
 
 
@@ -153,4 +141,4 @@ def _confirmed(clip: WorkClip, data: TrainingData, folder: Path) -> dict[int, ND
     for a, _, miss, believed in _misses(clip, data, folder):
         agreeing[a] += believed & (miss < AGREE_PX)
         pairs[a] += 1
-    return {number: _enlarged(count / max(pairs[number], 1)).numpy() for number, count in agreeing.items()}
+    return {number: enlarged(count / max(pairs[number], 1)).numpy() for number, count in agreeing.items()}

@@ -20,7 +20,7 @@ from engine.depth.views import choose_views, inverse_depth_range
 from engine.files import write_npy
 from engine.footage import frame_name
 from engine.geometry import project, rigid_inverse, sample, transform, unproject
-from engine.progress import Progress
+from engine.progress import Part, Progress
 
 AGREE_DEPTH = 0.03  # relative
 AGREE_PX = 1.0  # of the half grid, after going there and back
@@ -81,14 +81,29 @@ def solve_evidence(
         path = folder / "raw" / f"{frame_name(int(clip.numbers[row]))}.npy"
         if not path.exists():
             write_npy(path, _sweep(clip, grid, row, views[row], settings))
-    for row in range(count):
-        progress.step(count + 0.2 * row, count * 1.2, f"checking frame {clip.numbers[row]}")
-        name = f"{frame_name(int(clip.numbers[row]))}.npy"
+    confirm(clip, grid, views, folder, Part(progress, 1.0 / 1.2, 1.0))
+    progress.step(count, count, "matching")
+
+
+def confirm(clip: WorkClip, grid: HalfGrid, views: list[NDArray[np.int64]], folder: Path, progress: Progress) -> None:
+    """Keep what neighbours confirm of the depth that was measured in every frame.
+
+    Reads `raw/000101.npy` (2, h, w), depth and score, and writes `depth/` and `confidence/` as `solve_evidence` does.
+
+    Args:
+        clip: frames with cameras, in the units of the depth.
+        grid: of the same clip.
+        views: rows of the views of each frame.
+        folder: read from and written to; what a killed run left there is used.
+        progress: receives progress; may cancel.
+    """
+    for row, number in enumerate(clip.numbers.tolist()):
+        progress.step(row, len(clip.numbers), f"checking frame {number}")
+        name = f"{frame_name(number)}.npy"
         if not (folder / "confidence" / name).exists():
-            depth, confidence = _confirm(clip, grid, row, views[row], folder)
+            depth, confidence = _confirmed(clip, grid, row, views[row], folder)
             write_npy(folder / "depth" / name, depth)
             write_npy(folder / "confidence" / name, confidence)
-    progress.step(count, count, "matching")
 
 
 def load_evidence(folder: Path, number: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -117,7 +132,7 @@ def _sweep(
     return torch.stack([depth, score]).cpu().numpy()
 
 
-def _confirm(
+def _confirmed(
     clip: WorkClip, grid: HalfGrid, row: int, views: NDArray[np.int64], folder: Path
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     device = grid.grey.device

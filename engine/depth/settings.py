@@ -58,7 +58,7 @@ def settings_of(request: Request) -> DepthSettings:
         return settings
     if request.prior.kind == "none":
         settings = replace(settings, pretrained=False, fit_steps=settings.fit_steps + 0.3)
-    elif request.method == "cvd":
+    elif request.method != "selfsup":
         settings = replace(settings, photometric_steps=0.0)
     if request.method == "selfsup":
         settings = replace(settings, measured=False, fit_steps=0.0)

@@ -1,0 +1,201 @@
+"""DeepV2D as stages of a solve: depth for given cameras, the cameras themselves, and depth at the work size."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from engine.cameras.knowledge import LensKnowledge
+from engine.deepv2d.alternate import Alternated, Alternation, DeepV2DSettings
+from engine.deepv2d.network import load_deepv2d
+from engine.depth.clip import WorkClip
+from engine.depth.cvd import consistency, enlarged
+from engine.depth.data import CONFIDENCE, LOG_DEPTH, WEIGHT, TrainingData
+from engine.depth.evidence import HalfGrid, confirm
+from engine.depth.fuse import fuse
+from engine.depth.views import choose_views
+from engine.files import write_json, write_npy
+from engine.footage import Footage, frame_name
+from engine.geometry import Lens
+from engine.poses.world import scene_from_world
+from engine.progress import Part, Progress
+from engine.track import CameraTrack, SparsePoints
+
+LIKELY_FOCAL = 1.2  # times the picture's long side, where nothing is known
+LOOKS_AT = 256  # pixels of the work size's long side for cameras: more makes poses hardly better
+ALTERNATING_SHARE = 0.9
+POINTS = (12, 9)  # columns and lines of the places that become sparse points in each frame
+SURE = 0.5  # certainty of depth that becomes a point
+
+
+def solve_deepv2d(
+    clip: WorkClip, settings: DeepV2DSettings, folder: Path, device: torch.device, progress: Progress
+) -> None:
+    """Depth of every frame by the depth module, for the clip's own cameras.
+
+    Writes what `engine.depth.evidence.solve_evidence` writes, in the same form: `raw/`, `depth/` and `confidence/`.
+
+    Args:
+        clip: undistorted frames with cameras and sparse points.
+        settings: how much is done; the cameras stay as they are.
+        folder: written to; what a killed run left there is used.
+        device: where to compute.
+        progress: receives progress; may cancel.
+
+    Raises:
+        Cancelled: the user stopped it.
+        DepthError: the weights cannot be used.
+    """
+    for name in ("raw", "depth", "confidence"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    still = replace(settings, looks=0)
+    work = Alternation(load_deepv2d(device), clip, True, still, device)
+    found = work.run(folder, Part(progress, 0.0, ALTERNATING_SHARE))
+    for number, depth, certainty in zip(clip.numbers.tolist(), found.depth, found.certainty, strict=True):
+        write_npy(folder / "raw" / f"{frame_name(number)}.npy", np.stack([depth, certainty]))
+    views = [choose_views(clip, row, settings.views) for row in range(len(clip.numbers))]
+    confirm(clip, HalfGrid.of(clip, device), views, folder, Part(progress, ALTERNATING_SHARE, 1.0))
+
+
+def finish_deepv2d(
+    clip: WorkClip, data: TrainingData, measured: Path, folder: Path, device: torch.device, progress: Progress
+) -> None:
+    """Depth at the work size from what `solve_deepv2d` left in `measured`: the depth stage of method `deepv2d`.
+
+    What neighbours confirm is carried on along surfaces; elsewhere the depth module is believed. Writes what
+    `engine.depth.cvd.solve_depth` writes.
+
+    Raises:
+        Cancelled: the user stopped it.
+    """
+    for name in ("depth", "confidence"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for row, number in enumerate(data.numbers):
+        progress.step(row, len(data.numbers), f"depth of frame {number}")
+        name = f"{frame_name(number)}.npy"
+        if not (folder / "confidence" / name).exists():
+            raw = torch.from_numpy(np.load(measured / "raw" / name, allow_pickle=False)[0]).to(device)
+            known = data.evidence[row].to(device).float()
+            image = torch.from_numpy(clip.images[row]).to(device).float() / 255.0
+            depth = fuse((raw / data.unit).log(), known[LOG_DEPTH], known[WEIGHT], image).exp() * data.unit
+            write_npy(folder / "depth" / name, depth.cpu().numpy())
+            write_npy(folder / "confidence" / name, enlarged(known[CONFIDENCE]).cpu().numpy())
+    write_json(folder / "consistency.json", consistency(clip, data, folder))
+    progress.step(1.0, 1.0, "depth")
+
+
+def solve_deepv2d_cameras(
+    footage: Footage,
+    proxies: Path,
+    folder: Path,
+    known: LensKnowledge,
+    device: torch.device,
+    progress: Progress,
+    settings: DeepV2DSettings | None = None,
+) -> CameraTrack:
+    """Cameras of the clip by motion and depth module in alternation, started from no poses at all.
+
+    Args:
+        footage: the clip.
+        proxies: folder with `<frame>.png` of every frame.
+        folder: for the result and the intermediate files; what a killed run left there is gone on with.
+        known: what is known about the lens; without a known focal length it is estimated with the poses.
+        device: where to compute.
+        progress: receives progress; may cancel.
+        settings: how much is done; None = six rounds.
+
+    Returns:
+        Every frame's camera, in a world as `engine.poses.solve` makes it, with sparse points taken from the depth; also
+        saved in `folder`.
+
+    Raises:
+        Cancelled: the user stopped it.
+        DepthError: the weights cannot be used.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = settings or DeepV2DSettings(long_side=LOOKS_AT, focal=known.focal_px is None)
+    focal = known.focal_px or known.start_px or LIKELY_FOCAL * max(footage.width, footage.height)
+    middle = footage.width / 2, footage.height / 2
+    lens = Lens("SIMPLE_PINHOLE", footage.width, footage.height, focal, focal, *middle)
+    start = CameraTrack(
+        lens=lens,
+        lens_known=known.focal_px is not None,
+        focal_std_pct=0.0 if known.focal_px is not None else None,
+        world_from_camera={number: np.eye(4) for number in footage.numbers},
+        reasons={},
+        reprojection_px={},
+        up_estimated=False,
+        points=_no_points(),
+        lens_origin=known.origin,
+    )
+    clip = WorkClip.load(proxies, start, settings.long_side)
+    found = Alternation(load_deepv2d(device), clip, False, settings, device).run(folder, progress)
+    track = _upright(start, clip, found)
+    track.save(folder)
+    return track
+
+
+def _no_points() -> SparsePoints:
+    return SparsePoints(
+        np.zeros((0, 3)), np.zeros((0, 3), np.uint8), np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64),
+        np.zeros((0, 2)),
+    )  # fmt: skip
+
+
+def _upright(start: CameraTrack, clip: WorkClip, found: Alternated) -> CameraTrack:
+    """The track of what was found, with points, in a world that stands upright."""
+    points = _points(clip, found, start.lens)
+    depth = np.array([
+        found.world_from_camera[row, :3, 2] @ (xyz - found.world_from_camera[row, :3, 3])
+        for row, xyz in zip(np.searchsorted(clip.numbers, points.observation_frame), points.xyz, strict=True)
+    ])  # fmt: skip
+    transform, scale = scene_from_world(found.world_from_camera, points.xyz, float(np.median(depth)))
+    poses = found.world_from_camera.copy()
+    poses[:, :3, 3] *= scale
+    zoom = found.lens.fx / clip.lens.fx
+    return replace(
+        start,
+        lens=replace(start.lens, fx=start.lens.fx * zoom, fy=start.lens.fy * zoom),
+        world_from_camera={int(number): transform @ pose for number, pose in zip(clip.numbers, poses, strict=True)},
+        reprojection_px={
+            int(number): float(miss) * start.lens.width / clip.lens.width
+            for number, miss in zip(clip.numbers, found.miss_px, strict=True)
+        },
+        points=replace(points, xyz=scale * points.xyz @ transform[:3, :3].T + transform[:3, 3]),
+    )
+
+
+def _points(clip: WorkClip, found: Alternated, lens: Lens) -> SparsePoints:
+    """Places on a grid in every frame whose depth is sure, seen in that frame."""
+    height, width = found.depth.shape[1:]
+    columns, lines = (
+        ((np.arange(n) + 0.5) / n * side).astype(int) for n, side in zip(POINTS, (width, height), strict=True)
+    )
+    column, line = (x.ravel() for x in np.meshgrid(columns, lines))
+    pixel = np.stack([column + 0.5, line + 0.5], -1) * 2.0
+    rays = np.concatenate([pixel, np.ones((len(pixel), 1))], 1) @ np.linalg.inv(found.lens.matrix()).T
+    xyz: list[NDArray[np.float64]] = []
+    rgb, frames, seen = [], [], []
+    plate = pixel * (lens.width / clip.lens.width, lens.height / clip.lens.height)
+    for row, number in enumerate(clip.numbers.tolist()):
+        sure = found.certainty[row, line, column] >= min(SURE, float(np.median(found.certainty[row])))
+        there = rays[sure] * found.depth[row, line, column][sure, None]
+        pose = found.world_from_camera[row]
+        xyz.append(there @ pose[:3, :3].T + pose[:3, 3])
+        rgb.append(clip.images[row, 2 * line[sure], 2 * column[sure]])
+        frames.append(np.full(len(there), number))
+        seen.append(plate[sure])
+    places = np.concatenate(xyz)
+    errors = np.concatenate([np.full(len(x), miss) for x, miss in zip(xyz, found.miss_px, strict=True)])
+    return SparsePoints(
+        xyz=places,
+        rgb=np.concatenate(rgb),
+        error_px=errors * lens.width / clip.lens.width,
+        observation_frame=np.concatenate(frames).astype(np.int64),
+        observation_point=np.arange(len(places)),
+        observation_pixel=np.concatenate(seen),
+    )
