@@ -41,7 +41,7 @@ class LensRequest:
     `engine/cameras/database.json`.
     """
 
-    model: str = "SIMPLE_RADIAL"
+    model: str = "AUTO"
     focal_px: float | None = None
     focal_mm: float | None = None
     sensor_mm: float | None = None

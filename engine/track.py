@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +48,11 @@ class CameraTrack:
         points: sparse points.
         scale: of the world: "free" (may be multiplied), "own" (given with the cameras, in an unknown unit) or "metric".
         lens_origin: where the focal length comes from, in words.
+        motion: of the camera: "travels", or without any parallax "turns" or "static"; then there are no points.
+        focals: plate frame number -> fx, for a lens that zooms; empty for one that does not.
+        focal_range: between which values `lens.fx` lies, plate pixels; None when unknown.
+        filled: plate frame number -> (4, 4) of frames that could not be solved and were put between their neighbours;
+            they are not registered, and get no depth.
     """
 
     lens: Lens
@@ -60,6 +65,10 @@ class CameraTrack:
     points: SparsePoints
     scale: str = "free"
     lens_origin: str = "estimated from the pictures"
+    motion: str = "travels"
+    focals: dict[int, float] = field(default_factory=dict)
+    focal_range: tuple[float, float] | None = None
+    filled: dict[int, NDArray[np.float64]] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Write `track.json` and `points.npz` into `folder`."""
@@ -73,6 +82,10 @@ class CameraTrack:
             "reprojection_px": {str(n): error for n, error in self.reprojection_px.items()},
             "scale": self.scale,
             "lens_origin": self.lens_origin,
+            "motion": self.motion,
+            "focals": {str(n): focal for n, focal in self.focals.items()},
+            "focal_range": self.focal_range,
+            "filled": {str(n): pose.tolist() for n, pose in self.filled.items()},
         }
         (folder / "track.json").write_text(json.dumps(document))
         np.savez(folder / "points.npz", allow_pickle=False, **asdict(self.points))
@@ -94,8 +107,17 @@ class CameraTrack:
             points=points,
             scale=document["scale"],
             lens_origin=document["lens_origin"],
+            motion=document["motion"],
+            focals={int(n): focal for n, focal in document["focals"].items()},
+            focal_range=None if document["focal_range"] is None else tuple(document["focal_range"]),
+            filled={int(n): np.array(pose) for n, pose in document["filled"].items()},
         )
 
     def frames(self) -> list[int]:
         """Registered plate frame numbers, in order."""
         return sorted(self.world_from_camera)
+
+    def lens_at(self, number: int) -> Lens:
+        """The lens of a plate frame: `lens`, at the focal length that a zoom has there."""
+        zoom = self.focals.get(number, self.lens.fx) / self.lens.fx
+        return replace(self.lens, fx=self.lens.fx * zoom, fy=self.lens.fy * zoom)

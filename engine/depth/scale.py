@@ -91,9 +91,18 @@ def read_scale(folder: Path) -> float:
     return float(json.loads((folder / "scale.json").read_text(encoding="utf-8"))["scale"])
 
 
+def units_per_prior(folder: Path) -> float:
+    """Units of the cameras in one of the prior's, by what `calibrate_scale` measured; 1 where nothing was."""
+    per_frame = json.loads((folder / "scale.json").read_text(encoding="utf-8"))["per_frame"]
+    return 1.0 / robust_mean(list(per_frame.values())) if per_frame else 1.0
+
+
 def scale_track(track: CameraTrack, scale: float) -> CameraTrack:
     """The track with camera translations (CVD eq. 3) and points multiplied by `scale`."""
     poses = {number: pose.copy() for number, pose in track.world_from_camera.items()}
     for pose in poses.values():
         pose[:3, 3] *= scale
-    return replace(track, world_from_camera=poses, points=replace(track.points, xyz=track.points.xyz * scale))
+    filled = {number: pose.copy() for number, pose in track.filled.items()}
+    for pose in filled.values():
+        pose[:3, 3] *= scale
+    return replace(track, world_from_camera=poses, filled=filled, points=replace(track.points, xyz=track.points.xyz * scale))

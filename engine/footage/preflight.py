@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,6 +22,8 @@ _MOTION_LONG_SIDE = 640
 _MOTION_SAMPLES = 25
 _DUPLICATE = 0.25
 """Mean absolute difference of 8-bit grey below which two neighbours count as one picture."""
+_CUT, _CUT_RATIO = 0.08, 2.5
+"""Mean absolute difference of neighbours, of white, that a cut has at least, and over that of all frames around it."""
 _STATIC_PX = 0.5
 """Pixels, at `_MOTION_LONG_SIDE`: what noise and compression alone make of a tripod shot stays below."""
 
@@ -34,7 +37,7 @@ def prepare(footage: Footage, folder: Path, progress: Progress) -> None:
     Streams the frames once for each eye. Proxies that are there already, from a pass that was interrupted, are kept.
 
     Raises:
-        FootageError: `footage.too_few_frames`, `.black`, `.static`, or what `read_frames` raises.
+        FootageError: `footage.too_few_frames`, `.black`, or what `read_frames` raises.
         OSError: the folder cannot be written.
     """
     numbers = footage.numbers
@@ -78,14 +81,9 @@ def prepare(footage: Footage, folder: Path, progress: Progress) -> None:
         )
     motion = [_motion(a, b) for a, b in pairwise(samples)] + [_motion(samples[0], b) for b in samples[2::4]]
     moved = [m for m in motion if m is not None]
-    if moved and max(displacement for displacement, _ in moved) < _STATIC_PX:
-        raise FootageError(
-            "footage.static",
-            "The camera does not move in this shot.",
-            "The picture stands still but for things that move by themselves, as from a locked-off tripod. "
-            "Depth needs a moving camera: near things must shift against far ones.",
-            "Shoot with the camera moving sideways by a few percent of the distance to the scene, hand-held will do.",
-        )
+    cuts = _cuts(frames)
+    if cuts:
+        progress.warning(f"There seems to be a cut before {_listed(cuts)}: only the longest part can be solved.", cuts)
     if footage.right is not None:
         if footage.half is not None and footage.width < footage.height:
             progress.warning(
@@ -100,10 +98,27 @@ def prepare(footage: Footage, folder: Path, progress: Progress) -> None:
         {
             "frames": frames,
             "duplicates": [f["frame"] for f in frames if f["duplicate"]],
+            "cuts": cuts,
+            "static": bool(moved) and max(displacement for displacement, _ in moved) < _STATIC_PX,
             "motion_px": float(np.median([d for d, _ in moved])) if moved else None,
             "parallax_share": float(np.median(parallax)) if parallax else None,
         },
     )
+
+
+def _cuts(frames: list[dict[str, Any]]) -> list[int]:
+    """Frame numbers before which the picture changes at once: far more than around them, and by much."""
+    change = np.array([frame["difference"] or 0.0 for frame in frames])
+    cuts = []
+    for index in range(2, len(change) - 1):
+        around = np.delete(change[max(1, index - 5) : index + 6], min(index - 1, 5))
+        if change[index] > max(_CUT, _CUT_RATIO * float(around.max())):
+            cuts.append(int(frames[index]["frame"]))
+    return cuts
+
+
+def _listed(numbers: list[int]) -> str:
+    return f"frame{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
 
 
 def _proxies(footage: Footage, folder: Path) -> Iterator[tuple[int, Grey]]:

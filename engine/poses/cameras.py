@@ -5,18 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.errors import PoseError
 from engine.footage import Footage, frame_name
 from engine.geometry import Lens
 from engine.poses.child import run_worker
 from engine.poses.job import Job, Model
-from engine.poses.world import scene_from_world
+from engine.poses.world import MEDIAN_DEPTH, scene_from_world
 from engine.progress import Progress
 from engine.request import LensRequest
 from engine.track import CameraTrack, SparsePoints
 
-UNSURE_FOCAL_PCT = 3.0
+UNSURE_FOCAL_PCT = 1.0
 """One standard deviation of the focal length from which on the user is warned."""
 
 
@@ -28,6 +29,8 @@ def solve(
     lens: LensRequest,
     seed: int,
     progress: Progress,
+    start_px: float | None = None,
+    tracks: Path | None = None,
 ) -> CameraTrack:
     """Solve the cameras from the proxies; the result is also saved in `folder`.
 
@@ -42,13 +45,16 @@ def solve(
         lens: what is known about the lens.
         seed: two solves with the same seed are equal bit for bit on one machine.
         progress: told about steps, metrics and warnings.
+        start_px: a focal length that is likely but not trusted, plate pixels.
+        tracks: a `cvd.tracks/1` file of points that the artist followed.
 
     Returns:
         Lens and pixels in plate pixels; a world with z up, the first camera looking along +y, the floor (5th percentile
-        of the points) at z = 0, and a median sparse depth of `world.MEDIAN_DEPTH` units.
+        of the points) at z = 0, and a median sparse depth of `world.MEDIAN_DEPTH` units. A camera that does not travel
+        is at the origin, and there are no points.
 
     Raises:
-        PoseError: `poses.no_parallax`, `poses.no_model`, `poses.too_few_registered` or `poses.crashed`.
+        PoseError: `poses.no_model`, `poses.too_few_registered` or `poses.crashed`.
         Cancelled: from `progress`; the child is killed.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -63,6 +69,8 @@ def solve(
         model=lens.model,
         focal_px=lens.focal_px,
         seed=seed,
+        start_px=start_px,
+        tracks=None if tracks is None else str(tracks),
     )
     job.save(folder / "job.json")
     model_path = folder / "model.npz"
@@ -76,7 +84,8 @@ def solve(
 
 def _track(footage: Footage, lens: LensRequest, model: Model) -> CameraTrack:
     """The model by plate frame numbers, in a world that stands upright."""
-    if len(model.xyz) == 0:
+    motion, travels = str(model.motion), str(model.motion) == "travels"
+    if travels and len(model.xyz) == 0:
         raise PoseError(
             "poses.no_model",
             "No reliable point could be placed in this shot.",
@@ -84,38 +93,27 @@ def _track(footage: Footage, lens: LensRequest, model: Model) -> CameraTrack:
             "Use a shot in which the camera travels more, or a longer frame range.",
         )
     numbers = np.array(footage.numbers)
-    pose_of_row = dict(zip(model.rows.tolist(), model.world_from_camera, strict=True))
-    z = np.array(
-        [
-            (model.xyz[p] - pose_of_row[r][:3, 3]) @ pose_of_row[r][:3, 2]
-            for r, p in zip(model.observation_row.tolist(), model.observation_point.tolist(), strict=True)
-        ]
-    )
-    transform, scale = scene_from_world(model.world_from_camera, model.xyz, float(np.median(z)))
-    world_from_camera = {}
-    for row, pose in zip(model.rows.tolist(), model.world_from_camera, strict=True):
+    transform, scale = _scene(model) if travels else _upright(model.world_from_camera)
+    solved: dict[int, NDArray[np.float64]] = {}
+    filled: dict[int, NDArray[np.float64]] = {}
+    for row, pose, is_filled in zip(model.rows.tolist(), model.world_from_camera, model.filled.tolist(), strict=True):
         scaled = pose.copy()
         scaled[:3, 3] *= scale
-        world_from_camera[int(numbers[row])] = transform @ scaled
-    errors = {
-        int(numbers[row]): float(np.median(model.observation_error[model.observation_row == row]))
-        for row in np.unique(model.observation_row).tolist()
-    }
-    focal, k1 = float(model.lens[0]), float(model.lens[1])
-    std = float(model.focal_std_pct[0])
+        (filled if is_filled else solved)[int(numbers[row])] = transform @ scaled
+    fx, fy, cx, cy, k1, k2, p1, p2 = model.lens.tolist()
+    low, high = model.focal_range.tolist()
+    known = lens.focal_px is not None
     return CameraTrack(
-        lens=Lens(
-            lens.model, footage.width, footage.height, focal, focal, footage.width / 2, footage.height / 2, k1=k1
-        ),
-        lens_known=lens.focal_px is not None,
-        focal_std_pct=std if np.isfinite(std) else None,
-        world_from_camera=world_from_camera,
-        reasons={
-            n: "Too few of its points could be matched with frames that were placed (blur, a cut, or little texture)."
-            for n in footage.numbers
-            if n not in world_from_camera
+        lens=Lens(str(model.lens_model), footage.width, footage.height, fx, fy, cx, cy, k1, k2, p1, p2),
+        lens_known=known,
+        focal_std_pct=0.0 if known else 100.0 * float(np.log(high / low)) / 4.0,
+        world_from_camera=solved,
+        reasons={int(numbers[row]): reason for row, reason in enumerate(model.reasons.tolist()) if reason},
+        reprojection_px={
+            int(numbers[row]): float(error)
+            for row, error in zip(model.rows, model.frame_error, strict=True)
+            if np.isfinite(error)
         },
-        reprojection_px=errors,
         up_estimated=True,
         points=SparsePoints(
             xyz=scale * model.xyz @ transform[:3, :3].T + transform[:3, 3],
@@ -125,21 +123,68 @@ def _track(footage: Footage, lens: LensRequest, model: Model) -> CameraTrack:
             observation_point=model.observation_point,
             observation_pixel=model.observation_pixel,
         ),
+        motion=motion,
+        focals={
+            int(numbers[row]): float(focal)
+            for row, focal in zip(model.rows, model.focal, strict=True)
+            if np.ptp(np.log(model.focal)) > 1e-9
+        },
+        focal_range=None if known else (low, high),
+        filled=filled,
     )
+
+
+def _scene(model: Model) -> tuple[NDArray[np.float64], float]:
+    """See `scene_from_world`."""
+    pose_of_row = dict(zip(model.rows.tolist(), model.world_from_camera, strict=True))
+    z = np.array(
+        [
+            (model.xyz[p] - pose_of_row[r][:3, 3]) @ pose_of_row[r][:3, 2]
+            for r, p in zip(model.observation_row.tolist(), model.observation_point.tolist(), strict=True)
+        ]
+    )
+    return scene_from_world(model.world_from_camera, model.xyz, float(np.median(z)))
+
+
+def _upright(world_from_camera: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    """The world of cameras in one place, which is its origin: z up, the first camera looks along +y."""
+    ahead = world_from_camera[:, :3, 3] + world_from_camera[:, :3, 2]
+    transform, _ = scene_from_world(world_from_camera, ahead, MEDIAN_DEPTH)
+    transform[:3, 3] = 0.0
+    return transform, 1.0
 
 
 def _report(footage: Footage, track: CameraTrack, progress: Progress) -> None:
     progress.metric("registered_share", len(track.world_from_camera) / len(footage.numbers))
-    progress.metric("reprojection_px", float(np.median(list(track.reprojection_px.values()))))
+    if track.reprojection_px:
+        progress.metric("reprojection_px", float(np.median(list(track.reprojection_px.values()))))
     progress.metric("sparse_points", float(len(track.points.xyz)))
+    if track.motion == "turns":
+        progress.warning(
+            "The camera only turns in this shot: near things do not shift against far ones, so nothing measures "
+            "depth or tells how far the camera is from anything. Depth is the network's guess alone."
+        )
+    elif track.motion == "static":
+        progress.warning(
+            "The camera does not move in this shot: neither its lens nor depth can be measured. Depth is the "
+            "network's guess alone; enter the focal length if you know it."
+        )
     if track.reasons:
+        count = len(track.reasons) - len(track.filled)
+        between = f" {len(track.filled)} of them were put between their neighbours." if track.filled else ""
         progress.warning(
-            f"{len(track.reasons)} of {len(footage.numbers)} frames could not be placed.", sorted(track.reasons)
+            f"{count + len(track.filled)} of {len(footage.numbers)} frames could not be placed.{between}",
+            sorted(track.reasons),
         )
-    if track.focal_std_pct is None:
-        progress.warning("How sure the focal length is could not be estimated.")
-    elif track.focal_std_pct > UNSURE_FOCAL_PCT:
-        progress.warning(
-            f"The focal length is uncertain: {track.lens.fx:.0f} px, plus or minus {track.focal_std_pct:.0f} %; "
-            "the camera moved too little to tell it. Enter the real focal length if you know it."
-        )
+    if track.focals:
+        low, high = min(track.focals.values()), max(track.focals.values())
+        progress.warning(f"The lens zooms in this shot: from {low:.0f} to {high:.0f} px of focal length.")
+    if track.focal_range is not None and track.motion != "static":
+        low, high = track.focal_range
+        progress.metric("focal_low_px", low)
+        progress.metric("focal_high_px", high)
+        if track.focal_std_pct is not None and track.focal_std_pct > UNSURE_FOCAL_PCT:
+            progress.warning(
+                f"The focal length is uncertain: between {low:.0f} and {high:.0f} px ({track.lens.fx:.0f} px was "
+                "taken); the camera's motion does not tell it better. Enter the real focal length if you know it."
+            )

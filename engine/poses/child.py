@@ -19,8 +19,8 @@ _POLL_SECONDS = 0.2
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-def run_worker(job: Path, log: Path, progress: Progress) -> None:
-    """Run `engine.poses.worker` on a job file, pass on what it reports, and wait until it ends.
+def run_worker(job: Path, log: Path, progress: Progress, module: str = "engine.poses.worker") -> None:
+    """Run a solving process, the module of that name, on a job file, pass on what it reports, and wait until it ends.
 
     The process never outlives this call, nor this process: it is killed with its group on any exception, and it ends
     by itself when its standard input closes.
@@ -32,7 +32,7 @@ def run_worker(job: Path, log: Path, progress: Progress) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])}
     with log.open("wb") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "engine.poses.worker", str(job)],
+            [sys.executable, "-m", module, str(job)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

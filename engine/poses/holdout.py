@@ -62,7 +62,10 @@ def build_tracks(matches: dict[tuple[int, int], NDArray[np.int64]], counts: dict
 
 
 def held_out_errors(
-    track: NDArray[np.int64], rays: NDArray[np.float64], camera_from_world: NDArray[np.float64], focal: float
+    track: NDArray[np.int64],
+    rays: NDArray[np.float64],
+    camera_from_world: NDArray[np.float64],
+    focal: float | NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Reprojection error of every other observation of each track, after triangulation from the others.
 
@@ -70,23 +73,37 @@ def held_out_errors(
         track: (M,) track of each observation, ascending.
         rays: (M, 2) undistorted normalised image coordinates.
         camera_from_world: (M, 3, 4) of the image of each observation.
-        focal: pixels.
+        focal: pixels, one for all or (M,).
 
     Returns:
-        Errors in pixels of the held-out observations; infinite behind a camera and where nothing can be triangulated.
+        Errors in pixels of the observations that `is_held_out`; infinite behind a camera and where nothing can be
+        triangulated.
     """
-    position = np.arange(len(track)) - np.searchsorted(track, track)
-    used = position % 2 == 0
+    used = _position(track) % 2 == 0
     # Linear triangulation (Hartley & Zisserman, Multiple View Geometry, 12.2), by the normal equations of each track.
     rows = rays[:, :, None] * camera_from_world[:, 2:3, :] - camera_from_world[:, :2, :]
     normal = np.einsum("mij,mik->mjk", rows, rows)
     total = np.zeros((int(track.max(initial=-1)) + 1, 4, 4))
     np.add.at(total, track[used], normal[used])
     point = np.linalg.eigh(total)[1][:, :, 0]
-    seen = np.bincount(track[used], minlength=len(total))
-    held = ~used & (seen[track] >= 2)
+    held = is_held_out(track)
     local = np.einsum("mij,mj->mi", camera_from_world[held], point[track[held]])
     in_front = local[:, 2] * np.sign(point[track[held], 3]) > 0
+    scale = np.broadcast_to(focal, held.shape)[held]
     with np.errstate(divide="ignore", invalid="ignore"):
-        error = np.linalg.norm(local[:, :2] / local[:, 2:] - rays[held], axis=1) * focal
+        error = np.linalg.norm(local[:, :2] / local[:, 2:] - rays[held], axis=1) * scale
     return np.where(in_front, error, np.inf)
+
+
+def is_held_out(track: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(M,) whether an observation is held out: every other one of its track, where at least two remain."""
+    position = _position(track)
+    used = position % 2 == 0
+    seen = np.bincount(track[used], minlength=int(track.max(initial=-1)) + 1)
+    held: NDArray[np.bool_] = ~used & (seen[track] >= 2)
+    return held
+
+
+def _position(track: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(M,) place of each observation within its track."""
+    return np.arange(len(track)) - np.searchsorted(track, track)

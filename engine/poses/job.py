@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +23,11 @@ class Job:
         width: of the plate, pixels; the solved model is given in plate pixels whatever the size of the pictures.
         height: of the plate, pixels.
         work: folder for intermediate results, which persist over a kill, and for the model.
-        model: COLMAP camera model, "SIMPLE_RADIAL" or "SIMPLE_PINHOLE".
+        model: COLMAP camera model, such as "SIMPLE_RADIAL"; "AUTO" = the simplest that explains the pictures.
         focal_px: known focal length in plate pixels, None = estimate.
         seed: of every random choice.
+        start_px: a focal length in plate pixels that is likely but not trusted, None = no guess.
+        tracks: a `cvd.tracks/1` file of points that the artist followed, None = none.
     """
 
     images: str
@@ -37,6 +39,8 @@ class Job:
     model: str
     focal_px: float | None
     seed: int
+    start_px: float | None = None
+    tracks: str | None = None
 
     def save(self, path: Path) -> None:
         """Write the job as JSON."""
@@ -55,28 +59,43 @@ class Model:
     Attributes:
         rows: (R,) registered frames, as positions in `Job.names`.
         world_from_camera: (R, 4, 4).
-        lens: (2,) focal length in plate pixels and k1; the principal point is the centre.
-        focal_std_pct: (1,) one standard deviation, NaN when unknown.
+        motion: of the camera, (): "travels", "turns" or "static". Only one that travels has points.
+        lens: (8,) fx, fy, cx, cy, k1, k2, p1, p2 in plate pixels; of the middle of a zoom.
+        lens_model: (), COLMAP's name.
+        focal: (R,) fx of each registered frame; all the same unless the lens zooms.
+        focal_range: (2,) between which values the mean of fx and fy lies, plate pixels.
+        reasons: (N,) why a frame was not registered, or is not to be trusted; "" for the others.
+        filled: (R,) true where the camera was not solved but put between its neighbours.
         xyz: (P, 3).
         rgb: (P, 3) uint8.
         error_px: (P,) mean reprojection error.
         observation_row: (M,) positions in `Job.names`.
         observation_point: (M,) rows of `xyz`.
         observation_pixel: (M, 2).
-        observation_error: (M,) reprojection error, pixels.
+        frame_error: (R,) median reprojection error, NaN for a frame without points.
     """
 
     rows: NDArray[np.int64]
     world_from_camera: NDArray[np.float64]
+    motion: NDArray[np.str_]
     lens: NDArray[np.float64]
-    focal_std_pct: NDArray[np.float64]
+    lens_model: NDArray[np.str_]
+    focal: NDArray[np.float64]
+    focal_range: NDArray[np.float64]
+    reasons: NDArray[np.str_]
+    filled: NDArray[np.bool_]
     xyz: NDArray[np.float64]
     rgb: NDArray[np.uint8]
     error_px: NDArray[np.float64]
     observation_row: NDArray[np.int64]
     observation_point: NDArray[np.int64]
     observation_pixel: NDArray[np.float64]
-    observation_error: NDArray[np.float64]
+    frame_error: NDArray[np.float64]
+
+    def with_focal_std(self, std: float) -> Model:
+        """The same with a focal length that is uncertain by `std`, one relative standard deviation."""
+        middle = float(self.lens[:2].mean())
+        return replace(self, focal_range=middle * np.exp([-2.0 * std, 2.0 * std]))
 
     def save(self, path: Path) -> None:
         """Write the model as `.npz`."""

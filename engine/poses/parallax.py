@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 _FOCALS = np.geomspace(0.4, 4.0, 16)
 _RADIALS = np.array([-0.2, -0.1, 0.0, 0.1])
-_TOLERANCE = 0.0015
-"""Of the long side: how far a match may be from where a mere rotation sends it."""
+_TOLERANCE, _MIN_TOLERANCE_PX = 0.0015, 1.0
+"""Of the long side, and pixels at least: how far a match may be from where a mere rotation sends it."""
 
 
 def rotation_share(pairs: list[tuple[NDArray[np.float64], NDArray[np.float64]]], width: float, height: float) -> float:
@@ -23,29 +23,36 @@ def rotation_share(pairs: list[tuple[NDArray[np.float64], NDArray[np.float64]]],
         Median over the pairs: near 1 for a tripod pan, clearly lower where near things shift against far ones. Unlike
         the share that a free homography explains, a flat wall seen by a travelling camera does not count.
     """
-    best = 0.0
+    best, centre = 0.0, np.array([width / 2, height / 2])
     long_side = max(width, height)
     for focal in _FOCALS * long_side:
         for radial in _RADIALS:
             shares = []
             for a, b in pairs:
-                x, y = (_rays(p, width, height, focal, radial) for p in (a, b))
-                distance = np.linalg.norm(y - x @ _rotation(x, y, 2 * _TOLERANCE * long_side / focal).T, axis=1) * focal
-                shares.append(float((distance < _TOLERANCE * long_side).mean()))
+                x, y = (rays_of(p - centre, focal, radial) for p in (a, b))
+                distance = (
+                    np.linalg.norm(y - x @ rotation_between(x, y, 2 * tolerance(long_side) / focal).T, axis=1) * focal
+                )
+                shares.append(float((distance < tolerance(long_side)).mean()))
             best = max(best, float(np.median(shares)))
     return best
 
 
-def _rays(pixels: NDArray[np.float64], width: float, height: float, focal: float, radial: float) -> NDArray[np.float64]:
-    """Unit viewing directions (n, 3); `radial` is inverted to first order, which is enough for a yes or no."""
-    xy = (pixels - np.array([width / 2, height / 2])) / focal
+def tolerance(long_side: float) -> float:
+    """How far a match may be from where a mere rotation sends it, pixels."""
+    return max(_TOLERANCE * long_side, _MIN_TOLERANCE_PX)
+
+
+def rays_of(pixels: NDArray[np.float64], focal: float, radial: float) -> NDArray[np.float64]:
+    """Unit viewing directions (n, 3) of pixels off the centre; `radial` is inverted to first order only."""
+    xy = pixels / focal
     xy = xy / (1.0 + radial * (xy**2).sum(axis=1, keepdims=True))
     rays = np.column_stack([xy, np.ones(len(xy))])
     unit: NDArray[np.float64] = rays / np.linalg.norm(rays, axis=1, keepdims=True)
     return unit
 
 
-def _rotation(x: NDArray[np.float64], y: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
+def rotation_between(x: NDArray[np.float64], y: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
     """Rotation with y = R x (Kabsch), reweighted a few times so that outliers and things that move count little."""
     weights = np.ones(len(x))
     rotation = np.eye(3)

@@ -53,7 +53,7 @@ def test_cameras_that_do_not_add_up_are_refused(change, code):
 
 def test_only_footage_and_output_are_needed():
     request = parse_request(GOOD, "test")
-    assert (request.preset, request.lens.model, request.footage.step) == ("standard", "SIMPLE_RADIAL", 1)
+    assert (request.preset, request.lens.model, request.footage.step) == ("standard", "AUTO", 1)
 
 
 @pytest.mark.parametrize(

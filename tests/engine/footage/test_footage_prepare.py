@@ -155,9 +155,20 @@ def test_tripod_shot_with_noise_and_a_passer_by_is_static(tmp_path: Path) -> Non
         frame = (background + noise).clip(0, 255).astype(np.uint8)
         frame[100:220, 30 * i : 30 * i + 50] = person
         frames.append(frame)
-    error = failure(sequence(tmp_path / "in", frames), tmp_path)
-    assert error.code == "footage.static"
-    assert "moving" in error.fix
+    prepare(probe(sequence(tmp_path / "in", frames)), tmp_path, Silent())
+    preflight = json.loads((tmp_path / "preflight.json").read_text())
+    assert preflight["static"]
+    assert preflight["cuts"] == []
+
+
+def test_cut_is_found_and_a_fast_move_is_none(tmp_path: Path) -> None:
+    big, other = textured(160, 700), textured(120, 160, seed=9)
+    frames = [cv2.getRectSubPix(big, (160, 120), (100 + 12.0 * i, 70)) for i in range(8)]
+    prepare(probe(sequence(tmp_path / "one", frames)), tmp_path / "a", Silent())
+    assert json.loads((tmp_path / "a" / "preflight.json").read_text())["cuts"] == []
+    slow = [cv2.getRectSubPix(big, (160, 120), (100 + 1.0 * i, 70)) for i in range(8)]
+    prepare(probe(sequence(tmp_path / "two", slow + [other] * 4)), tmp_path / "b", Silent())
+    assert json.loads((tmp_path / "b" / "preflight.json").read_text())["cuts"] == [9]
 
 
 def test_slow_move_is_not_static(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from test_poses_solver import against
 from walk_scene import COUNT, FIRST, Frames, solved
 
 from engine.errors import PoseError
-from engine.poses import worker
+from engine.poses import features as solver
 from engine.poses.job import Job
 
 
@@ -22,8 +22,8 @@ def features(tmp_path: Path, masks: Path | None, name: str) -> list[np.ndarray]:
     (tmp_path / name).mkdir()
     named = None if masks is None else str(masks)
     job = Job(str(tmp_path / "proxy"), names, named, width, height, str(tmp_path / name), "SIMPLE_RADIAL", None, 0)
-    images, ratio = worker.pictures(job)
-    worker.extract_features(job, tmp_path / name / "database.db", images, ratio)
+    images, ratio = solver.pictures(job)
+    solver.extract_features(job, tmp_path / name / "database.db", images, ratio)
     with pycolmap.Database.open(tmp_path / name / "database.db") as data:
         return [np.asarray(data.read_keypoints(i)[:, :2]) / ratio for i in range(1, len(names) + 1)]
 

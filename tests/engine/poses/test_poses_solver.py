@@ -18,7 +18,7 @@ from walk_scene import COUNT, FIRST, Frames, solved
 from engine.errors import Cancelled, PoseError
 from engine.footage import prepare, probe
 from engine.geometry import array_from_pixel
-from engine.poses import LensRequest, child, solve, worker
+from engine.poses import LensRequest, child, features, solve
 from engine.poses.job import Job
 from engine.progress import Silent
 from engine.track import CameraTrack
@@ -62,6 +62,14 @@ def against(track: CameraTrack, truth: Frames) -> tuple[float, float]:
     path = np.linalg.norm(np.diff(true[:, :3, 3], axis=0), axis=1).sum()
     turned = [angle(t[:3, :3].T @ turn @ m[:3, :3]) for t, m in zip(true, mine, strict=True)]
     return max(turned), 100 * float(np.sqrt((error**2).sum(1).mean()) / path)
+
+
+def turned(track: CameraTrack, truth: Frames) -> float:
+    """Largest rotation error in degrees, after one rotation of the world."""
+    mine, true = track.world_from_camera, truth
+    u, _, vt = np.linalg.svd(sum(true[n][:3, :3] @ mine[n][:3, :3].T for n in track.frames()))
+    turn = u @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ vt
+    return max(angle(true[n][:3, :3].T @ turn @ mine[n][:3, :3]) for n in track.frames())
 
 
 def same(a: CameraTrack, b: CameraTrack) -> bool:
@@ -158,6 +166,7 @@ def test_known_focal_length_is_kept(walk: Frames, walk_poses: Frames, tmp_path: 
     assert track.lens.k1 == 0
     assert track.lens_known
     assert track.focal_std_pct == 0
+    assert track.focal_range is None
     assert against(track, walk_poses)[0] < 0.2
 
 
@@ -172,13 +181,70 @@ def test_frames_that_do_not_belong_are_left_out_with_a_reason(walk: Frames, walk
     assert against(track, walk_poses)[0] < 0.2
 
 
-def test_pan_from_a_tripod_is_refused(tmp_path: Path) -> None:
-    room = scene.room()
-    with pytest.raises(PoseError) as error:
-        solved(tmp_path, {n: scene.render(room, pose) for n, pose in enumerate(scene.turning(8), 1)})
-    assert error.value.code == "poses.no_parallax"
-    assert "sideways" in error.value.fix
-    assert not (tmp_path / "poses" / "track.json").exists()
+def test_pan_from_a_tripod_is_solved_as_a_turn_and_says_so(tmp_path: Path) -> None:
+    room, poses, listening = scene.room(), dict(enumerate(scene.turning(8), 1)), Listening()
+    track = solved(tmp_path, {n: scene.render(room, pose) for n, pose in poses.items()}, progress=listening)
+    assert track.motion == "turns"
+    assert track.frames() == list(poses)
+    assert all((pose[:3, 3] == 0).all() for pose in track.world_from_camera.values())
+    assert len(track.points.xyz) == 0
+    assert turned(track, poses) < 0.2
+    assert track.focal_range is not None
+    assert track.focal_range[0] < scene.FOCAL < track.focal_range[1]
+    assert track.lens.fx == pytest.approx(scene.FOCAL, rel=0.03)
+    assert track.focals == {}
+    assert any("only turns" in message for message, _ in listening.warnings)
+    assert CameraTrack.load(tmp_path / "poses").motion == "turns"
+
+
+def test_zoom_on_a_tripod_has_a_focal_length_for_every_frame(tmp_path: Path) -> None:
+    room, poses = scene.room(), dict(enumerate(scene.turning(10), 1))
+    zoom = {n: 1.5 ** ((n - 1) / 9) for n in poses}
+    track = solved(tmp_path, {n: scene.render(room, pose, zoom=zoom[n]) for n, pose in poses.items()})
+    assert track.motion == "turns"
+    assert turned(track, poses) < 0.2
+    for number, factor in zoom.items():
+        assert track.lens_at(number).fx == pytest.approx(scene.FOCAL * factor, rel=0.03)
+        assert track.lens_at(number).fx / track.lens_at(1).fx == pytest.approx(factor, rel=0.005)
+
+
+def test_camera_that_stands_still_has_no_lens_and_says_so(tmp_path: Path) -> None:
+    picture, rng, listening = (
+        scene.render(scene.room(), scene.turning(8)[3]).astype(float),
+        np.random.default_rng(5),
+        Listening(),
+    )
+    frames = {n: np.clip(picture + rng.normal(0, 2, picture.shape), 0, 255).astype(np.uint8) for n in range(1, 6)}
+    track = solved(tmp_path, frames, progress=listening)
+    assert track.motion == "static"
+    assert len({pose.tobytes() for pose in track.world_from_camera.values()}) == 1
+    assert track.focal_range is not None
+    assert track.focal_range[0] < scene.FOCAL < track.focal_range[1]
+    assert any("does not move" in message for message, _ in listening.warnings)
+
+
+def test_only_the_longer_part_of_a_cut_clip_is_solved(walk: Frames, walk_poses: Frames, tmp_path: Path) -> None:
+    other = {n: scene.render(scene.wall(), scene.look([0.1 * n, 0, 1], [0, 5, 1])) for n in range(4)}
+    listening = Listening()
+    track = solved(tmp_path, walk | {FIRST + COUNT + n: frame for n, frame in other.items()}, progress=listening)
+    assert track.frames() == list(walk)
+    assert turned(track, walk_poses) < 0.2
+    cut = f"cut between frames {FIRST + COUNT - 1} and {FIRST + COUNT}"
+    assert all(cut in track.reasons[FIRST + COUNT + n] for n in other)
+    assert any(cut in message for message, _ in listening.warnings)
+
+
+def test_frame_that_shows_nothing_is_put_between_its_neighbours_and_marked(
+    walk: Frames, walk_poses: Frames, tmp_path: Path
+) -> None:
+    gone = FIRST + 4
+    track = solved(tmp_path, walk | {gone: cv2.GaussianBlur(walk[gone], (0, 0), 25)})
+    assert gone not in track.frames()
+    assert "blurred" in track.reasons[gone]
+    assert list(track.filled) == [gone]
+    between = (track.world_from_camera[gone - 1][:3, 3] + track.world_from_camera[gone + 1][:3, 3]) / 2
+    assert track.filled[gone][:3, 3] == pytest.approx(between)
+    assert turned(track, walk_poses) < 0.2
 
 
 def test_noise_is_a_typed_error(tmp_path: Path) -> None:
@@ -237,8 +303,8 @@ def test_features_lie_at_the_centres_of_what_they_see(tmp_path: Path, width: int
     (tmp_path / "proxy").mkdir()
     cv2.imwrite(str(tmp_path / "proxy" / "000001.png"), np.round(picture).astype(np.uint8))
     job = Job(str(tmp_path / "proxy"), ["000001.png"], None, width, height, str(tmp_path), "SIMPLE_RADIAL", None, 0)
-    images, ratio = worker.pictures(job)
-    worker.extract_features(job, tmp_path / "database.db", images, ratio)
+    images, ratio = features.pictures(job)
+    features.extract_features(job, tmp_path / "database.db", images, ratio)
     with pycolmap.Database.open(tmp_path / "database.db") as data:
         found = data.read_keypoints(1)[:, :2] / ratio
     nearest = [found[np.linalg.norm(found - centre, axis=1).argmin()] - centre for centre in centres]

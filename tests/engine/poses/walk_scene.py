@@ -70,11 +70,13 @@ def look(position: list[float], target: list[float]) -> np.ndarray:
     return pose
 
 
-def render(planes: list[Plane], pose: np.ndarray, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
+def render(
+    planes: list[Plane], pose: np.ndarray, width: int = WIDTH, height: int = HEIGHT, zoom: float = 1.0
+) -> np.ndarray:
     """(H, W, 3) uint8, two by two samples a pixel; pixel (i, j) spans [j, j+1] x [i, i+1]."""
     fine = 2
     u, v = np.meshgrid((np.arange(fine * width) + 0.5) / fine, (np.arange(fine * height) + 0.5) / fine)
-    focal = FOCAL * width / WIDTH
+    focal = zoom * FOCAL * width / WIDTH
     rays = np.stack([(u - width / 2) / focal, (v - height / 2) / focal, np.ones_like(u)], -1) @ pose[:3, :3].T
     image = np.full((*u.shape, 3), 110, np.uint8)
     nearest = np.full(u.shape, np.inf)

@@ -1,0 +1,298 @@
+"""The last adjustment of cameras, points and lens, over all tracks; which lens it is, and how sure that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pycolmap
+from numpy.typing import NDArray
+
+from engine.poses.features import TOTAL, Matches
+from engine.poses.holdout import Tracks
+from engine.poses.job import Job, Model
+from engine.poses.judge import Candidate, lens_of, prediction_errors, predictive_error
+from engine.poses.mapping import MAPPED
+from engine.poses.output import model_of
+from engine.poses.speech import say
+
+_LOSS_PX = 1.0
+_FITTING_TRACKS = 250
+"""How many tracks of each frame lenses are compared by: enough to tell them apart, at a third of the cost of all."""
+_DEMAND, _DEMAND_UNEVEN = 0.015, 0.05
+"""By which share a lens with more parameters must predict held-out tracks better than the simple one to be taken; more
+for one whose pixels are not square, as nearly all are."""
+_EQUAL = 0.01
+"""Lenses that predict as well as the one taken but for this share could as well be true: their focal lengths count."""
+_COVARIANCE_OPTIMISM = 2.0
+"""The covariance takes all observations as independent; they are not."""
+_SIGMAS = 2.0
+"""Standard deviations from the middle to the ends of the range that is stated."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A lens model: COLMAP's name, and whether its principal point is solved as well."""
+
+    model: str
+    off_centre: bool = False
+
+
+SIMPLE = Kind("SIMPLE_RADIAL")
+"""What mapping uses, and what stays unless something else predicts clearly better."""
+_OTHERS = (
+    Kind("SIMPLE_PINHOLE"),
+    Kind("RADIAL"),
+    Kind("SIMPLE_RADIAL", off_centre=True),
+    Kind("OPENCV"),
+    Kind("OPENCV", off_centre=True),
+)
+"""From few parameters to many. Without distortion is no alternative to be taken (a distortion of nothing says the same)
+but tells how sure the focal length is."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A lens fitted to some of the tracks.
+
+    Attributes:
+        kind: which lens.
+        lens: (8,) see `lens_of`; plate pixels.
+        errors: with which it predicts tracks that had no part in it, pixels.
+    """
+
+    kind: Kind
+    lens: NDArray[np.float64]
+    errors: NDArray[np.float64]
+
+    @property
+    def focal(self) -> float:
+        """Mean over both axes, pixels."""
+        return float(self.lens[:2].mean())
+
+
+def adjust(job: Job, best: Candidate, matches: Matches, tracks: Tracks, images: Path) -> Model:
+    """Go over to plate pixels, drop bad points, choose the lens, adjust all, and say how sure the focal length is.
+
+    Args:
+        job: what to solve.
+        best: what mapping made; its model is changed.
+        matches: of the database it was made from.
+        tracks: of that database, which lenses are compared by.
+        images: the pictures.
+    """
+    model = best.reconstruction
+    model.extract_colors_for_all_images(images)
+    scale = to_plate(model, job)
+    kind = Kind("SIMPLE_PINHOLE") if job.model == "SIMPLE_PINHOLE" else SIMPLE
+    held = best.focal_std_pct is not None
+    options = bundle_options(scale, focal=job.focal_px is None and not held, distortion=not held)
+    _set_lens(model, kind)
+    filter_points(model, 4.0 * scale)
+    bundle(model, options)
+    filter_points(model, 3.0 * scale)
+    if not options.refine_focal_length:
+        made = model_of(job, model)
+        if best.focal_std_pct is not None:
+            made = made.with_focal_std(best.focal_std_pct / 100.0)
+        return made
+    pixels = {i: p * (job.width / matches.width, job.height / matches.height) for i, p in matches.pixels.items()}
+    some = _some_points(model, tracks)
+    base = _fitted(some, kind, options, tracks, pixels)
+    fits = [base]
+    for index, other in enumerate(_OTHERS if job.model == "AUTO" else ()):
+        say("step", [MAPPED + 2.0 * index / len(_OTHERS), TOTAL, "comparing lenses"])
+        fits.append(_fitted(some, other, options, tracks, pixels))
+    chosen = chosen_lens(fits)
+    say("metric", ["held_out_px", predictive_error(chosen.errors)])
+    std = float(np.hypot(_noise_std(some, options), _jackknife_std(some, chosen.kind, options)))
+    say("step", [MAPPED + 4.0, TOTAL, "refining cameras and lens"])
+    options.refine_principal_point = chosen.kind.off_centre
+    if chosen is not base:
+        _set_lens(model, chosen.kind, chosen.lens)
+        bundle(model, options)
+        filter_points(model, 3.0 * scale)
+    bundle(model, options)
+    made = model_of(job, model)
+    return replace(made, focal_range=np.array(focal_range(float(made.lens[:2].mean()), std, chosen, fits)))
+
+
+def chosen_lens(fits: list[Fit]) -> Fit:
+    """The first of `fits`, unless a lens with more parameters predicts held-out tracks clearly better."""
+    best = fits[0]
+    for fit in fits[1:]:
+        if fit.kind.model == "SIMPLE_PINHOLE" or not _possible(fit.lens):
+            continue
+        demand = _DEMAND_UNEVEN if fit.kind.model == "OPENCV" else _DEMAND
+        if predictive_error(fit.errors) < (1.0 - demand) * predictive_error(best.errors):
+            best = fit
+    return best
+
+
+def focal_range(focal: float, std: float, chosen: Fit, fits: list[Fit]) -> tuple[float, float]:
+    """Between which values the focal length lies, pixels.
+
+    What noise and the choice of tracks leave open (`std`, relative), and what the lens model leaves open: every lens
+    that predicts the held-out tracks as well as the chosen one could be the true one.
+    """
+    limit = (1.0 + _EQUAL) * predictive_error(chosen.errors)
+    logs = [np.log(fit.focal / chosen.focal) for fit in fits if predictive_error(fit.errors) <= limit]
+    low, high = min([0.0, *logs]), max([0.0, *logs])
+    reach = _SIGMAS * std
+    return focal * float(np.exp(-np.hypot(reach, low))), focal * float(np.exp(np.hypot(reach, high)))
+
+
+def _possible(lens: NDArray[np.float64]) -> bool:
+    fx, fy, cx, cy, k1, k2, *_ = lens.tolist()
+    return bool(0.4 < fx / fy < 2.5 and abs(k1) < 0.6 and abs(k2) < 1.0 and cx > 0 and cy > 0)
+
+
+def to_plate(model: pycolmap.Reconstruction, job: Job) -> float:
+    """Express all pixels in those of the plate; returns how many plate pixels one picture pixel is.
+
+    The pictures' two scales differ a little by rounding; going over to plate pixels before the last adjustment makes
+    one focal length right for both axes.
+    """
+    camera = next(iter(model.cameras.values()))
+    sx, sy = job.width / camera.width, job.height / camera.height
+    for image in model.images.values():
+        for point in image.points2D:
+            point.xy = point.xy * (sx, sy)
+    scale = float(np.sqrt(sx * sy))
+    for camera in model.cameras.values():
+        focal = camera.params[0] * scale if job.focal_px is None else job.focal_px
+        camera.params = np.array([focal, job.width / 2, job.height / 2, *camera.params[3:]])
+        camera.width, camera.height = job.width, job.height
+    return scale
+
+
+def bundle_options(scale: float, *, focal: bool, distortion: bool) -> pycolmap.BundleAdjustmentOptions:
+    """Options of a robust bundle adjustment on one thread.
+
+    Args:
+        scale: plate pixels in one pixel of the pictures.
+        focal: solve for the focal length.
+        distortion: solve for the distortion.
+    """
+    options = pycolmap.BundleAdjustmentOptions()
+    options.refine_focal_length = focal
+    options.refine_extra_params = distortion
+    options.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
+    options.ceres.loss_function_scale = _LOSS_PX * scale
+    options.ceres.solver_options.num_threads = 1
+    options.ceres.solver_options.function_tolerance = 1e-6
+    return options
+
+
+def bundle(model: pycolmap.Reconstruction, options: pycolmap.BundleAdjustmentOptions) -> None:
+    """Adjust all cameras, points and lenses of a model."""
+    _adjuster(model, options).solve()
+
+
+def filter_points(model: pycolmap.Reconstruction, max_error: float) -> None:
+    """Drop observations that are off by more than `max_error` px, points seen less than 3 times or under 1.5 deg."""
+    manager = pycolmap.ObservationManager(model)
+    manager.filter_all_points3D(max_error, 1.5)
+    manager.filter_points3D_with_short_tracks(3)
+    manager.filter_observations_with_negative_depth()
+
+
+def _adjuster(
+    model: pycolmap.Reconstruction, options: pycolmap.BundleAdjustmentOptions
+) -> pycolmap.CeresBundleAdjuster:
+    config = pycolmap.BundleAdjustmentConfig()
+    for image_id in sorted(model.reg_image_ids()):
+        config.add_image(image_id)
+    config.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
+    return pycolmap.create_default_ceres_bundle_adjuster(options, config, model)
+
+
+def _set_lens(model: pycolmap.Reconstruction, kind: Kind, lens: NDArray[np.float64] | None = None) -> None:
+    """Give the cameras of a model another lens model; `lens` (8,), None = as it is."""
+    for camera in model.cameras.values():
+        fx, fy, cx, cy, k1, k2, p1, p2 = (lens_of(camera) if lens is None else lens).tolist()
+        camera.model = getattr(pycolmap.CameraModelId, kind.model)
+        camera.params = np.array(
+            {
+                "SIMPLE_PINHOLE": [fx, cx, cy],
+                "SIMPLE_RADIAL": [fx, cx, cy, k1],
+                "RADIAL": [fx, cx, cy, k1, k2],
+                "OPENCV": [fx, fy, cx, cy, k1, k2, p1, p2],
+            }[kind.model]
+        )
+
+
+def _some_points(model: pycolmap.Reconstruction, tracks: Tracks) -> pycolmap.Reconstruction:
+    """A copy with the longest tracks only, `_FITTING_TRACKS` of each frame, and none of `tracks`."""
+    kept = pycolmap.Reconstruction(model)
+    held = set(zip(tracks.image.tolist(), tracks.feature.tolist(), strict=True))
+    count = dict.fromkeys(kept.reg_image_ids(), 0)
+    by_length = sorted(kept.points3D.items(), key=lambda item: (-item[1].track.length(), item[0]))
+    for number, point in by_length:
+        seen = [(e.image_id, e.point2D_idx) for e in point.track.elements]
+        if held.isdisjoint(seen) and any(count[image] < _FITTING_TRACKS for image, _ in seen):
+            for image, _ in seen:
+                count[image] += 1
+        else:
+            kept.delete_point3D(number)
+    return kept
+
+
+def _fitted(
+    some: pycolmap.Reconstruction,
+    kind: Kind,
+    options: pycolmap.BundleAdjustmentOptions,
+    tracks: Tracks,
+    pixels: dict[int, NDArray[np.float64]],
+) -> Fit:
+    model = pycolmap.Reconstruction(some)
+    _set_lens(model, kind)
+    options.refine_principal_point = kind.off_centre
+    bundle(model, options)
+    _, errors = prediction_errors(model, tracks, pixels)
+    return Fit(kind, lens_of(next(iter(model.cameras.values()))), errors)
+
+
+def _jackknife_std(some: pycolmap.Reconstruction, kind: Kind, options: pycolmap.BundleAdjustmentOptions) -> float:
+    """Relative standard deviation of the focal length when a quarter of the tracks is left out at a time.
+
+    Tracks of one group fill four cells of a four by four grid over the picture, no two in one row or column.
+
+    Unlike the covariance this sees errors that tracks in one place share: a distortion that the lens model lacks,
+    things that move, a rolling shutter. (Delete-a-group jackknife: Shao & Tu, The Jackknife and Bootstrap, 2.3.)
+    """
+    camera = next(iter(some.cameras.values()))
+    size = np.array([camera.width, camera.height])
+    quarter = {}
+    for number, point in some.points3D.items():
+        where = np.mean([some.image(e.image_id).points2D[e.point2D_idx].xy for e in point.track.elements], axis=0)
+        column, line = np.clip(4 * where / size, 0, 3).astype(int)
+        quarter[number] = int(column + 2 * line) % 4
+    options.refine_principal_point = kind.off_centre
+    logs = []
+    for left_out in range(4):
+        model = pycolmap.Reconstruction(some)
+        for number in [n for n, q in quarter.items() if q == left_out]:
+            model.delete_point3D(number)
+        _set_lens(model, kind)
+        bundle(model, options)
+        logs.append(np.log(lens_of(next(iter(model.cameras.values())))[:2].mean()))
+    return float(np.sqrt(3 * np.var(logs)))
+
+
+def _noise_std(some: pycolmap.Reconstruction, options: pycolmap.BundleAdjustmentOptions) -> float:
+    """Relative standard deviation of the focal length by the bundle adjustment's covariance; 0 when unknown."""
+    covariance_options = pycolmap.BACovarianceOptions()
+    # Not POSES, which is faster and wrong in 4.2.1: it differs by orders of magnitude from one call to the next.
+    covariance_options.params = pycolmap.BACovarianceOptionsParams.ALL
+    options.refine_principal_point = False
+    adjuster = _adjuster(some, options)
+    covariance = pycolmap.estimate_ba_covariance(covariance_options, some, adjuster)
+    camera = next(iter(some.cameras.values()))
+    block = None if covariance is None else covariance.get_other_params_cov(camera.params)
+    if block is None:
+        return 0.0
+    some.update_point_3d_errors()
+    noise = float(np.sqrt(np.mean([point.error**2 for point in some.points3D.values()]) / 2))
+    return _COVARIANCE_OPTIMISM * noise * float(np.sqrt(block[0, 0])) / float(camera.params[0])

@@ -1,0 +1,209 @@
+"""What solving starts from: pictures, features, matches, and tracks over them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pycolmap
+from numpy.typing import NDArray
+
+from engine.files import write_atomically, write_text
+from engine.poses.holdout import Tracks, build_tracks
+from engine.poses.job import Job
+from engine.poses.speech import say
+
+TOTAL, FEATURES, MATCHES = 100.0, 40.0, 65.0
+"""Progress of a solve: the whole, features found, matches found."""
+_UPSAMPLE_BELOW = 640
+"""Long side below which pictures are enlarged twice: SIFT then finds three times as many points, placed better."""
+_FINE_SIFT_BELOW = 1000
+"""Long side up to which SIFT starts at double size (first octave -1); larger pictures have points enough without."""
+_MAX_FEATURES = 2048
+_MASK_GROWTH = 0.008
+"""Of the long side: how much farther than the mask features are left out, since they look at what is around them."""
+_EXTRACTION_THREADS = 4
+_CHUNK_FRAMES = 4
+_CHUNK_PAIRS = 24
+_PAIR_STEPS = (1, 2, 3, 4, 8, 16, 32, 64, 128, 256)
+"""Frames are matched with those so many places later: near ones for long tracks, far ones against drift."""
+
+Pixels = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Matches:
+    """The verified matches of a database.
+
+    Attributes:
+        width: of the pictures.
+        height: of the pictures.
+        images: image ids, in the order of the frames.
+        pixels: image id -> (n, 2) pixels of its features.
+        pairs: (image id, later image id) -> (m, 2) features of the one and the other.
+    """
+
+    width: int
+    height: int
+    images: list[int]
+    pixels: dict[int, Pixels]
+    pairs: dict[tuple[int, int], NDArray[np.int64]]
+
+    @classmethod
+    def load(cls, database: Path) -> Matches:
+        """Read a database whose images were written in the order of the frames."""
+        with pycolmap.Database.open(database) as data:
+            camera = data.read_all_cameras()[0]
+            images = sorted(image.image_id for image in data.read_all_images())
+            pixels = {i: data.read_keypoints(i)[:, :2].astype(np.float64) for i in images}
+        return cls(camera.width, camera.height, images, pixels, dict(sorted(verified_matches(database).items())))
+
+    def only(self, positions: range) -> Matches:
+        """Those of the frames at some positions."""
+        images = [self.images[i] for i in positions]
+        among = set(images)
+        pairs = {pair: found for pair, found in self.pairs.items() if among.issuperset(pair)}
+        return replace(self, images=images, pixels={i: self.pixels[i] for i in images}, pairs=pairs)
+
+    @property
+    def long_side(self) -> int:
+        """Of the pictures."""
+        return max(self.width, self.height)
+
+    def pixels_of(self, pair: tuple[int, int]) -> tuple[Pixels, Pixels]:
+        """(m, 2) and (m, 2): where the matches of a pair are seen in either image."""
+        matches = self.pairs[pair]
+        return self.pixels[pair[0]][matches[:, 0]], self.pixels[pair[1]][matches[:, 1]]
+
+
+def extract_features(job: Job, database: Path, images: Path, ratio: float) -> None:
+    """SIFT features of every picture, outside of the masks, into the database, one shared camera."""
+    done = database.with_name("features.done")
+    if done.exists():
+        return
+    options = pycolmap.FeatureExtractionOptions()
+    options.use_gpu = False
+    options.num_threads = min(_EXTRACTION_THREADS, os.cpu_count() or 1)
+    options.sift.max_num_features = _MAX_FEATURES
+    height, width = picture_size(images / job.names[0])
+    options.sift.first_octave = -1 if max(width, height) <= _FINE_SIFT_BELOW else 0
+    if not database.exists():
+        # All pictures first: threads would otherwise number them in the order in which they happen to finish.
+        unfinished = database.with_name(".database.db")
+        unfinished.unlink(missing_ok=True)
+        reader = pycolmap.ImageReaderOptions()
+        reader.camera_model = mapping_model(job)
+        if job.focal_px is not None:
+            radial = ",0" if reader.camera_model == "SIMPLE_RADIAL" else ""
+            reader.camera_params = f"{job.focal_px * ratio},{width / 2},{height / 2}{radial}"
+        pycolmap.Database.open(unfinished).close()
+        pycolmap.import_images(unfinished, images, pycolmap.CameraMode.SINGLE, job.names, reader)
+        unfinished.replace(database)
+    outside = pycolmap.ImageReaderOptions()
+    if job.masks is not None and any((Path(job.masks) / name).exists() for name in job.names):
+        outside.mask_path = _feature_masks(job, Path(job.masks), images)
+    for start in range(0, len(job.names), _CHUNK_FRAMES):
+        say("step", [FEATURES * start / len(job.names), TOTAL, "finding features"])
+        pycolmap.extract_features(
+            database,
+            images,
+            image_names=job.names[start : start + _CHUNK_FRAMES],
+            camera_mode=pycolmap.CameraMode.SINGLE,
+            reader_options=outside,
+            extraction_options=options,
+        )
+    write_text(done, "")
+
+
+def mapping_model(job: Job) -> str:
+    """The lens model that cameras are placed with; the last adjustment goes over to a richer one where it must."""
+    return "SIMPLE_PINHOLE" if job.model == "SIMPLE_PINHOLE" else "SIMPLE_RADIAL"
+
+
+def match(job: Job, database: Path, exhaustive: bool) -> None:
+    """Match and verify pairs of pictures; those in the database already are kept."""
+    done = database.with_name("matches_exhaustive.done" if exhaustive else "matches.done")
+    if done.exists():
+        return
+    options = pycolmap.FeatureMatchingOptions()
+    options.use_gpu = False
+    options.num_threads = 1
+    verification = pycolmap.TwoViewGeometryOptions()
+    verification.ransac.random_seed = job.seed
+    count = len(job.names)
+    steps = range(1, count) if exhaustive else _PAIR_STEPS
+    pairs = [(job.names[i], job.names[i + step]) for i in range(count) for step in steps if i + step < count]
+    pairing = pycolmap.ImportedPairingOptions()
+    pairing.match_list_path = database.with_name("pairs.txt")
+    for start in range(0, len(pairs), _CHUNK_PAIRS):
+        chunk = pairs[start : start + _CHUNK_PAIRS]
+        write_text(database.with_name("pairs.txt"), "".join(f"{a} {b}\n" for a, b in chunk))
+        pycolmap.match_image_pairs(database, options, pairing, verification)
+        done_share = min(1.0, (start + len(chunk)) / len(pairs))
+        say("step", [FEATURES + (MATCHES - FEATURES) * done_share, TOTAL, "matching frames"])
+    write_text(done, "")
+
+
+def pictures(job: Job) -> tuple[Path, float]:
+    """(folder of the pictures to solve from, their width over the plate's); small ones are enlarged."""
+    source = Path(job.images)
+    height, width = picture_size(source / job.names[0])
+    if max(width, height) >= _UPSAMPLE_BELOW:
+        return source, width / job.width
+    enlarged = Path(job.work) / "enlarged"
+    enlarged.mkdir(exist_ok=True)
+    for name in job.names:
+        if not (enlarged / name).exists():
+            picture = cv2.resize(cv2.imread(str(source / name)), None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+            write_atomically(enlarged / name, cv2.imencode(".png", picture)[1].tofile)
+    return enlarged, 2 * width / job.width
+
+
+def _feature_masks(job: Job, masks: Path, images: Path) -> Path:
+    """Folder of masks as COLMAP wants them: of the size of the pictures, 0 = take no feature.
+
+    Every picture gets one: COLMAP takes no feature at all of a picture whose mask is missing.
+    """
+    folder = Path(job.work) / "kept"
+    folder.mkdir(exist_ok=True)
+    height, width = picture_size(images / job.names[0])
+    reach = max(1, round(_MASK_GROWTH * max(width, height)))
+    around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    for name in job.names:
+        moves = np.zeros((height, width), np.uint8)
+        if (masks / name).exists():
+            mask = cv2.imread(str(masks / name), cv2.IMREAD_GRAYSCALE)
+            if mask is None:
+                raise OSError(f"cannot read {masks / name}")
+            moves = (cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST) > 0).astype(np.uint8)
+        cv2.imwrite(str(folder / f"{name}.png"), (cv2.dilate(moves, around) == 0).astype(np.uint8) * 255)
+    return folder
+
+
+def picture_size(picture: Path) -> tuple[int, int]:
+    """(height, width) of a picture; OSError where it cannot be read."""
+    bitmap = pycolmap.Bitmap.read(picture, as_rgb=False)
+    if bitmap is None:
+        raise OSError(f"cannot read {picture}")
+    return bitmap.height, bitmap.width
+
+
+def verified_matches(database: Path) -> dict[tuple[int, int], NDArray[np.int64]]:
+    """(image, image) -> (n, 2) features, of all pairs that passed the two-view check."""
+    with pycolmap.Database.open(database) as data:
+        ids, geometries = data.read_two_view_geometries()
+    return {
+        tuple(pycolmap.pair_id_to_image_pair(i)): np.asarray(g.inlier_matches, np.int64).reshape(-1, 2)
+        for i, g in zip(ids, geometries, strict=True)
+        if len(g.inlier_matches)
+    }
+
+
+def tracks_of(database: Path, seed: int) -> Tracks:
+    """See `build_tracks`."""
+    with pycolmap.Database.open(database) as data:
+        counts = {i.image_id: data.num_keypoints_for_image(i.image_id) for i in data.read_all_images()}
+    return build_tracks(verified_matches(database), counts, seed)

@@ -1,0 +1,149 @@
+"""Ways to place the cameras: global and incremental mapping, with the lens free or held."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pycolmap
+
+from engine.poses.features import MATCHES, TOTAL, Matches, tracks_of
+from engine.poses.holdout import Tracks
+from engine.poses.job import Job
+from engine.poses.judge import Candidate, judged
+from engine.poses.speech import say
+
+MAPPED = 95.0
+_SECOND = 80.0
+_TRACKS_PER_FRAME = 300
+"""How many tracks of each frame global mapping places the cameras by: more take three times the time for the same
+cameras. The rest is triangulated afterwards."""
+_TRIED_FOCALS = (0.7, 0.85, 1.05, 1.3, 1.6)
+_TRIED_STEP = 0.1
+"""Focal lengths over the long side, and half of their distance in logarithm."""
+_COMMON_FOCAL = 0.9
+_EQUALLY_GOOD = 0.01
+
+
+def best_model(
+    job: Job, database: Path, matches: Matches, images: Path, folder: Path, *, turns: bool
+) -> Candidate | None:
+    """The best of up to three ways to solve the cameras.
+
+    Global mapping first. Unless it is `good`, incremental mapping as well, and the better by `merit` counts. Where
+    neither is `sound`, which happens when a camera travels so little that its focal length can run away, global mapping
+    with the focal length held at several values.
+
+    Args:
+        job: what to solve.
+        database: features and matches.
+        matches: of that database.
+        images: the pictures.
+        folder: for the models.
+        turns: the camera mostly turns: any focal length would give cameras, all of them wrong ones, so that none is
+            tried.
+    """
+    folder.mkdir(exist_ok=True)
+    tracks = tracks_of(database, job.seed)
+    count = len(job.names)
+    say("step", [MATCHES, TOTAL, "solving cameras (global)"])
+    models = made(folder / "global", lambda out: map_globally(job, _calibrated(job, database, folder), images, out))
+    candidates = judged(models, tracks, matches.pixels)
+    if not any(c.good(count) for c in candidates):
+        say("step", [_SECOND, TOTAL, "solving cameras (incremental)"])
+        models = made(folder / "incremental", lambda out: map_incrementally(job, database, images, out))
+        candidates += judged(models, tracks, matches.pixels)
+    if not any(c.sound(count) for c in candidates) and job.focal_px is None and not turns:
+        candidates += _with_tried_focals(job, database, images, folder, tracks, matches)
+    return max(candidates, key=Candidate.merit, default=None)
+
+
+def _with_tried_focals(
+    job: Job, database: Path, images: Path, folder: Path, tracks: Tracks, matches: Matches
+) -> list[Candidate]:
+    """Global mapping with the lens held at several focal lengths; at most one candidate.
+
+    Of the focal lengths that predict the held-out observations about equally well, the one nearest to what the file
+    says, or to that of a common video lens, is taken; how far they spread tells how uncertain it is.
+    """
+    common = _COMMON_FOCAL if job.start_px is None else job.start_px / max(job.width, job.height)
+    tried: list[tuple[float, Candidate]] = []
+    for index, ratio in enumerate(_TRIED_FOCALS):
+        done = _SECOND + (MAPPED - _SECOND) * index / len(_TRIED_FOCALS)
+        say("step", [done, TOTAL, f"solving cameras (trying a focal length, {index + 1} of {len(_TRIED_FOCALS)})"])
+        held = folder / "held_focal.db"
+        shutil.copy(database, held)
+        with pycolmap.Database.open(held) as data:
+            camera = data.read_all_cameras()[0]
+            camera.params = np.array([ratio * max(camera.width, camera.height), *camera.params[1:]])
+            camera.has_prior_focal_length = True
+            data.update_camera(camera)
+        models = made(folder / f"focal_{ratio}", partial(map_globally, job, held, images, hold_lens=True))
+        tried += [(ratio, candidate) for candidate in judged(models, tracks, matches.pixels)]
+    if not tried:
+        return []
+    best = max(c.merit() for _, c in tried)
+    equal = [(r, c) for r, c in tried if c.merit()[:2] == best[:2] and c.held_out_share > best[2] - _EQUALLY_GOOD]
+    ratio, chosen = min(equal, key=lambda pair: abs(np.log(pair[0] / common)))
+    spread = max(abs(np.log(other / ratio)) for other, _ in equal)
+    return [replace(chosen, focal_std_pct=100.0 * max(float(spread), _TRIED_STEP))]
+
+
+def map_globally(job: Job, database: Path, images: Path, folder: Path, *, hold_lens: bool = False) -> None:
+    """Place all cameras at once (GLOMAP: Pan et al., ECCV 2024); models go to `folder`."""
+    options = pycolmap.GlobalPipelineOptions()
+    options.num_threads = 1
+    options.random_seed = job.seed
+    options.image_names = job.names
+    options.mapper.track_required_tracks_per_view = _TRACKS_PER_FRAME
+    options.mapper.bundle_adjustment.refine_focal_length = job.focal_px is None and not hold_lens
+    options.mapper.bundle_adjustment.refine_extra_params = not hold_lens
+    pycolmap.global_mapping(database, images, folder, options)
+
+
+def map_incrementally(job: Job, database: Path, images: Path, folder: Path) -> None:
+    """Place one camera after the other; models go to `folder`."""
+    options = pycolmap.IncrementalPipelineOptions()
+    options.num_threads = 1
+    options.random_seed = job.seed
+    options.image_names = job.names
+    options.extract_colors = False
+    options.min_model_size = 3
+    options.max_num_models = 3
+    options.ba_refine_focal_length = job.focal_px is None
+    options.mapper.abs_pose_refine_focal_length = job.focal_px is None
+    placed = [0]
+
+    def count() -> None:
+        placed[0] += 1
+        done = min(1.0, placed[0] / len(job.names))
+        say("step", [_SECOND + (MAPPED - _SECOND) * done, TOTAL, "solving cameras (incremental)"])
+
+    pycolmap.incremental_mapping(database, images, folder, options, next_image_callback=count)
+
+
+def made(models: Path, make: Callable[[Path], object]) -> Path:
+    """The folder of models, made unless it is there: it is there only when it is complete."""
+    if not models.exists():
+        unfinished = models.with_name(f".{models.name}")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
+        make(unfinished)
+        unfinished.rename(models)
+    return models
+
+
+def _calibrated(job: Job, database: Path, folder: Path) -> Path:
+    """A copy of the database with the focal length that the fundamental matrices agree on."""
+    if job.focal_px is not None:
+        return database
+    calibrated = folder / "calibrated.db"
+    options = pycolmap.ViewGraphCalibrationOptions()
+    options.random_seed = job.seed
+    shutil.copy(database, calibrated)
+    pycolmap.calibrate_view_graph(calibrated, options)
+    return calibrated
