@@ -36,10 +36,10 @@ from training.views import ViewShots, write_shard
 SEED = 1
 BATCH = 4
 PLANES = 24
-RATE = 1e-3
+RATE = 1.5e-3
 WARM_UP = 100  # steps
 DECAY = 1e-4
-AVERAGE = 0.997  # of the weights that are exported, per step
+AVERAGE = 0.997  # of the weights that are exported, per step; less at first: about a tenth of all steps
 MOTION_ONLY = 0.1  # of the time
 STEPS = 2  # of Gauss-Newton for each time that the motion module looks
 SHAPES = ((96, 128), (80, 112), (72, 128), (96, 96), (96, 80))
@@ -326,7 +326,7 @@ def train(data: Path, out: Path, held: ViewShots, seconds: float, device: torch.
         if torch.isfinite(size):
             optimiser.step()
         step += 1
-        keep = min(AVERAGE, step / (step + 10))
+        keep = min(AVERAGE, max(0.0, 1.0 - 10.0 / step))
         with torch.no_grad():
             for mean, now in zip(average.parameters(), network.parameters(), strict=True):
                 mean.lerp_(now, 1.0 - keep)
