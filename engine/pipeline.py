@@ -12,14 +12,16 @@ from typing import Any
 import torch
 
 import engine
-from engine import files, footage, poses
+from engine import files, footage
+from engine.cameras.knowledge import LensKnowledge, what_is_known
+from engine.cameras.stage import identity, solve_cameras
 from engine.deepv2d.alternate import DeepV2DSettings
 from engine.deepv2d.stage import finish_deepv2d, solve_deepv2d
 from engine.depth.clip import WorkClip, work_images
 from engine.depth.cvd import solve_depth
 from engine.depth.data import Folders, TrainingData
 from engine.depth.evidence import solve_evidence
-from engine.depth.scale import calibrate_scale, read_scale, scale_track
+from engine.depth.scale import calibrate_scale, read_scale, scale_track, units_per_prior
 from engine.depth.settings import DepthSettings, settings_of
 from engine.depth.stereo import estimate_rig
 from engine.device import choose_device
@@ -68,6 +70,8 @@ def solve(request: Request, listener: Listener, settings: DepthSettings | None =
         )
         prior = choose_prior(request.prior)
         given = content_of(request.masks, clip)
+        known = what_is_known(request.lens, clip)
+        camera = identity(request, known)
     except CvdError:
         # Whoever made the folder (the add-on) reads the failure there; a mistyped path alone makes no folder.
         if request.output.is_dir():
@@ -79,8 +83,8 @@ def solve(request: Request, listener: Listener, settings: DepthSettings | None =
         _require_space(workspace.root, clip)
         device = choose_device(request.device)
         settings = settings or settings_of(request)
-        stages = plan(workspace.cache, request, clip, settings, prior, given, device.type)
-        _run(workspace, request, clip, settings, prior, stages, device)
+        stages = plan(workspace.cache, request, clip, settings, prior, given, camera, device.type)
+        _run(workspace, request, clip, settings, prior, known, stages, device)
     return request.output
 
 
@@ -90,6 +94,7 @@ def _run(
     clip: Footage,
     settings: DepthSettings,
     prior: Source | None,
+    known: LensKnowledge,
     stages: dict[str, Stage],
     device: torch.device,
 ) -> None:
@@ -107,7 +112,7 @@ def _run(
     prepared = run("footage", lambda folder: footage.prepare(clip, folder, workspace))
     proxies = prepared / "proxy"
     given = run("masks", lambda f: solve_given_masks(clip, proxies, request.masks, f, device, workspace))
-    tracked = run("poses", lambda f: poses.solve(clip, proxies, given, f, request.lens, request.seed, workspace))
+    tracked = run("poses", lambda f: solve_cameras(clip, proxies, given, f, request, known, device, workspace))
     track = CameraTrack.load(tracked)
     work = WorkClip.load(proxies, track, settings.long_side)
     flow = run("flow", lambda folder: solve_flow(work, folder, workspace))
@@ -119,6 +124,8 @@ def _run(
     rig = None if right is None else estimate_rig(work, right)
     baseline = request.footage.baseline
     metres = rig.metres_per_unit(baseline) if rig is not None and baseline is not None else None
+    if track.scale != "free":
+        metres = 1.0  # given with the cameras, or known of the scene: whatever the unit is, it stays
     scale = read_scale(run("scale", lambda folder: calibrate_scale(work, guess, metres, folder, workspace)))
     track, work = scale_track(track, scale), work.scaled(scale)
 
@@ -135,6 +142,8 @@ def _run(
         fills = prior is not None and prior.output != "depth"
         # A known baseline goes before the prior; one that is not in metres itself follows the cameras.
         prior_scale = scale if metres is not None and prior is not None and not prior.metric else 1.0
+        if track.scale != "free" and prior is not None and prior.metric:
+            prior_scale = units_per_prior(stages["scale"].folder)
         data = TrainingData.load(work, Folders(flow, motion, guess, fills, evidence, prior_scale))
         if right is not None and rig is not None:
             data = data.with_right_eye(right, replace(rig, baseline=rig.baseline * scale).right_from_left())
@@ -150,7 +159,8 @@ def _run(
         method=request.method,
         prior=prior.name if prior is not None else "none",
         licence=prior.licence if prior is not None else "none needed",
-        metric=metres is not None or (prior is not None and prior.metric),
+        metric=track.scale == "metric"
+        or (track.scale == "free" and (metres is not None or (prior is not None and prior.metric))),
         scales=stages["scale"].folder,
     )
 
@@ -184,6 +194,7 @@ def plan(
     settings: DepthSettings,
     prior: Source | None,
     given: dict[str, str | None],
+    camera: dict[str, Any],
     device: str,
 ) -> dict[str, Stage]:
     """The stages that a request needs, in order, with their cache keys.
@@ -201,7 +212,7 @@ def plan(
     parts: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         "footage": (clip_settings, ()),
         "masks": (dict(given), ("footage",)),
-        "poses": ({"lens": asdict(request.lens), "seed": request.seed}, ("masks",)),
+        "poses": (camera, ("masks",)),
         "flow": ({"long_side": settings.long_side}, ("poses",)),
         "motion": ({"motion": request.masks.motion}, ("flow",)),
     }

@@ -78,9 +78,16 @@ def solve_cameras(
     else:
         lens = replace(request.lens, focal_px=known.focal_px)
         track = poses.solve(
-            footage, proxies, masks, folder, lens, request.seed, progress,
-            start_px=known.start_px, tracks=request.tracks,
-        )  # fmt: skip
+            footage,
+            proxies,
+            masks,
+            folder,
+            lens,
+            request.seed,
+            progress,
+            start_px=known.start_px,
+            tracks=request.tracks,
+        )
     _compare(track, known, progress)
     found = upright(np.array([track.world_from_camera[n] for n in track.frames()]), track.points.xyz)
     progress.metric("up_std_deg", found.std_deg)

@@ -277,26 +277,36 @@ def _quality(
     registered = len(track.frames()) / len(clip.numbers)
     figures: dict[str, Any] = {
         "registered_share": registered,
-        "reprojection_px": float(np.median(list(track.reprojection_px.values()))),
+        "reprojection_px": float(np.median(list(track.reprojection_px.values()))) if track.reprojection_px else None,
         "consistency_px": float(np.median(list(consistency.values()))) if consistency else None,
         "confident_share": float(np.mean([share.confident for share in shares.values()])),
         "prior_only_share": float(np.mean([share.prior_only for share in shares.values()])),
         "dynamic_share": float(np.mean([share.dynamic for share in shares.values()])),
         "instability_pct": None,
         "drift_pct": None,
-        **track_stability(track, depth_at),
+        **(track_stability(track, depth_at) if track.measurable else {}),
     }
-    return {"verdict": verdict(figures, warnings), "warnings": list(warnings), **figures}
+    return {
+        "verdict": verdict(figures, warnings, track.motion),
+        "motion": track.motion,
+        "warnings": list(warnings),
+        **figures,
+    }
 
 
-def verdict(figures: dict[str, Any], warnings: Sequence[str]) -> str:
-    """One or two sentences for the artist."""
+def verdict(figures: dict[str, Any], warnings: Sequence[str], motion: str = "travels") -> str:
+    """One or two sentences for the artist; `motion`: see `CameraTrack`."""
     share = figures["registered_share"]
     placed = "All frames have a camera" if share == 1.0 else f"{share:.0%} of the frames have a camera"
     sure = f"geometry decided the depth of {figures['confident_share']:.0%} of the picture, the network the rest"
     state = "Solved" if not warnings else "Solved with warnings"
     moving = f"; {figures['dynamic_share']:.0%} of it moves by itself" if figures["dynamic_share"] >= 0.005 else ""
-    return f"{state}. {placed} (reprojection {figures['reprojection_px']:.2f} px); {sure}{moving}."
+    error = figures["reprojection_px"]
+    exact = "" if error is None else f" (reprojection {error:.2f} px)"
+    if motion != "travels":
+        seen = "only turns" if motion == "turns" else "does not move"
+        return f"{state}. {placed}{exact}; it {seen}, so that the network guessed all depth: nothing measures it."
+    return f"{state}. {placed}{exact}; {sure}{moving}."
 
 
 def _solve_document(
@@ -329,8 +339,10 @@ def _solve_document(
         },
         "lens": {
             **{name: getattr(lens, name) for name in ("model", "fx", "fy", "cx", "cy", "k1", "k2", "p1", "p2")},
-            "focal_varies": False,
+            "focal_varies": bool(track.focals),
+            "focal_range_px": list(track.focal_range) if track.focal_range is not None else None,
             "source": "known" if track.lens_known else "estimated",
+            "origin": track.lens_origin,
             "uncertainty_pct": track.focal_std_pct,
         },
         "frames": [
@@ -383,6 +395,8 @@ def _frame_entry(
     shares: dict[int, FrameShares],
 ) -> dict[str, Any]:
     pose = track.world_from_camera.get(frame)
+    filled = track.filled.get(frame)
+    camera = pose if pose is not None else filled
     name = f"{footage.frame_name(frame)}.exr"
     if frame in clip.missing:
         reason: str | None = "The sequence has no picture with this number."
@@ -391,9 +405,10 @@ def _frame_entry(
     return {
         "frame": frame,
         "registered": pose is not None,
-        "world_from_camera": pose.tolist() if pose is not None else None,
+        "interpolated": filled is not None,
+        "world_from_camera": camera.tolist() if camera is not None else None,
         "reason": reason,
-        "focal_px": track.lens.fx if pose is not None else None,
+        "focal_px": track.lens_at(frame).fx if camera is not None else None,
         "depth": f"depth/{name}" if pose is not None else None,
         "confidence": f"confidence/{name}" if pose is not None else None,
         "dynamic": _matte_name(frame) if pose is not None and (root / _matte_name(frame)).is_file() else None,

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from engine.cameras.knowledge import what_is_known
+from engine.cameras.stage import identity
 from engine.depth.settings import settings_of
 from engine.footage import Footage
 from engine.pipeline import plan
 from engine.priors import Source
-from engine.request import FootageRequest, LensRequest, MaskRequest, PriorRequest, Request
+from engine.request import FootageRequest, LensRequest, MaskRequest, PriorRequest, Request, WorldRequest
 
 CLIP = Footage(
     path=Path("/shots/a.mp4"), kind="movie", pattern=None, width=640, height=360, fps=(24, 1), numbers=(1, 2, 3),
@@ -23,7 +25,8 @@ AFTER_POSES = ALL[3:]
 
 
 def keys(request=REQUEST, clip=CLIP, prior=PRIOR, given=GIVEN, device="cpu"):
-    stages = plan(Path("/cache"), request, clip, settings_of(request), prior, given, device)
+    camera = identity(request, what_is_known(request.lens, clip))
+    stages = plan(Path("/cache"), request, clip, settings_of(request), prior, given, camera, device)
     return {name: stage.key for name, stage in stages.items()}
 
 
@@ -35,6 +38,8 @@ def keys(request=REQUEST, clip=CLIP, prior=PRIOR, given=GIVEN, device="cpu"):
         (keys(given={"artist": "x", "segmentation": None}), ALL[1:]),
         (keys(replace(REQUEST, lens=LensRequest(focal_px=500.0))), ALL[2:]),
         (keys(replace(REQUEST, seed=1)), ALL[2:]),
+        (keys(replace(REQUEST, world=WorldRequest(camera_height=1.7))), ALL[2:]),
+        (keys(replace(REQUEST, tracks=Path(__file__))), ALL[2:]),
         (keys(replace(REQUEST, preset="preview")), AFTER_POSES),
         (keys(replace(REQUEST, masks=MaskRequest(motion=False))), ["motion", "depth", "export"]),
         (keys(prior=replace(PRIOR, identity="two")), ["prior", "scale", "evidence", "depth", "export"]),
