@@ -51,6 +51,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     "deepv2d, own cameras": ("--method", "deepv2d", "--camera", "deepv2d"),
 }
 SCORES = ("ate_pct", "rot_med_deg", "focal_err_pct", "absrel", "d125", "flicker_pct")
+COST = "CPU s/frame"
 FIGURES = ("absrel", "d125", "ate_pct", "rot_med_deg")
 
 Row = dict[str, Any]
@@ -117,33 +118,35 @@ def score(case: Case, found: Alternated) -> Row:
     return {**mean_of(frames), **compare_tracks(found.world_from_camera, case.clip.world_from_camera)}
 
 
-def alternate(case: Case, clip: WorkClip, posed: bool, settings: DeepV2DSettings) -> Row:
-    """Figures of an alternation and its CPU seconds per frame."""
+def alternate(case: Case, clip: WorkClip, posed: bool, settings: DeepV2DSettings, folder: Path) -> Row:
+    """Figures of an alternation and its CPU seconds per frame; it goes on from what is in `folder`."""
     device = torch.device("cpu")
-    with tempfile.TemporaryDirectory() as folder:
-        start = time.process_time()
-        found = Alternation(load_deepv2d(device), clip, posed, settings, device).run(Path(folder), Silent())
-        cost = (time.process_time() - start) / len(clip.numbers)
-    return {"clip": case.name, **score(case, found), "CPU s/frame": cost}
+    start = time.process_time()
+    found = Alternation(load_deepv2d(device), clip, posed, settings, device).run(folder, Silent())
+    cost = (time.process_time() - start) / len(clip.numbers)
+    return {"clip": case.name, **score(case, found), COST: cost}
 
 
 def rounds(case: Case, full: bool) -> list[Row]:
-    """Error against the number of rounds."""
+    """Error after so many rounds; each goes on from the one before, and its cost is its own."""
     lost = replace(case.clip, world_from_camera=np.tile(np.eye(4), (len(case.clip.numbers), 1, 1)), sparse=())
     rows = []
-    for count in range(1, 9) if full else (1, 2, 4, 6):
-        settings = DeepV2DSettings(rounds=count)
-        for start, clip, posed in (("true poses", case.clip, True), ("identity", lost, False)):
-            rows.append({"start": start, "rounds": count, **alternate(case, clip, posed, settings)})
+    for start, clip, posed in (("true poses", case.clip, True), ("identity", lost, False)):
+        with tempfile.TemporaryDirectory() as folder:
+            for count in range(1, 9 if full else 7):
+                settings = DeepV2DSettings(rounds=count)
+                rows.append({"start": start, "rounds": count, **alternate(case, clip, posed, settings, Path(folder))})
     return rows
 
 
 def views(case: Case, full: bool) -> list[Row]:
     """Error against the number of views, at true poses."""
-    return [
-        {"views": count, **alternate(case, case.clip, True, DeepV2DSettings(rounds=1, views=count, looks=0))}
-        for count in (range(1, 9) if full else (1, 2, 4, 8))
-    ]
+    rows = []
+    for count in range(1, 9) if full else (1, 2, 4, 8):
+        settings = DeepV2DSettings(rounds=1, views=count, looks=0)
+        with tempfile.TemporaryDirectory() as folder:
+            rows.append({"views": count, **alternate(case, case.clip, True, settings, Path(folder))})
+    return rows
 
 
 def perturbed(case: Case, full: bool) -> list[Row]:
@@ -156,15 +159,16 @@ def perturbed(case: Case, full: bool) -> list[Row]:
     twist = torch.from_numpy(np.concatenate([MOVED * depth * way[0], np.radians(TURNED) * way[1]], -1))
     moved = replace(case.clip, world_from_camera=case.clip.world_from_camera @ se3.exp(twist).numpy())
     still, moving = DeepV2DSettings(rounds=1, looks=0), DeepV2DSettings(rounds=8 if full else 5)
-    return [
-        {"poses": name, **alternate(case, clip, True, settings)}
-        for name, clip, settings in (
-            ("true, motion off", case.clip, still),
-            ("true, motion on", case.clip, moving),
-            ("perturbed, motion off", moved, still),
-            ("perturbed, motion on", moved, moving),
-        )
-    ]
+    rows = []
+    for name, clip, settings in (
+        ("true, motion off", case.clip, still),
+        ("true, motion on", case.clip, moving),
+        ("perturbed, motion off", moved, still),
+        ("perturbed, motion on", moved, moving),
+    ):
+        with tempfile.TemporaryDirectory() as folder:
+            rows.append({"poses": name, **alternate(case, clip, True, settings, Path(folder))})
+    return rows
 
 
 def solves(folder: Path, out: Path, preset: str) -> list[Row]:
@@ -187,7 +191,7 @@ def solves(folder: Path, out: Path, preset: str) -> list[Row]:
         rows.append({
             "clip": folder.name, "method": name,
             **{figure: figures[figure] for figure in SCORES if figure in figures},
-            "CPU s/frame": cpu / sum(frame["registered"] for frame in frames),
+            COST: cpu / sum(frame["registered"] for frame in frames),
         })  # fmt: skip
     return rows
 
@@ -203,7 +207,6 @@ def table(title: str, rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-COST = "CPU s/frame"
 TABLES: dict[str, Callable[[Case, bool], list[Row]]] = {"rounds": rounds, "views": views, "perturbed": perturbed}
 
 

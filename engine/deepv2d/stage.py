@@ -26,6 +26,7 @@ from engine.progress import Part, Progress
 from engine.track import CameraTrack, SparsePoints
 
 LIKELY_FOCAL = 1.2  # times the picture's long side, where nothing is known
+UNKNOWN_FOCAL_PCT = 25.0  # one standard deviation of a focal length that only the alternation has estimated
 LOOKS_AT = 256  # pixels of the work size's long side for cameras: more makes poses hardly better
 ALTERNATING_SHARE = 0.9
 POINTS = (12, 9)  # columns and lines of the places that become sparse points in each frame
@@ -124,7 +125,7 @@ def solve_deepv2d_cameras(
     start = CameraTrack(
         lens=lens,
         lens_known=known.focal_px is not None,
-        focal_std_pct=0.0 if known.focal_px is not None else None,
+        focal_std_pct=0.0 if known.focal_px is not None else UNKNOWN_FOCAL_PCT,
         world_from_camera={number: np.eye(4) for number in footage.numbers},
         reasons={},
         reprojection_px={},
@@ -135,6 +136,10 @@ def solve_deepv2d_cameras(
     clip = WorkClip.load(proxies, start, settings.long_side)
     found = Alternation(load_deepv2d(device), clip, False, settings, device).run(folder, progress)
     track = _upright(start, clip, found)
+    progress.warning(
+        "These cameras come from DeepV2D's motion module, which needs no features to follow. They are rough: CG will "
+        "slide. Use them where the solver finds no cameras, or to see the depth of such a shot."
+    )
     track.save(folder)
     return track
 
