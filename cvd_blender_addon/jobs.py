@@ -23,6 +23,7 @@ HEARTBEAT_S = 60.0
 CANCEL_GRACE_S = 10.0
 LOG_NAME = "engine_stdout.log"
 SOLVE_FOLDER_SIGNS = ("request.json", "status.json")  # docs/solve-folder.md
+SOLVED = ("solve", "deepv2d")  # cameras that are not given
 FINAL_STATES = ("done", "failed", "cancelled")
 
 
@@ -82,6 +83,15 @@ def make_request(
     right: Path | None = None,
     baseline: float | None = None,
     focal_px: float | None = None,
+    focal_mm: float | None = None,
+    sensor_mm: float | None = None,
+    body: str | None = None,
+    camera: str = "solve",
+    camera_path: Path | None = None,
+    camera_metric: bool = False,
+    film_back_mm: tuple[float, float] | None = None,
+    rotation_order: str = "ZXY",
+    tracks: Path | None = None,
     masks: Path | None = None,
     segmentation: str | None = None,
     motion: bool = True,
@@ -101,6 +111,13 @@ def make_request(
         right: the right eye's footage, for stereo `two_files`.
         baseline: distance between the eyes in metres, None where it is unknown.
         focal_px: known focal length in plate pixels.
+        focal_mm: known focal length in mm, with `sensor_mm`, the width of what the sensor records, or `body`.
+        body: a camera of the engine's database.
+        camera: where the cameras come from; the words of the schema.
+        camera_path: the file or folder of a camera that is given.
+        camera_metric: a given camera is in metres.
+        film_back_mm, rotation_order: what a `.chan` does not say.
+        tracks: a `cvd.tracks/1` file of points followed by the artist.
         masks: the artist's masks, a folder or a file of a sequence.
         segmentation: folder of a segmentation model, or the name of one in the user's cache.
         motion: also find what moves in ways that the cameras cannot explain.
@@ -115,6 +132,13 @@ def make_request(
             "The engine was not started.",
             "A stereo clip in two files needs the right eye's footage, and nothing else uses it.",
             "Choose the right eye's footage under Stereo, or set Stereo to what the clip is.",
+        )
+    if (camera in SOLVED) != (camera_path is None):
+        raise StartError(
+            "request.camera",
+            "The engine was not started.",
+            f"The camera '{camera}' and its path do not go together: a given camera has one, a solved one has none.",
+            "Choose the file or folder under Camera, or set Camera to Solve.",
         )
     if (prior in ("transformers", "maps")) != (prior_path is not None):
         raise StartError(
@@ -139,7 +163,15 @@ def make_request(
             "baseline": baseline,
         },
         "output": str(folder.absolute()),
-        "lens": {"model": "SIMPLE_RADIAL", "focal_px": focal_px},
+        "lens": {"focal_px": focal_px, "focal_mm": focal_mm, "sensor_mm": sensor_mm, "camera": body, "metadata": True},
+        "camera": {
+            "kind": camera,
+            "path": None if camera_path is None else str(camera_path.absolute()),
+            "film_back_mm": None if film_back_mm is None else list(film_back_mm),
+            "rotation_order": rotation_order,
+            "metric": camera_metric,
+        },
+        "tracks": None if tracks is None else str(tracks.absolute()),
         "masks": {
             "path": None if masks is None else str(masks.absolute()),
             "segmentation": None if segmentation is None else _model(segmentation),

@@ -44,15 +44,20 @@ def frames_to_solve(cvd: Any, clip: Path) -> list[int]:
     Args:
         clip: a movie, a file of an image sequence, or a folder that holds one.
     """
+    first, last = (cvd.first, cvd.last) if cvd.use_range else (None, None)
+    return numbers_to_solve(clip, first, last, cvd.step)
+
+
+def numbers_to_solve(clip: Path, first: int | None, last: int | None, step: int) -> list[int]:
+    """Plate frame numbers from `first` to `last`, None for the clip's own, every `step`-th of them."""
     if clip.suffix.lower() in bpy.path.extensions_movie:
         with opened(clip) as block:
             numbers = list(range(1, 1 + (block.frame_duration if block else 0)))
     else:
         numbers = list(numbered_files(clip))
-    if cvd.use_range:
-        numbers = [number for number in numbers if cvd.first <= number <= cvd.last]
-    first = cvd.first if cvd.use_range else numbers[0] if numbers else 0
-    return [number for number in numbers if (number - first) % cvd.step == 0]
+    numbers = [n for n in numbers if (first is None or n >= first) and (last is None or n <= last)]
+    start = numbers[0] if first is None and numbers else first or 0
+    return [number for number in numbers if (number - start) % step == 0]
 
 
 def provide(cvd: Any, clip: Path, folder: Path, progress: Progress) -> None:
@@ -86,34 +91,39 @@ def provide(cvd: Any, clip: Path, folder: Path, progress: Progress) -> None:
     cvd.mask_frames = f"Masked: {len(masked)} of {len(numbers)} frames ({frame_ranges(tuple(masked))})"
 
 
-def drawn_on(clip: Path, chosen: bpy.types.MovieClip | None) -> bpy.types.MovieClip:
+def drawn_on(clip: Path, chosen: bpy.types.MovieClip | None, what: str = "mask") -> bpy.types.MovieClip:
     """The clip data-block that tells which plate frame a scene frame shows.
 
     Args:
         clip: the footage to solve.
         chosen: the user's choice, None to take the one that shows `clip`.
+        what: belongs to the clip, for the error's words.
 
     Raises:
         StartError: the choice shows something else, or there is none, or there are several that disagree.
     """
-    clip = _plain(clip)
-    wanted = {clip} if clip.suffix.lower() in bpy.path.extensions_movie else {clip, *numbered_files(clip).values()}
-    clips = [block for block in bpy.data.movieclips if _plain(Path(bpy.path.abspath(block.filepath))) in wanted]
+    clips = showing(clip)
     if chosen is not None:
         clips = [block for block in clips if block == chosen]
     if len({scene_frame(block, 0) for block in clips}) == 1:
         return clips[0]
     raise StartError(
         "masks.clip",
-        "It is not known which frame of the clip the mask belongs to.",
+        f"It is not known which frame of the clip the {what} belongs to.",
         f"{len(clips)} open clips show {clip.name} with different frame numbers."
         if clips
         else f"The clip chosen under Drawn On does not show {clip.name}."
         if chosen is not None
         else f"{clip.name} is not open in the clip editor.",
-        "Open the clip on which the mask is drawn in the clip editor and press Use This Clip, or choose it under "
-        "Drawn On.",
+        "Open the clip in the clip editor and press Use This Clip, or, for a mask, choose it under Drawn On.",
     )
+
+
+def showing(clip: Path) -> list[bpy.types.MovieClip]:
+    """The clips of this file that show the footage, whichever frame of it they start from."""
+    clip = _plain(clip)
+    wanted = {clip} if clip.suffix.lower() in bpy.path.extensions_movie else {clip, *numbered_files(clip).values()}
+    return [block for block in bpy.data.movieclips if _plain(Path(bpy.path.abspath(block.filepath))) in wanted]
 
 
 def _plain(path: Path) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 
 import bpy
 
-from . import compat
+from . import cameras, compat, jobs
 
 LINE = 44
 
@@ -48,12 +48,35 @@ def _range(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         layout.prop(cvd, "baseline")
 
 
+def _camera(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    cvd = context.scene.cvd
+    layout.prop(cvd, "camera_source")
+    if cvd.camera_source == "SCENE":
+        layout.prop(cvd, "camera")
+    elif cvd.camera_source == "colmap":
+        layout.prop(cvd, "camera_folder")
+    elif cvd.camera_source == "chan":
+        layout.prop(cvd, "camera_chan")
+        layout.prop(cvd, "rotation_order")
+        layout.prop(cvd, "film_back")
+    if cvd.camera_source not in jobs.SOLVED:
+        layout.prop(cvd, "camera_metric")
+    layout.prop(cvd, "use_tracks")
+
+
 def _lens(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     cvd = context.scene.cvd
+    if cvd.camera_source in ("SCENE", "colmap"):
+        _text(layout, "The lens comes with the camera")
+        return
     layout.prop(cvd, "lens")
     if cvd.lens == "MM":
         layout.prop(cvd, "focal_mm")
         layout.prop(cvd, "sensor_width")
+    elif cvd.lens == "BODY":
+        layout.prop(cvd, "body")
+        if cameras.has_sensor(cvd.body):
+            layout.prop(cvd, "focal_mm")
     elif cvd.lens == "PX":
         layout.prop(cvd, "focal_px")
 
@@ -137,6 +160,7 @@ def _build(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
 SECTIONS = (
     ("clip", "Clip", _clip),
     ("range", "Range and Quality", _range),
+    ("camera", "Camera", _camera),
     ("lens", "Lens", _lens),
     ("masks", "Masks", _masks),
     ("prior", "Depth Prior", _prior),
@@ -145,7 +169,7 @@ SECTIONS = (
     ("build", "Build", _build),
 )
 
-CLOSED = ("range", "lens", "masks", "prior")
+CLOSED = ("range", "camera", "lens", "masks", "prior")
 
 
 def _panel(space: str, region: str, order: int, identifier: str, label: str, draw: Any) -> type[bpy.types.Panel]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import bpy
 
+from . import cameras
 from .scene.occlusion import COMPOSITOR, HOLDOUT
 
 
@@ -48,6 +49,8 @@ class CvdProperties(bpy.types.PropertyGroup):
         items=(
             ("cvd", "Geometry", "Measure depth in the clip and train the network on it, so that all frames agree"),
             ("selfsup", "Self-supervised", "Train the network on how the pictures look from frame to frame: slower"),
+            ("deepv2d", "DeepV2D", "A network that matches the frames; nothing is trained on the clip"),
+            ("deepv2d+cvd", "DeepV2D, Refined", "Start from DeepV2D's depth instead of the measured one"),
         ),
         default="cvd",
     )
@@ -66,17 +69,60 @@ class CvdProperties(bpy.types.PropertyGroup):
     baseline: bpy.props.FloatProperty(
         name="Baseline", description="Metres between the eyes, which makes the solve metric; 0: unknown", min=0.0
     )
+    camera_source: bpy.props.EnumProperty(
+        name="Camera",
+        description="Where the camera comes from. One that is given is not moved: only points and depth are solved, in "
+        "its own world",
+        items=(
+            ("solve", "Solve", "Solve the camera from the clip"),
+            ("deepv2d", "Solve by DeepV2D", "Where the solver finds too little to hold on to"),
+            ("SCENE", "From the Scene", "A camera of this scene, however it moves: keys, constraints, Alembic, USD"),
+            ("colmap", "COLMAP Model", "A folder with cameras, images and points, binary or text"),
+            ("chan", "Nuke .chan", "Frame, position, rotation and vertical field of view, a line for each frame"),
+        ),
+        default="solve",
+    )
+    camera: bpy.props.PointerProperty(
+        name="Object",
+        description="The camera through which the clip was filmed",
+        type=bpy.types.Object,
+        poll=lambda _cvd, ob: ob.type == "CAMERA",
+    )
+    camera_folder: bpy.props.StringProperty(name="Folder", description="Of the COLMAP model", subtype="DIR_PATH")
+    camera_chan: bpy.props.StringProperty(name="File", description="The .chan file", subtype="FILE_PATH")
+    camera_metric: bpy.props.BoolProperty(
+        name="In Metres", description="One unit of the given camera's world is a metre"
+    )
+    film_back: bpy.props.FloatVectorProperty(
+        name="Film Back",
+        description="Width and height in mm that the vertical field of view belongs to. 0: it has the plate's shape",
+        size=2,
+        min=0.0,
+    )
+    rotation_order: bpy.props.EnumProperty(
+        name="Rotation Order",
+        description="The axis turned about first comes first",
+        items=tuple((order, order, "") for order in ("XYZ", "XZY", "YXZ", "YZX", "ZXY", "ZYX")),
+        default="ZXY",
+    )
+    use_tracks: bpy.props.BoolProperty(
+        name="Use Tracking Markers",
+        description="What you tracked in the clip editor joins what the solver follows by itself. Track only what "
+        "stands still",
+    )
     lens: bpy.props.EnumProperty(
         name="Lens",
         items=(
-            ("UNKNOWN", "Estimate", "Estimate the focal length from the clip"),
+            ("UNKNOWN", "Estimate", "Estimate the focal length from the clip, starting from what the file says"),
             ("MM", "Millimetres", "The focal length and the width of the sensor are known"),
+            ("BODY", "Camera", "The camera is known, and the focal length if its lenses can be changed"),
             ("PX", "Pixels", "The focal length in plate pixels is known"),
         ),
         default="UNKNOWN",
     )
     focal_mm: bpy.props.FloatProperty(name="Focal Length", description="mm", default=35.0, min=1.0)
     sensor_width: bpy.props.FloatProperty(name="Sensor Width", description="mm", default=36.0, min=1.0)
+    body: bpy.props.EnumProperty(name="Camera", description="For the width of its sensor", items=cameras.bodies)
     focal_px: bpy.props.FloatProperty(name="Focal Length", description="Plate pixels", default=1500.0, min=1.0)
 
     mask_source: bpy.props.EnumProperty(

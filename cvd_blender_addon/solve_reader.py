@@ -17,7 +17,7 @@ from typing import Any
 
 SCHEMA = "cvd.solve"
 MAJOR = 1
-LENS_MODELS = ("SIMPLE_PINHOLE", "SIMPLE_RADIAL")
+LENS_MODELS = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")
 RIGID_TOLERANCE = 1e-4
 
 Matrix4 = tuple[tuple[float, ...], ...]
@@ -68,7 +68,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Lens:
-    """Intrinsics in plate pixels: the image spans [0, W] x [0, H]; `x_distorted = x (1 + k1 r2 + k2 r4)`."""
+    """Intrinsics in plate pixels: the image spans [0, W] x [0, H].
+
+    Distortion is Brown's: `x_distorted = x (1 + k1 r2 + k2 r4) + 2 p1 x y + p2 (r2 + 2 x2)`, y alike with p1 and p2
+    changed over. fx and fy differ where the plate's pixels are not square.
+    """
 
     fx: float
     fy: float
@@ -76,6 +80,8 @@ class Lens:
     cy: float
     k1: float
     k2: float
+    p1: float
+    p2: float
     focal_varies: bool
     known: bool
     uncertainty_pct: float | None
@@ -83,7 +89,12 @@ class Lens:
     @property
     def distorted(self) -> bool:
         """The plate differs from what a pinhole camera sees."""
-        return self.k1 != 0.0 or self.k2 != 0.0
+        return any((self.k1, self.k2, self.p1, self.p2))
+
+    @property
+    def tangential(self) -> bool:
+        """The lens is off its axis."""
+        return self.p1 != 0.0 or self.p2 != 0.0
 
 
 @dataclass(frozen=True)
@@ -352,13 +363,9 @@ def _number_in_name(path: Path, pattern: str) -> int:
 def _lens(entry: dict[str, Any]) -> Lens:
     if entry["model"] not in LENS_MODELS:
         raise ValueError(f"the lens model {entry['model']!r} is unknown")
-    if _number(entry["p1"]) != 0.0 or _number(entry["p2"]) != 0.0:
-        raise ValueError(f"the lens model {entry['model']} has no tangential terms, but p1 or p2 is not zero")
     fx, fy = _number(entry["fx"]), _number(entry["fy"])
     if fx <= 0.0 or fy <= 0.0:
         raise ValueError("the focal length is not positive")
-    if not math.isclose(fx, fy, rel_tol=1e-6):
-        raise ValueError("the pixels are not square (fx and fy differ)")
     uncertainty = entry["uncertainty_pct"]
     return Lens(
         fx=fx,
@@ -367,6 +374,8 @@ def _lens(entry: dict[str, Any]) -> Lens:
         cy=_number(entry["cy"]),
         k1=_number(entry["k1"]),
         k2=_number(entry["k2"]),
+        p1=_number(entry["p1"]),
+        p2=_number(entry["p2"]),
         focal_varies=entry["focal_varies"] is True,
         known=entry["source"] == "known",
         uncertainty_pct=None if uncertainty is None else _number(uncertainty),

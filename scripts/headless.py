@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 
 import bpy  # noqa: E402
 
-from cvd_blender_addon import jobs  # noqa: E402
+from cvd_blender_addon import cameras, jobs, masks  # noqa: E402
 from cvd_blender_addon.scene import compositor, import_solve  # noqa: E402
 from cvd_blender_addon.solve_reader import Solve, SolveError, summary  # noqa: E402
 
@@ -58,6 +58,16 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--last", type=int)
     parser.add_argument("--step", type=int, default=1)
     parser.add_argument("--focal-px", type=float, help="known focal length in plate pixels")
+    parser.add_argument("--focal-mm", type=float, help="known focal length in mm, with --sensor-mm or --body")
+    parser.add_argument("--sensor-mm", type=float, help="width in mm of what the sensor records")
+    parser.add_argument("--body", help="a camera of engine/cameras/database.json, for its sensor")
+    parser.add_argument("--camera", choices=["solve", "deepv2d", "colmap", "chan", "json"], default="solve")
+    parser.add_argument(
+        "--camera-path", type=Path, help="the COLMAP model's folder, the .chan or the cvd.camera/1 file"
+    )
+    parser.add_argument("--camera-metric", action="store_true", help="the given camera is in metres")
+    parser.add_argument("--scene-camera", metavar="NAME", help="take this camera of the .blend instead of solving one")
+    parser.add_argument("--tracking-markers", action="store_true", help="use what is tracked on the .blend's clip")
     parser.add_argument("--stereo", choices=["none", "side_by_side", "two_files"], default="none")
     parser.add_argument("--right", type=Path, help="two_files: the right eye's footage")
     parser.add_argument("--baseline", type=float, help="distance between the eyes in metres, when known")
@@ -68,7 +78,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--prior-path", help="model folder or name, or the folder or a file of the depth maps")
     parser.add_argument("--maps", choices=["depth", "disparity"], default="depth", help="what the depth maps hold")
     parser.add_argument("--allow-non-commercial", action="store_true", help="also use weights not for commercial work")
-    parser.add_argument("--method", choices=["cvd", "selfsup"], default="cvd")
+    parser.add_argument("--method", choices=["cvd", "selfsup", "deepv2d", "deepv2d+cvd"], default="cvd")
     parser.add_argument("--preset", choices=["preview", "standard", "best", "cvd-2020"], default="standard")
     parser.add_argument("--import-only", type=Path, metavar="SOLVE", help="import this solve instead of solving")
     parser.add_argument("--occlusion", choices=["COMPOSITOR", "HOLDOUT"], default="COMPOSITOR")
@@ -82,12 +92,15 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         parser.error("give either a CLIP to solve or --import-only SOLVE")
     if options.clip is not None and options.engine_python is None:
         parser.error("solving needs --engine-python")
+    if options.scene_camera is not None and options.camera != "solve":
+        parser.error("--scene-camera and --camera are two answers to one question")
     return options
 
 
 def _solve(options: argparse.Namespace) -> Path:
     clip: Path = options.clip
     folder: Path = options.out or clip.with_name(f"{clip.stem}.solve")
+    kind, path = ("json", folder / cameras.CAMERA) if options.scene_camera else (options.camera, options.camera_path)
     try:
         request = jobs.make_request(
             clip,
@@ -99,6 +112,13 @@ def _solve(options: argparse.Namespace) -> Path:
             right=options.right,
             baseline=options.baseline,
             focal_px=options.focal_px,
+            focal_mm=options.focal_mm,
+            sensor_mm=options.sensor_mm,
+            body=options.body,
+            camera=kind,
+            camera_path=path,
+            camera_metric=options.camera_metric,
+            tracks=folder / cameras.TRACKS if options.tracking_markers else None,
             masks=options.masks,
             segmentation=options.segmentation,
             motion=not options.no_motion,
@@ -109,6 +129,9 @@ def _solve(options: argparse.Namespace) -> Path:
             method=options.method,
             preset=options.preset,
         )
+        if options.scene_camera or options.tracking_markers:
+            jobs.prepare(options.engine_python, ROOT, request)
+            _hand_over(options, folder)
         job = jobs.start(options.engine_python, ROOT, request)
     except jobs.StartError as error:
         raise HeadlessError(error.error.what, error.error.why, error.error.fix) from error
@@ -120,6 +143,22 @@ def _solve(options: argparse.Namespace) -> Path:
             "The solve was cancelled.", "Somebody asked it to stop.", "Run again: it goes on from there."
         )
     return folder
+
+
+def _hand_over(options: argparse.Namespace, folder: Path) -> None:
+    """Write what the open .blend knows of the camera into the solve folder."""
+    clip: Path = options.clip.absolute()
+    size = cameras.plate_size(clip, options.stereo)
+    numbers = masks.numbers_to_solve(clip, options.first, options.last, options.step)
+    shown = masks.showing(clip)
+    if options.scene_camera:
+        block = masks.drawn_on(clip, None, "camera") if shown else None
+        camera = bpy.data.objects.get(options.scene_camera)
+        cameras.write_camera(
+            bpy.context.scene, camera, block, numbers, size, options.camera_metric, folder / cameras.CAMERA
+        )
+    if options.tracking_markers:
+        cameras.write_tracks(masks.drawn_on(clip, None, "tracking"), numbers, size, folder / cameras.TRACKS)
 
 
 def _import(folder: Path, options: argparse.Namespace) -> Solve:

@@ -12,7 +12,7 @@ from typing import Any
 
 import bpy
 
-from .. import jobs, masks, monitor, preferences
+from .. import cameras, jobs, masks, monitor, preferences
 
 
 def default_folder(clip: Path, blend_folder: Path | None, cache: Path) -> Path:
@@ -84,11 +84,13 @@ class CVD_OT_solve_depth(bpy.types.Operator):
                 )
             folder = monitor.folder_of(scene) or self._default_folder(context, clip)
             request = self._request(cvd, clip, folder)
-            if cvd.mask_source != "NONE":
-                # First, so that masks are written into nothing but a solve folder.
+            if cvd.mask_source != "NONE" or cvd.camera_source == "SCENE" or cvd.use_tracks:
+                # First, so that files are written into nothing but a solve folder.
                 jobs.prepare(Path(python), preferences.engine_root(), request)
-                with progress(context) as show:
-                    masks.provide(cvd, clip, folder / masks.FOLDER, show)
+                cameras.provide(scene, clip, folder)
+                if cvd.mask_source != "NONE":
+                    with progress(context) as show:
+                        masks.provide(cvd, clip, folder / masks.FOLDER, show)
             job = jobs.start(Path(python), preferences.engine_root(), request)
         except jobs.StartError as error:
             cvd.job_error = str(error)
@@ -112,11 +114,8 @@ class CVD_OT_solve_depth(bpy.types.Operator):
 
     @staticmethod
     def _request(cvd: Any, clip: Path, folder: Path) -> dict[str, Any]:
-        focal = {
-            "UNKNOWN": lambda: None,
-            "MM": lambda: cvd.focal_mm / cvd.sensor_width * plate_width(clip),
-            "PX": lambda: cvd.focal_px,
-        }[cvd.lens]()
+        with_focal = cvd.lens == "MM" or (cvd.lens == "BODY" and cameras.has_sensor(cvd.body))
+        camera, camera_path = cameras.source(cvd, folder)
         first, last = (cvd.first, cvd.last) if cvd.use_range else (None, None)
         prior_path = {"transformers": cvd.prior_model, "maps": cvd.prior_maps}.get(cvd.prior, "")
         mask_paths = {"NONE": None, "SEQUENCE": _path(cvd.mask_path), "BLENDER": folder / masks.FOLDER}
@@ -129,7 +128,16 @@ class CVD_OT_solve_depth(bpy.types.Operator):
             stereo=cvd.stereo,
             right=_path(cvd.right_path) if cvd.stereo == "two_files" else None,
             baseline=cvd.baseline or None if cvd.stereo != "none" else None,
-            focal_px=focal,
+            focal_px=cvd.focal_px if cvd.lens == "PX" else None,
+            focal_mm=cvd.focal_mm if with_focal else None,
+            sensor_mm=cvd.sensor_width if cvd.lens == "MM" else None,
+            body=cvd.body if cvd.lens == "BODY" else None,
+            camera=camera,
+            camera_path=camera_path,
+            camera_metric=cvd.camera_metric and camera not in jobs.SOLVED,
+            film_back_mm=tuple(cvd.film_back) if camera == "chan" and min(cvd.film_back) > 0.0 else None,
+            rotation_order=cvd.rotation_order,
+            tracks=folder / cameras.TRACKS if cvd.use_tracks else None,
             masks=mask_paths[cvd.mask_source],
             segmentation=bpy.path.abspath(cvd.segmentation) or None,
             motion=cvd.find_motion,
@@ -169,24 +177,6 @@ def progress(context: bpy.types.Context) -> Iterator[masks.Progress]:
         yield lambda done, total: manager.progress_update(done / total)
     finally:
         manager.progress_end()
-
-
-def plate_width(clip: Path) -> int:
-    """Width of a movie or an image, pixels.
-
-    Raises:
-        StartError: Blender cannot read it.
-    """
-    with masks.opened(clip) as block:
-        width = block.size[0] if block is not None else 0
-    if width < 1:
-        raise jobs.StartError(
-            "footage.size",
-            "The focal length cannot be turned into pixels.",
-            f"Blender cannot read the size of '{clip}'.",
-            "Choose a file of the sequence instead of its folder, or give the focal length in pixels.",
-        )
-    return width
 
 
 class CVD_OT_check_masks(bpy.types.Operator):

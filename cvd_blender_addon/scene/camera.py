@@ -30,7 +30,9 @@ class BlenderLens:
 def blender_lens(
     lens: Lens, width: int, height: int, fit: str, sensor_mm: float, focal_px: float | None = None
 ) -> BlenderLens:
-    """Blender's settings for a lens (square pixels).
+    """Blender's settings for a lens, together with `pixel_aspect`.
+
+    Blender fits the sensor to the picture's width, or to its height in units of the pixels' width.
 
     Args:
         lens: intrinsics of the plate.
@@ -39,9 +41,15 @@ def blender_lens(
         sensor_mm: size of the fitted side of the sensor.
         focal_px: focal length of the frame where it varies.
     """
-    den = {"HORIZONTAL": width, "VERTICAL": height, "AUTO": max(width, height)}[fit]
+    squeeze = lens.fx / lens.fy
+    den = {"HORIZONTAL": width, "VERTICAL": height * squeeze, "AUTO": max(width, height * squeeze)}[fit]
     focal = lens.fx if focal_px is None else focal_px
-    return BlenderLens(focal / den * sensor_mm, (width / 2 - lens.cx) / den, (lens.cy - height / 2) / den)
+    return BlenderLens(focal / den * sensor_mm, (width / 2 - lens.cx) / den, (lens.cy - height / 2) * squeeze / den)
+
+
+def pixel_aspect(lens: Lens) -> tuple[float, float]:
+    """Width and height of the plate's pixels for the render settings, the smaller of the two being 1."""
+    return max(lens.fy / lens.fx, 1.0), max(lens.fx / lens.fy, 1.0)
 
 
 def find_root(scene: bpy.types.Scene, solve: Solve) -> bpy.types.Object | None:
@@ -88,7 +96,7 @@ def build(scene: bpy.types.Scene, solve: Solve, sensor_width: float = 36.0) -> b
 def _set_scene(scene: bpy.types.Scene, solve: Solve) -> None:
     render = scene.render
     render.resolution_x, render.resolution_y = solve.source.width, solve.source.height
-    render.pixel_aspect_x = render.pixel_aspect_y = 1.0
+    render.pixel_aspect_x, render.pixel_aspect_y = pixel_aspect(solve.lens)
     numerator, denominator = solve.source.fps
     rate = max(1, round(numerator / denominator))
     render.fps, render.fps_base = rate, rate * denominator / numerator

@@ -18,7 +18,7 @@ from ..solve_reader import Solve
 from . import depth_mesh, owned, plate
 from .camera import assign_action, find_root, set_keys
 from .layers import background_layer, foreground_layer
-from .nodes import TreeBuilder, ensure_socket
+from .nodes import TreeBuilder, ensure_socket, tangential
 from .occlusion import HOLDOUT
 from .plate import Report
 
@@ -180,18 +180,25 @@ def _distortion(build: TreeBuilder, solve: Solve, source: Any) -> Any:
     focal.outputs[0].default_value = lens.fx
     if lens.focal_varies:
         _key_focal(build.tree, solve)
-    # UVs run upwards, so the principal point is measured from the bottom; the radius does not mind.
+    focals = (focal.outputs[0], build.math("MULTIPLY", focal.outputs[0], lens.fy / lens.fx))
+    # UVs run upwards, so the principal point is measured from the bottom, and y and p1 change sign.
     centres = (lens.cx, height - lens.cy)
     ideal = [
-        build.math("DIVIDE", build.math("MULTIPLY_ADD", at.outputs[axis], float(side), -centre), focal.outputs[0])
-        for axis, side, centre in zip("XY", (width, height), centres, strict=True)
+        build.math("DIVIDE", build.math("MULTIPLY_ADD", at.outputs[axis], float(side), -centre), focal_length)
+        for axis, side, centre, focal_length in zip("XY", (width, height), centres, focals, strict=True)
     ]
     r2 = build.math("MULTIPLY_ADD", ideal[0], ideal[0], build.math("MULTIPLY", ideal[1], ideal[1]))
     radial = build.math("MULTIPLY_ADD", r2, build.math("MULTIPLY_ADD", r2, lens.k2, lens.k1), 1.0, label="Distortion")
+    bent = [build.math("MULTIPLY", value, radial) for value in ideal]
+    if lens.tangential:
+        shifts = tangential(build, ideal[0], ideal[1], r2, -lens.p1, lens.p2)
+        bent = [build.math("ADD", value, shift) for value, shift in zip(bent, shifts, strict=True)]
     uv = build.node("ShaderNodeCombineXYZ")
     uv.inputs["Z"].default_value = 1.0  # Map UV takes it for alpha
-    for socket, value, side, centre in zip(uv.inputs, ideal, (width, height), centres, strict=False):
-        pixels = build.math("MULTIPLY_ADD", build.math("MULTIPLY", value, radial), focal.outputs[0], centre)
+    for socket, value, side, centre, focal_length in zip(
+        uv.inputs, bent, (width, height), centres, focals, strict=False
+    ):
+        pixels = build.math("MULTIPLY_ADD", value, focal_length, centre)
         build.put(build.math("DIVIDE", pixels, float(side)), socket)
     return uv.outputs[0]
 

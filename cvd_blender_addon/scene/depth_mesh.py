@@ -17,13 +17,14 @@ from ..solve_reader import Solve
 from . import owned, plate
 from .camera import assign_action, find_camera, set_keys
 from .layers import ensure_collections
-from .nodes import TreeBuilder, ensure_socket
+from .nodes import TreeBuilder, ensure_socket, tangential
 
-GROUP_VERSION = 2
+GROUP_VERSION = 3
 MODIFIER = "CVD Depth"
 # The grid goes this many pixels beyond the image, so that the border closes also under the render's pixel filter.
 RING_PX = 4.0
 NEWTON_STEPS = 5
+TANGENTIAL_STEPS = 3
 VIEWPORT_STEP, RENDER_STEP = 4, 1
 # Relative change of depth, per unit on the image plane at distance 1, above which neighbours are taken for different
 # surfaces: the tangent of the angle at which a surface is seen (10: 84 degrees), the same at every resolution. Solved
@@ -94,6 +95,8 @@ def ensure_mesh(
         "Center Y": solve.lens.cy * scale_y,
         "K1": solve.lens.k1,
         "K2": solve.lens.k2,
+        "P1": solve.lens.p1,
+        "P2": solve.lens.p2,
         "Cut Moving": cut_moving and bool(solve.dynamic_frames),
     }
     if solve.dynamic_frames:
@@ -166,7 +169,7 @@ def _key_focal(
         owned.mark(action, solve.key, role)
     assign_action(ob, action)
     frames = [float(frame.number) for frame in solve.registered]
-    for name, scale in (("Focal X", scale_x), ("Focal Y", scale_y)):
+    for name, scale in (("Focal X", scale_x), ("Focal Y", scale_y * solve.lens.fy / solve.lens.fx)):
         lengths = [(frame.focal_px or solve.lens.fx) * scale for frame in solve.registered]
         set_keys(action, ob, compat.modifier_input_path(modifier, name), 0, frames, lengths)
 
@@ -193,6 +196,8 @@ def node_group() -> bpy.types.NodeTree:
         ("Float", "Center Y"),
         ("Float", "K1"),
         ("Float", "K2"),
+        ("Float", "P1"),
+        ("Float", "P2"),
         ("Int", "Viewport Step"),
         ("Int", "Render Step"),
         ("Float", "Depth Edge"),
@@ -246,7 +251,7 @@ def _fill(build: TreeBuilder) -> None:
 
     x = build.math("DIVIDE", build.math("SUBTRACT", u, inputs["Center X"]), inputs["Focal X"])
     y = build.math("DIVIDE", build.math("SUBTRACT", v, inputs["Center Y"]), inputs["Focal Y"])
-    x, y = _undistort(build, x, y, inputs["K1"], inputs["K2"])
+    x, y = _undistort(build, x, y, *(inputs[name] for name in ("K1", "K2", "P1", "P2")))
     point = build.node("ShaderNodeCombineXYZ", "Camera space")
     build.put(build.math("MULTIPLY", x, depth), point.inputs["X"])
     build.put(build.math("MULTIPLY", build.math("MULTIPLY", y, depth), -1.0), point.inputs["Y"])
@@ -306,8 +311,32 @@ def _pixel(build: TreeBuilder, index: Any, last: Any, step: Any, side: Any) -> t
     return sampled, build.math("MULTIPLY_ADD", beyond, RING_PX, sampled)
 
 
-def _undistort(build: TreeBuilder, x: Any, y: Any, k1: Any, k2: Any) -> tuple[Any, Any]:
-    """Ideal from distorted normalised coordinates: Newton's method on r (1 + k1 r2 + k2 r4) = r_distorted."""
+def _undistort(build: TreeBuilder, x: Any, y: Any, k1: Any, k2: Any, p1: Any, p2: Any) -> tuple[Any, Any]:
+    """Ideal from distorted normalised coordinates.
+
+    The tangential part is small and changes slowly: what it is at the last guess is taken off, and the radial part of
+    the rest undone.
+    """
+    radial = _without_radial(build, x, y, k1, k2)
+    ideal = radial
+    for _ in range(TANGENTIAL_STEPS):
+        r2 = build.math("ADD", *(build.math("MULTIPLY", value, value) for value in ideal))
+        shifts = tangential(build, *ideal, r2, p1, p2)
+        left_x, left_y = build.math("SUBTRACT", x, shifts[0]), build.math("SUBTRACT", y, shifts[1])
+        ideal = _without_radial(build, left_x, left_y, k1, k2)
+    off_axis = _compare(build, "GREATER_THAN", _size(build, p1, p2), 0.0)
+    chosen = []
+    for plain, full in zip(radial, ideal, strict=True):
+        choose = build.node("GeometryNodeSwitch", "Off its axis?", input_type="FLOAT")
+        build.put(off_axis, choose.inputs["Switch"])
+        build.put(plain, choose.inputs["False"])
+        build.put(full, choose.inputs["True"])
+        chosen.append(choose.outputs[0])
+    return chosen[0], chosen[1]
+
+
+def _without_radial(build: TreeBuilder, x: Any, y: Any, k1: Any, k2: Any) -> tuple[Any, Any]:
+    """Newton's method on r (1 + k1 r2 + k2 r4) = r_distorted."""
     target = build.math("SQRT", build.math("ADD", build.math("MULTIPLY", x, x), build.math("MULTIPLY", y, y)))
     radius = target
     for _ in range(NEWTON_STEPS):
@@ -322,13 +351,16 @@ def _undistort(build: TreeBuilder, x: Any, y: Any, k1: Any, k2: Any) -> tuple[An
         error = build.math("SUBTRACT", build.math("MULTIPLY", radius, value), target)
         radius = build.math("SUBTRACT", radius, build.math("DIVIDE", error, slope))
     scale = build.math("DIVIDE", radius, build.math("MAXIMUM", target, 1e-9))
-    distorted = build.math("ADD", build.math("ABSOLUTE", k1), build.math("ABSOLUTE", k2))
     # A switch on a single value evaluates one side only, so a pinhole plate pays nothing.
     choose = build.node("GeometryNodeSwitch", "Distorted?", input_type="FLOAT")
-    build.put(_compare(build, "GREATER_THAN", distorted, 0.0), choose.inputs["Switch"])
+    build.put(_compare(build, "GREATER_THAN", _size(build, k1, k2), 0.0), choose.inputs["Switch"])
     choose.inputs["False"].default_value = 1.0
     build.put(scale, choose.inputs["True"])
     return build.math("MULTIPLY", x, choose.outputs[0]), build.math("MULTIPLY", y, choose.outputs[0])
+
+
+def _size(build: TreeBuilder, a: Any, b: Any) -> Any:
+    return build.math("ADD", build.math("ABSOLUTE", a), build.math("ABSOLUTE", b))
 
 
 def _z(build: TreeBuilder) -> Any:

@@ -55,6 +55,17 @@ class TreeBuilder:
             rows[x] = rows.get(x, 0) + 1
 
 
+def tangential(build: TreeBuilder, x: Any, y: Any, r2: Any, p1: Any, p2: Any) -> tuple[Any, Any]:
+    """The tangential part of Brown's distortion at ideal normalised coordinates: (x, y) to be added."""
+    xy = build.math("MULTIPLY", build.math("MULTIPLY", x, y), 2.0)
+
+    def along(value: Any, own: Any, other: Any) -> Any:
+        square = build.math("MULTIPLY_ADD", build.math("MULTIPLY", value, value), 2.0, r2)
+        return build.math("MULTIPLY_ADD", other, square, build.math("MULTIPLY", own, xy))
+
+    return along(x, p1, p2), along(y, p2, p1)
+
+
 def ensure_socket(tree: bpy.types.NodeTree, in_out: str, socket_type: str, name: str, default: Any = None) -> None:
     """Give a node group an interface socket, unless it has it: links to it from outside stay."""
     for item in tree.interface.items_tree:

@@ -51,13 +51,19 @@ def ensure_clip(solve: Solve) -> bpy.types.MovieClip | None:
     clip.frame_offset = 0
     clip.colorspace_settings.name = LINEAR if solve.source.linear else SRGB
     lens, camera = solve.lens, clip.tracking.camera
-    camera.pixel_aspect = 1.0
+    camera.pixel_aspect = lens.fy / lens.fx
     camera.units = "PIXELS"
     camera.focal_length_pixels = lens.fx
     # Blender measures the principal point from the bottom.
     camera.principal_point_pixels = (lens.cx, solve.source.height - lens.cy)
-    camera.distortion_model = "POLYNOMIAL"
-    camera.k1, camera.k2, camera.k3 = lens.k1, lens.k2, 0.0
+    if lens.tangential:
+        camera.distortion_model = "BROWN"
+        camera.brown_k1, camera.brown_k2, camera.brown_k3, camera.brown_k4 = lens.k1, lens.k2, 0.0, 0.0
+        # Blender has p1 and p2 the other way about, and y upwards.
+        camera.brown_p1, camera.brown_p2 = lens.p2, -lens.p1
+    else:
+        camera.distortion_model = "POLYNOMIAL"
+        camera.k1, camera.k2, camera.k3 = lens.k1, lens.k2, 0.0
     return clip
 
 

@@ -29,6 +29,9 @@ class Synthetic:
     cx: float = 171.0
     cy: float = 83.0
     k1: float = 0.0
+    p1: float = 0.0
+    p2: float = 0.0
+    squeeze: float = 1.0  # fx / fy
     first: int = 1001
     last: int = 1008
     missing: tuple[int, ...] = (1004,)  # no plate file
@@ -63,14 +66,22 @@ class Synthetic:
         """(H, W, 3) camera rays with z = 1 through pixel centres of the (distorted) plate, or of the pinhole."""
         s = supersample
         u, v = np.meshgrid((np.arange(self.width * s) + 0.5) / s, (np.arange(self.height * s) + 0.5) / s)
-        x, y = (u - self.cx) / self.focal(number), (v - self.cy) / self.focal(number)
-        if distorted and self.k1:
-            target = np.hypot(x, y)
-            r = target.copy()
-            for _ in range(50):
-                r -= (r * (1 + self.k1 * r**2) - target) / (1 + 3 * self.k1 * r**2)
-            x, y = x * r / target, y * r / target
+        x, y = (u - self.cx) / self.focal(number), (v - self.cy) / self.focal(number) * self.squeeze
+        if distorted and (self.k1 or self.p1 or self.p2):
+            ideal = np.stack([x, y])
+            for _ in range(100):
+                ideal = ideal + np.stack([x, y]) - self.distort(ideal)
+            x, y = ideal
         return np.stack([x, y, np.ones_like(x)], -1)
+
+    def distort(self, ideal: np.ndarray) -> np.ndarray:
+        """Brown's distortion of normalised coordinates (2, ...)."""
+        x, y = ideal
+        r2 = x * x + y * y
+        across = np.stack(
+            [2 * self.p1 * x * y + self.p2 * (r2 + 2 * x * x), 2 * self.p2 * x * y + self.p1 * (r2 + 2 * y * y)]
+        )
+        return ideal * (1 + self.k1 * r2) + across
 
     def cast(self, number: int, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Planar depth (H, W), world points (H, W, 3), surface 0 floor / 1 back / 2 front."""
@@ -168,15 +179,15 @@ class Synthetic:
                 "content_id": "synthetic",
             },
             "lens": {
-                "model": "SIMPLE_RADIAL",
+                "model": "OPENCV" if self.p1 or self.p2 or self.squeeze != 1.0 else "SIMPLE_RADIAL",
                 "fx": self.fx,
-                "fy": self.fx,
+                "fy": self.fx / self.squeeze,
                 "cx": self.cx,
                 "cy": self.cy,
                 "k1": self.k1,
                 "k2": 0.0,
-                "p1": 0.0,
-                "p2": 0.0,
+                "p1": self.p1,
+                "p2": self.p2,
                 "focal_varies": bool(self.focals),
                 "source": "estimated",
                 "uncertainty_pct": 0.5,

@@ -31,7 +31,8 @@ def worst_error(scene: bpy.types.Scene, solve: Solve, truth: Synthetic) -> float
             points = rays * depth @ pose[:3, :3].T + pose[:3, 3]
             pinhole = np.linalg.inv(pose)[:3]
             local = points @ pinhole[:, :3].T + pinhole[:, 3]
-            expected = local[:, :2] / local[:, 2:] * truth.focal(number) + (truth.cx, truth.cy)
+            focal = truth.focal(number)
+            expected = local[:, :2] / local[:, 2:] * (focal, focal / truth.squeeze) + (truth.cx, truth.cy)
             for point, pixel in zip(points, expected, strict=True):
                 x, y, _ = world_to_camera_view(scene, view, Vector(point))
                 got = (x * truth.width, (1.0 - y) * truth.height)
@@ -39,11 +40,17 @@ def worst_error(scene: bpy.types.Scene, solve: Solve, truth: Synthetic) -> float
     return worst
 
 
-@pytest.mark.parametrize("shape", SIZES)
+@pytest.mark.parametrize(
+    ("shape", "squeeze"),
+    [(shape, 1.0) for shape in SIZES] + [("landscape", 0.5), ("landscape", 2.0), ("square", 0.999)],
+)
 @pytest.mark.parametrize("fit", ["HORIZONTAL", "VERTICAL", "AUTO"])
-def test_reprojection(make_solve: Callable[..., Synthetic], scene: bpy.types.Scene, fit: str, shape: str) -> None:
+def test_reprojection(
+    make_solve: Callable[..., Synthetic], scene: bpy.types.Scene, fit: str, shape: str, squeeze: float
+) -> None:
+    """Square pixels, those of an anamorphic plate (twice as wide as high) and the other way about."""
     width, height = SIZES[shape]
-    truth = make_solve(width=width, height=height, cx=width / 2 + 11.3, cy=height / 2 - 7.7)
+    truth = make_solve(width=width, height=height, cx=width / 2 + 11.3, cy=height / 2 - 7.7, squeeze=squeeze)
     solve = read(truth.folder)
     ob = camera.build(scene, solve)
     # The user's choice of sensor stands, and the next update goes by it.

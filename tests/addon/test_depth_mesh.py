@@ -41,9 +41,13 @@ def grid(vertices: np.ndarray, columns: int, rows: int) -> np.ndarray:
     return vertices.reshape(columns + 2, rows + 2, 3)[1:-1, 1:-1].transpose(1, 0, 2)[::-1]
 
 
-@pytest.mark.parametrize("k1", [0.0, -0.08, 0.08])
-def test_vertices_are_the_truth(make_solve: Callable[..., Synthetic], scene: bpy.types.Scene, k1: float) -> None:
-    truth = make_solve(k1=k1)
+@pytest.mark.parametrize(
+    "lens", [{}, {"k1": -0.08}, {"k1": 0.08}, {"k1": -0.08, "p1": 0.006, "p2": -0.004, "squeeze": 1.3}], ids=str
+)
+def test_vertices_are_the_truth(
+    make_solve: Callable[..., Synthetic], scene: bpy.types.Scene, lens: dict[str, float]
+) -> None:
+    truth = make_solve(**lens)
     _, ob = build(scene, truth)
     for number in (1001, 1008, 1003):
         vertices, _ = evaluate(scene, ob, number)

@@ -70,10 +70,30 @@ def test_error_and_eevee_are_told(scene: bpy.types.Scene, addon: None) -> None:
 
 def test_lens_asks_for_what_is_known(scene: bpy.types.Scene, addon: None) -> None:
     asked = {}
-    for kind in ("UNKNOWN", "MM", "PX"):
+    for kind in ("UNKNOWN", "MM", "BODY", "PX"):
         scene.cvd.lens = kind
-        asked[kind] = {name for name in draw(scene, "VIEW_3D") if name.startswith(("focal", "sensor"))}
-    assert asked == {"UNKNOWN": set(), "MM": {"focal_mm", "sensor_width"}, "PX": {"focal_px"}}
+        asked[kind] = {name for name in draw(scene, "VIEW_3D") if name.startswith(("focal", "sensor", "body"))}
+    wanted = {"UNKNOWN": set(), "MM": {"focal_mm", "sensor_width"}, "BODY": {"body", "focal_mm"}, "PX": {"focal_px"}}
+    assert asked == wanted
+    scene.cvd.lens, scene.cvd.body = "BODY", "iPhone 15 Pro, main lens"
+    assert "focal_mm" not in draw(scene, "VIEW_3D")
+    scene.cvd.camera_source = "colmap"
+    assert "lens" not in draw(scene, "VIEW_3D")
+
+
+def test_each_kind_of_camera_asks_for_its_own(scene: bpy.types.Scene, addon: None) -> None:
+    among = {"camera", "camera_folder", "camera_chan", "rotation_order", "film_back", "camera_metric"}
+    asked = {}
+    for kind in ("solve", "deepv2d", "SCENE", "colmap", "chan"):
+        scene.cvd.camera_source = kind
+        asked[kind] = among & set(draw(scene, "VIEW_3D"))
+    assert asked == {
+        "solve": set(),
+        "deepv2d": set(),
+        "SCENE": {"camera", "camera_metric"},
+        "colmap": {"camera_folder", "camera_metric"},
+        "chan": {"camera_chan", "rotation_order", "film_back", "camera_metric"},
+    }
 
 
 def test_each_kind_of_mask_and_prior_asks_for_its_own(scene: bpy.types.Scene, addon: None) -> None:

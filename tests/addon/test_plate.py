@@ -10,8 +10,9 @@ import bpy
 import numpy as np
 import pytest
 from rendering import load, render
-from synthetic import Synthetic
+from synthetic import Synthetic, write_png
 
+from cvd_blender_addon import compat
 from cvd_blender_addon.scene import depth_mesh, import_solve, plate
 from cvd_blender_addon.scene.camera import find_camera
 from cvd_blender_addon.solve_reader import read
@@ -115,3 +116,67 @@ def test_another_clip_in_the_plates_place_is_told(own_solve: Path, scene: bpy.ty
     said: list[str] = []
     import_solve(scene, own_solve, report=lambda level, message: said.append(message))
     assert any("not the plate" in message for message in said)
+
+
+@pytest.mark.parametrize("lens", [{"k1": -0.3}, {"k1": -0.1, "p1": 0.03, "p2": -0.02}], ids=["polynomial", "brown"])
+def test_clip_settings_mean_the_solved_lens(
+    make_solve: Callable[..., Synthetic], scene: bpy.types.Scene, tmp_path: Path, lens: dict[str, float]
+) -> None:
+    """Blender's own lens of the clip, by its own node: the same convention, every sign right."""
+    if "p1" in lens and bpy.app.version < (5, 0, 0):
+        pytest.skip("the node of 4.5 shifts such pictures by ten pixels")
+    truth = make_solve(first=1001, last=1002, missing=(), unplaced=(), cx=160.0, cy=90.0, **lens)
+    u, v = np.meshgrid(np.arange(320) + 0.5, np.arange(180) + 0.5)
+    where = np.stack([u / 320, v / 180, 0 * u], -1)
+    write_png(tmp_path / "where.png", np.rint(255 * where).astype(np.uint8))
+    scene.render.resolution_x, scene.render.resolution_y = 320, 180
+    scene.view_settings.view_transform = "Standard"
+    camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
+    scene.collection.objects.link(camera)
+    scene.camera = camera
+    tree, final = compat.new_compositor_tree(scene, "Test")
+    image = tree.nodes.new("CompositorNodeImage")
+    image.image = bpy.data.images.load(str(tmp_path / "where.png"))
+    node = tree.nodes.new("CompositorNodeMovieDistortion")
+    node.clip = plate.ensure_clip(read(truth.folder))
+    if hasattr(node, "distortion_type"):
+        node.distortion_type = "UNDISTORT"
+    else:
+        node.inputs["Type"].default_value = "Undistort"
+    tree.links.new(image.outputs[0], node.inputs["Image"])
+    tree.links.new(node.outputs[0], final)
+    looked = render(scene, 1001, tmp_path / "out.png")[..., :2] * (320, 180)
+    ideal = np.stack([(u - 160) / 300, (v - 90) / 300])
+    expected = np.moveaxis(truth.distort(ideal) * 300, 0, -1) + np.array([160, 90])
+    inner = np.s_[20:-20, 30:-30]
+    # The spread: the node also shifts every picture by up to a pixel, which is why the scene does not use it.
+    off, raw = ((at - expected)[inner].std((0, 1)) for at in (looked, np.stack([u, v], -1)))
+    assert off.max() < 0.5
+    assert raw.max() > 1.2
+
+
+def test_compositor_undistorts_a_lens_off_its_axis(
+    make_solve: Callable[..., Synthetic], scene: bpy.types.Scene, tmp_path: Path
+) -> None:
+    truth = make_solve(k1=-0.08, p1=0.006, p2=-0.004, squeeze=1.3)
+    import_solve(scene, truth.folder)
+    made = render(scene, 1001, tmp_path / "out.png")[..., :3]
+    ideal = np.moveaxis(truth.rays(1001, distorted=False)[..., :2], -1, 0)
+    x, y = truth.distort(ideal)
+    at = np.stack([x * truth.fx + truth.cx, y * truth.fx / truth.squeeze + truth.cy], -1) - 0.5
+    inner = np.s_[12:-12, 16:-16]
+    off = np.abs(made - bilinear(truth.plate(1001) / 255, at))[inner]
+    raw = np.abs(made - truth.plate(1001) / 255)[inner]
+    assert off.mean() < 0.003 < 0.01 < raw.mean()
+    assert np.percentile(off, 99) < 0.03
+
+
+def bilinear(image: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Display-referred values at array coordinates, interpolated in linear light."""
+    linear = np.where(image <= 0.04045, image / 12.92, ((image + 0.055) / 1.055) ** 2.4)
+    low = np.clip(np.floor(at).astype(int), 0, np.array(image.shape[1::-1]) - 2)
+    s, t = np.moveaxis(at - low, -1, 0)[..., None]
+    x, y = np.moveaxis(low, -1, 0)
+    top = linear[y, x] * (1 - s) + linear[y, x + 1] * s
+    value = top * (1 - t) + (linear[y + 1, x] * (1 - s) + linear[y + 1, x + 1] * s) * t
+    return np.where(value <= 0.0031308, 12.92 * value, 1.055 * np.maximum(value, 0) ** (1 / 2.4) - 0.055)

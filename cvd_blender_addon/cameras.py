@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the scene knows of the camera, handed to the engine: a camera object, tracking markers, a camera's sensor."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import bpy
+from mathutils import Matrix
+
+from . import masks, preferences
+from .jobs import StartError
+
+CAMERA, TRACKS = "camera.json", "tracks.json"
+# Blender's camera looks along -z with y up, the engine's along +z with y down.
+BLENDER_FROM_CV = Matrix.Diagonal((1.0, -1.0, -1.0, 1.0))
+
+
+@cache
+def _database() -> dict[str, dict[str, Any]]:
+    path = preferences.engine_root() / "engine" / "cameras" / "database.json"
+    cameras: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["cameras"]
+    return cameras
+
+
+@cache
+def _items() -> tuple[tuple[str, str, str], ...]:
+    # Kept: Blender does not keep the texts of a dynamic enum alive.
+    return tuple(
+        (name, name, f"{entry['sensor_mm'][0]:g} mm wide" if "sensor_mm" in entry else "A start for the focal length")
+        for name, entry in _database().items()
+    )
+
+
+def bodies(_cvd: Any, _context: Any) -> tuple[tuple[str, str, str], ...]:
+    """The cameras of the engine's database, for an enum."""
+    return _items()
+
+
+def has_sensor(body: str) -> bool:
+    """The camera's sensor is known, so that a focal length in mm says what it shows."""
+    return "sensor_mm" in _database().get(body, {})
+
+
+def source(cvd: Any, folder: Path) -> tuple[str, Path | None]:
+    """Kind and path of a request's camera, as `scene.cvd` says; `folder` is the solve folder."""
+    if cvd.camera_source == "SCENE":
+        return "json", folder / CAMERA
+    chosen = {"colmap": cvd.camera_folder, "chan": cvd.camera_chan}.get(cvd.camera_source, "")
+    return cvd.camera_source, Path(bpy.path.abspath(chosen)) if chosen else None
+
+
+def provide(scene: bpy.types.Scene, clip: Path, folder: Path) -> None:
+    """Write the scene's camera and the tracking markers into the solve folder, where `scene.cvd` asks for them.
+
+    Raises:
+        StartError: there are none, or they cannot be used.
+    """
+    cvd = scene.cvd
+    if cvd.camera_source != "SCENE" and not cvd.use_tracks:
+        return
+    numbers = masks.frames_to_solve(cvd, clip)
+    size = plate_size(clip, cvd.stereo)
+    if cvd.camera_source == "SCENE":
+        shown = masks.showing(clip)
+        block = masks.drawn_on(clip, cvd.mask_clip, "camera") if shown else None
+        write_camera(scene, cvd.camera, block, numbers, size, cvd.camera_metric, folder / CAMERA)
+    if cvd.use_tracks:
+        write_tracks(masks.drawn_on(clip, cvd.mask_clip, "tracking"), numbers, size, folder / TRACKS)
+
+
+def plate_size(clip: Path, stereo: str) -> tuple[int, int]:
+    """Width and height of the plate, of which a side-by-side picture holds two.
+
+    Raises:
+        StartError: Blender cannot read it.
+    """
+    with masks.opened(clip) as block:
+        width, height = block.size if block is not None else (0, 0)
+    if width < 1:
+        raise StartError(
+            "footage.size",
+            "The camera of the scene cannot be handed over.",
+            f"Blender cannot read the size of '{clip}'.",
+            "Choose a file of the sequence instead of its folder.",
+        )
+    return (width // 2 if stereo == "side_by_side" else width), height
+
+
+def write_camera(
+    scene: bpy.types.Scene,
+    camera: bpy.types.Object | None,
+    clip: bpy.types.MovieClip | None,
+    numbers: Sequence[int],
+    size: tuple[int, int],
+    metric: bool,
+    path: Path,
+) -> None:
+    """Write a camera as the scene plays it, whatever moves it, as `cvd.camera/1`.
+
+    Args:
+        camera: the object.
+        clip: tells at which scene frame a plate frame is shown, and the plate's distortion; None: plate frame and scene
+            frame are one and the same, and the plate is not distorted.
+        numbers: plate frame numbers.
+        size: of the plate, pixels.
+        metric: a unit of the scene is a metre.
+
+    Raises:
+        StartError: there is no camera, or none that an engine could use.
+    """
+    if camera is None or camera.type != "CAMERA":
+        raise _unusable("No camera was chosen.", "Choose the camera under Camera, or set Camera to Solve.")
+    if camera.data.type != "PERSP":
+        raise _unusable(f"{camera.name} is not a perspective camera.", "Set its type to Perspective.")
+    before = scene.frame_current, scene.frame_subframe
+    frames, lenses = [], []
+    try:
+        for number in numbers:
+            scene.frame_set(number if clip is None else masks.scene_frame(clip, number))
+            evaluated = camera.evaluated_get(bpy.context.evaluated_depsgraph_get())
+            # A camera's scale, and that of its parents, does not change what it sees.
+            location, rotation, _ = evaluated.matrix_world.decompose()
+            pose = Matrix.LocRotScale(location, rotation, None) @ BLENDER_FROM_CV
+            lenses.append(lens_of(scene, evaluated.data, size))
+            frames.append(
+                {"frame": number, "world_from_camera": [list(row) for row in pose], "focal_px": lenses[-1]["fx"]}
+            )
+    finally:
+        scene.frame_set(before[0], subframe=before[1])
+    if not frames:
+        raise _unusable("The clip has no frames in the range asked for.", "Choose another range.")
+    _write(
+        path,
+        {
+            "schema": "cvd.camera/1",
+            "width": size[0],
+            "height": size[1],
+            "metric": metric,
+            "lens": {**lenses[0], **distortion_of(clip)},
+            "frames": frames,
+        },
+    )
+
+
+def lens_of(scene: bpy.types.Scene, data: bpy.types.Camera, size: tuple[int, int]) -> dict[str, float]:
+    """Intrinsics in plate pixels of a camera that renders the plate's size: `scene.camera.blender_lens` backwards."""
+    width, height = size
+    render = scene.render
+    squeeze = render.pixel_aspect_y / render.pixel_aspect_x
+    fit = data.sensor_fit
+    side = {"HORIZONTAL": width, "VERTICAL": height * squeeze, "AUTO": max(width, height * squeeze)}[fit]
+    sensor = data.sensor_height if fit == "VERTICAL" else data.sensor_width
+    focal = data.lens / sensor * side
+    return {
+        "fx": focal,
+        "fy": focal / squeeze,
+        "cx": width / 2 - data.shift_x * side,
+        "cy": height / 2 + data.shift_y * side / squeeze,
+    }
+
+
+def distortion_of(clip: bpy.types.MovieClip | None) -> dict[str, float]:
+    """The lens distortion that the clip's tracking camera says the plate has.
+
+    Raises:
+        StartError: it is of a kind that the engine does not know.
+    """
+    if clip is None:
+        return {}
+    lens = clip.tracking.camera
+    known, unknown = {
+        "POLYNOMIAL": ({"k1": lens.k1, "k2": lens.k2}, (lens.k3,)),
+        "BROWN": ({"k1": lens.brown_k1, "k2": lens.brown_k2}, (lens.brown_k3, lens.brown_k4)),
+        "DIVISION": ({}, (lens.division_k1, lens.division_k2)),
+        "NUKE": ({}, (lens.nuke_k1, lens.nuke_k2)),
+    }[lens.distortion_model]
+    if lens.distortion_model == "BROWN":
+        # Blender has p1 and p2 the other way about, and y upwards.
+        known |= {"p1": -lens.brown_p2, "p2": lens.brown_p1}
+    if any(unknown):
+        raise _unusable(
+            f"The lens of the clip {clip.name} has a distortion that the engine does not know: "
+            f"{lens.distortion_model.title()} with terms beyond k1 and k2.",
+            "Solve the clip's lens again as Polynomial with k1 and k2 only, or use an undistorted plate.",
+        )
+    return known
+
+
+def write_tracks(clip: bpy.types.MovieClip, numbers: Sequence[int], size: tuple[int, int], path: Path) -> None:
+    """Write the clip's tracking markers as `cvd.tracks/1`.
+
+    Those of the camera only, not of tracked objects; neither disabled markers nor tracks without weight.
+
+    Args:
+        clip: what was tracked.
+        numbers: plate frame numbers to solve.
+        size: of the plate, pixels.
+
+    Raises:
+        StartError: nothing is tracked on two of these frames.
+    """
+    number_at = {masks.scene_frame(clip, number): number for number in numbers}
+    tracks = []
+    for track in clip.tracking.objects[0].tracks:  # the first one is the camera
+        if track.weight <= 0.0:
+            continue
+        markers = []
+        for marker in track.markers:
+            number = number_at.get(marker.frame + clip.frame_start - 1)
+            if number is not None and not marker.mute:
+                x, y = marker.co[0] + track.offset[0], marker.co[1] + track.offset[1]
+                markers.append([number, x * size[0], (1.0 - y) * size[1]])
+        if len(markers) > 1:
+            tracks.append({"name": track.name, "markers": markers})
+    if not tracks:
+        raise StartError(
+            "tracks.none",
+            "There are no tracking markers to use.",
+            f"Nothing of {clip.name} is tracked over two or more of the frames to solve.",
+            "Track some points in the clip editor, or turn Use Tracking Markers off.",
+        )
+    _write(path, {"schema": "cvd.tracks/1", "width": size[0], "height": size[1], "tracks": tracks})
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    """Write JSON; a file that would not change is left alone, so that a solve goes on where it stopped."""
+    text = json.dumps(document)
+    try:
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
+            return
+        temporary = path.with_name(f".{path.name}")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise StartError(
+            "camera.write",
+            f"{path} was not written.",
+            f"{error.strerror}.",
+            "Choose a solve folder that can be written to.",
+        ) from error
+
+
+def _unusable(why: str, fix: str) -> StartError:
+    return StartError("camera.scene", "The camera of the scene cannot be handed over.", why, fix)

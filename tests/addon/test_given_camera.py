@@ -1,0 +1,136 @@
+"""The scene's camera and the clip's tracking markers, as they are handed to the engine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import bpy
+import numpy as np
+import pytest
+from bpy_extras.object_utils import world_to_camera_view
+from mathutils import Vector
+from synthetic import Synthetic
+
+from cvd_blender_addon import cameras, jobs, masks
+from cvd_blender_addon.scene import camera as solved_camera
+from cvd_blender_addon.scene import import_solve, plate
+from cvd_blender_addon.scene.camera import find_camera
+from cvd_blender_addon.solve_reader import read
+
+SIZE = (320, 180)
+
+
+def written(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())
+
+
+def projected(document: dict[str, Any], frame: dict[str, Any], point: np.ndarray) -> np.ndarray:
+    pose, lens = np.array(frame["world_from_camera"]), document["lens"]
+    local = (point - pose[:3, 3]) @ pose[:3, :3]
+    zoom = frame["focal_px"] / lens["fx"]
+    return local[:2] / local[2] * (lens["fx"] * zoom, lens["fy"] * zoom) + (lens["cx"], lens["cy"])
+
+
+@pytest.mark.parametrize("fit", ["HORIZONTAL", "VERTICAL", "AUTO"])
+def test_a_camera_that_is_driven_in_every_way_is_handed_over_as_it_plays(
+    scene: bpy.types.Scene, tmp_path: Path, fit: str
+) -> None:
+    """Keys, a parent with scale, a constraint and a keyed lens: what counts is where the scene shows points."""
+    scene.render.resolution_x, scene.render.resolution_y = SIZE
+    scene.render.pixel_aspect_x, scene.render.pixel_aspect_y = 1.0, 1.3
+    target = bpy.data.objects.new("Target", None)
+    parent = bpy.data.objects.new("Parent", None)
+    data = bpy.data.cameras.new("Camera")
+    camera = bpy.data.objects.new("Camera", data)
+    for ob in (target, parent, camera):
+        scene.collection.objects.link(ob)
+    target.location, parent.scale, camera.parent = (0.0, 4.0, 1.0), (2.0, 2.0, 2.0), parent
+    camera.constraints.new("TRACK_TO").target = target
+    data.sensor_fit, data.shift_x, data.shift_y = fit, 0.07, -0.04
+    for number in (10, 20):
+        camera.location = (0.1 * number, -2.0, 1.5)
+        camera.keyframe_insert("location", frame=number)
+        data.lens = 30.0 + number
+        data.keyframe_insert("lens", frame=number)
+    scene.frame_set(3)
+    cameras.write_camera(scene, camera, None, [10, 13, 20], SIZE, True, tmp_path / "camera.json")
+    assert scene.frame_current == 3
+    document = written(tmp_path / "camera.json")
+    assert [frame["frame"] for frame in document["frames"]] == [10, 13, 20]
+    assert document["metric"] is True
+    for frame in document["frames"]:
+        scene.frame_set(frame["frame"])
+        bpy.context.view_layer.update()
+        for point in np.random.default_rng(1).uniform([-1, 3, 0], [1, 6, 2], (10, 3)):
+            x, y, _ = world_to_camera_view(scene, camera, Vector(point))
+            assert projected(document, frame, point) == pytest.approx([x * SIZE[0], (1 - y) * SIZE[1]], abs=0.01)
+
+
+def test_a_solved_camera_comes_back_as_it_was(synthetic: Synthetic, scene: bpy.types.Scene, tmp_path: Path) -> None:
+    solve = import_solve(scene, synthetic.folder)
+    clip = plate.ensure_clip(solve)
+    clip.frame_start = 1  # the plate's 1001 is shown at 1, and the camera is keyed on 1001
+    view = find_camera(scene, solve)
+    cameras.write_camera(scene, view, None, [1001, 1005], SIZE, False, tmp_path / "camera.json")
+    document = written(tmp_path / "camera.json")
+    for frame in document["frames"]:
+        assert np.array(frame["world_from_camera"]) == pytest.approx(
+            synthetic.world_from_camera(frame["frame"]), abs=1e-5
+        )
+    lens = {name: document["lens"][name] for name in ("fx", "fy", "cx", "cy")}
+    assert lens == pytest.approx({"fx": 300.0, "fy": 300.0, "cx": 171.0, "cy": 83.0}, rel=1e-6)
+    # With the clip, plate frame 1001 is what the scene shows at frame 1, where the camera has not begun to move.
+    cameras.write_camera(scene, view, clip, [1001, 1005], SIZE, False, tmp_path / "camera.json")
+    first, later = (frame["world_from_camera"] for frame in written(tmp_path / "camera.json")["frames"])
+    assert first == later
+
+
+def test_cameras_that_cannot_be_used_say_why(synthetic: Synthetic, scene: bpy.types.Scene, tmp_path: Path) -> None:
+    solve = read(synthetic.folder)
+    view = solved_camera.build(scene, solve)
+    clip = plate.ensure_clip(solve)
+    path = tmp_path / "camera.json"
+    with pytest.raises(jobs.StartError, match="No camera was chosen"):
+        cameras.write_camera(scene, None, None, [1], SIZE, False, path)
+    clip.tracking.camera.distortion_model = "POLYNOMIAL"
+    clip.tracking.camera.k1, clip.tracking.camera.k3 = -0.05, 0.01
+    with pytest.raises(jobs.StartError, match="does not know"):
+        cameras.write_camera(scene, view, clip, [1001], SIZE, False, path)
+    clip.tracking.camera.k3 = 0.0
+    cameras.write_camera(scene, view, clip, [1001], SIZE, False, path)
+    assert written(path)["lens"]["k1"] == pytest.approx(-0.05)
+    view.data.type = "PANO"
+    with pytest.raises(jobs.StartError, match="perspective"):
+        cameras.write_camera(scene, view, None, [1001], SIZE, False, path)
+
+
+def test_tracking_markers_are_handed_over_in_plate_pixels(
+    synthetic: Synthetic, scene: bpy.types.Scene, tmp_path: Path
+) -> None:
+    clip = plate.ensure_clip(read(synthetic.folder))
+    clip.frame_start = 50
+    tracks = clip.tracking.objects[0].tracks
+    good = tracks.new(name="Corner", frame=1)
+    good.markers[0].co = (0.25, 0.75)
+    good.markers.insert_frame(3, co=(0.5, 0.5))
+    good.markers.insert_frame(5, co=(0.6, 0.4))
+    good.markers.find_frame(5).mute = True
+    good.offset = (0.1, 0.0)
+    tracks.new(name="Seen once", frame=1)
+    weak = tracks.new(name="Without weight", frame=1)
+    weak.markers.insert_frame(2, co=(0.5, 0.5))
+    weak.weight = 0.0
+    cameras.write_tracks(clip, [1001, 1002, 1003, 1005], SIZE, tmp_path / "tracks.json")
+    document = written(tmp_path / "tracks.json")
+    assert (document["width"], document["height"]) == SIZE
+    (track,) = document["tracks"]
+    assert track["name"] == "Corner"
+    # Frame 1 of the clip is its own file, plate frame 1001.
+    assert track["markers"][0] == pytest.approx([1001, 0.35 * 320, 0.25 * 180], abs=1e-3)
+    assert track["markers"][1] == pytest.approx([1003, 0.6 * 320, 0.5 * 180], abs=1e-3)
+    assert len(track["markers"]) == 2
+    assert masks.scene_frame(clip, 1003) == 52
+    with pytest.raises(jobs.StartError, match="tracking markers"):
+        cameras.write_tracks(clip, [1007, 1008], SIZE, tmp_path / "tracks.json")
