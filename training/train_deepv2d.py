@@ -1,6 +1,6 @@
 """Train the networks of DeepV2D that ship with the project, on rendered scenes, in two stages as published.
 
-usage: python -m training.train_deepv2d --data DIR --out DIR [--minutes M] [--device cuda]
+usage: python -m training.train_deepv2d --data DIR --out DIR [--minutes M] [--batch B] [--device cuda]
 
 Shards come from `python -m training.views`; new ones are read as they appear. First the motion module is trained with
 true, coarse or constant depth; then both together, the depth module with the poses that the motion module found.
@@ -34,7 +34,6 @@ from training.dataset import FAREST
 from training.views import ViewShots, write_shard
 
 SEED = 1
-BATCH = 4
 PLANES = 24
 RATE = 1.5e-3
 WARM_UP = 100  # steps
@@ -56,6 +55,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=180.0)
+    parser.add_argument("--batch", type=int, default=4, help="shots in a step: few on a CPU, more on a GPU")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     device = torch.device(options.device)
@@ -65,7 +65,8 @@ def main() -> None:
     held_folder.mkdir(parents=True, exist_ok=True)
     for number in HELD_OUT:
         write_shard(held_folder, number, device)
-    train(options.data, options.out, ViewShots.load(held_folder), 60.0 * options.minutes, device)
+    held = ViewShots.load(held_folder)
+    train(options.data, options.out, held, 60.0 * options.minutes, options.batch, device)
 
 
 @dataclass(frozen=True)
@@ -294,8 +295,8 @@ def losses(
     return total, figures
 
 
-def train(data: Path, out: Path, held: ViewShots, seconds: float, device: torch.device) -> None:
-    """Train until `seconds` are spent, those before a checkpoint counted."""
+def train(data: Path, out: Path, held: ViewShots, seconds: float, size: int, device: torch.device) -> None:
+    """Train on batches of `size` shots until `seconds` are spent, those before a checkpoint counted."""
     torch.manual_seed(SEED)
     network = DeepV2D().to(device)
     average = copy.deepcopy(network)
@@ -314,7 +315,7 @@ def train(data: Path, out: Path, held: ViewShots, seconds: float, device: torch.
         began = time.monotonic()
         generator = torch.Generator().manual_seed(SEED * 1_000_003 + step)
         done = spent / seconds
-        rows = torch.randint(len(shots.pose), (BATCH,), generator=generator)
+        rows = torch.randint(len(shots.pose), (size,), generator=generator)
         shape = SHAPES[int(torch.randint(len(SHAPES), (1,), generator=generator))]
         batch = draw(shots, rows, shape, generator).to(device)
         for group in optimiser.param_groups:
@@ -322,8 +323,8 @@ def train(data: Path, out: Path, held: ViewShots, seconds: float, device: torch.
         value, figures = losses(network, batch, done >= MOTION_ONLY, generator)
         optimiser.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
-        size = torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        if torch.isfinite(size):
+        slope = torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        if torch.isfinite(slope):
             optimiser.step()
         step += 1
         keep = min(AVERAGE, max(0.0, 1.0 - 10.0 / step))

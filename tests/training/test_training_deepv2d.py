@@ -77,20 +77,30 @@ def test_cutting_scaling_and_mirroring_keep_the_geometry(folder, monkeypatch):
 
 def test_training_writes_learns_and_goes_on(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(train_deepv2d, "EVERY", 2)
-    monkeypatch.setattr(train_deepv2d, "BATCH", 1)
     monkeypatch.setattr(train_deepv2d, "SHAPES", ((40, 48),))
     ticks = iter(range(10_000))
     monkeypatch.setattr(train_deepv2d.time, "monotonic", lambda: float(next(ticks)))  # a step takes one second
     held = ViewShots.load(folder)
     for seconds in (4, 8):
-        train_deepv2d.train(folder, tmp_path, held, seconds, CPU)
+        train_deepv2d.train(folder, tmp_path, held, seconds, 1, CPU)
     lines = [json.loads(line) for line in (tmp_path / "deepv2d.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4, 6, 8]
     assert "depth" in lines[-1] and "held_flow" in lines[-1]
     load_deepv2d(CPU, tmp_path / "deepv2d.safetensors")
 
 
-def test_weights_that_ship_beat_standing_still_on_unseen_scenes(folder):
+@pytest.fixture(scope="module")
+def shipped(folder):
     """Shard 0 was trained on at another size: its scenes from these very cameras were not."""
-    held = train_deepv2d.check(load_deepv2d(CPU), ViewShots.load(folder), CPU)
-    assert held["held_flow"] < 0.6 * held["held_flow_start"]
+    return train_deepv2d.check(load_deepv2d(CPU), ViewShots.load(folder), CPU)
+
+
+def test_weights_that_ship_beat_standing_still_and_one_depth_everywhere(shipped):
+    assert shipped["held_flow"] < 0.6 * shipped["held_flow_start"]
+    assert shipped["held_depth"] < 0.8 * shipped["held_constant"]
+
+
+@pytest.mark.xfail(reason="training has reached hardly anything of what it could", strict=True)
+def test_weights_that_ship_are_as_good_as_matching_can_be(shipped):
+    assert shipped["held_flow"] < 0.08 * shipped["held_flow_start"]
+    assert shipped["held_depth"] < 0.08
