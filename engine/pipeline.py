@@ -131,7 +131,7 @@ def _run(
 
     def measure(folder: Path) -> None:
         if request.method in BY_DEEPV2D:
-            solve_deepv2d(work, DeepV2DSettings(views=settings.views), folder, device, workspace)
+            solve_deepv2d(work, DeepV2DSettings(), folder, device, workspace)
         else:
             solve_evidence(work, settings, folder, device, workspace)
 

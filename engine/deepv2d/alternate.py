@@ -45,7 +45,7 @@ class DeepV2DSettings:
 
     long_side: int = 256
     rounds: int = 6
-    views: int = 5
+    views: int = 4
     looks: int = 2
     focal: bool = False
 
