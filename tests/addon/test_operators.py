@@ -63,7 +63,7 @@ def test_request_is_what_the_panel_says(ready: bpy.types.Scene, monkeypatch: pyt
     assert request["lens"] == {"focal_px": None, "focal_mm": 30.0, "sensor_mm": 36.0, "camera": None, "metadata": True}
     assert (request["camera"]["kind"], request["camera"]["path"], request["tracks"]) == ("solve", None, None)
     assert (request["method"], request["preset"]) == ("cvd", "best")
-    assert request["masks"] == {"path": None, "segmentation": None, "motion": True}
+    assert request["masks"] == {"path": None, "segmentation": None, "motion": True, "allow_non_commercial": False}
     assert request["prior"] == {"kind": "auto", "path": None, "maps": "depth", "allow_non_commercial": False}
     assert len(bpy.data.movieclips) == 0
 
@@ -100,7 +100,12 @@ def test_prior_is_asked_for(ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPa
         paths[kind] = request["prior"]["path"]
     nothing = dict.fromkeys(("auto", "builtin", "none"))
     assert paths == nothing | {"transformers": "somebody/Depth-Small", "maps": str(tmp_path)}
-    assert request["masks"] == {"path": None, "segmentation": str(tmp_path), "motion": False}
+    assert request["masks"] == {
+        "path": None,
+        "segmentation": str(tmp_path),
+        "motion": False,
+        "allow_non_commercial": True,
+    }
     assert (request["method"], request["preset"]) == ("selfsup", "cvd-2020")
 
 
