@@ -21,6 +21,7 @@ from engine.depth.clip import WorkClip, work_images
 from engine.depth.cvd import solve_depth
 from engine.depth.data import Folders, TrainingData
 from engine.depth.evidence import solve_evidence
+from engine.depth.guess import guess_depth
 from engine.depth.scale import calibrate_scale, read_scale, scale_track, units_per_prior
 from engine.depth.settings import DepthSettings, settings_of
 from engine.depth.stereo import estimate_rig
@@ -115,8 +116,10 @@ def _run(
     tracked = run("poses", lambda f: solve_cameras(clip, proxies, given, f, request, known, device, workspace))
     track = CameraTrack.load(tracked)
     work = WorkClip.load(proxies, track, settings.long_side)
-    flow = run("flow", lambda folder: solve_flow(work, folder, workspace))
-    motion = run("motion", lambda f: solve_motion(work, track.lens, flow, given, request.masks, f, workspace))
+    flow, motion = stages["flow"].folder, stages["motion"].folder
+    if track.measurable:
+        run("flow", lambda folder: solve_flow(work, folder, workspace))
+        run("motion", lambda f: solve_motion(work, track.lens, flow, given, request.masks, f, workspace))
     guess = None
     if prior is not None:
         guess = run("prior", lambda f: solve_prior(work, track.lens, prior, f, device, workspace))
@@ -135,7 +138,7 @@ def _run(
         else:
             solve_evidence(work, settings, folder, device, workspace)
 
-    evidence = run("evidence", measure) if settings.measured else None
+    evidence = run("evidence", measure) if settings.measured and track.measurable else None
 
     def train(folder: Path) -> None:
         # What the built-in network says of a picture alone, it says better once it has been trained on the clip.
@@ -144,6 +147,9 @@ def _run(
         prior_scale = scale if metres is not None and prior is not None and not prior.metric else 1.0
         if track.scale != "free" and prior is not None and prior.metric:
             prior_scale = units_per_prior(stages["scale"].folder)
+        if not track.measurable:
+            guess_depth(work, guess, prior_scale, folder, workspace)
+            return
         data = TrainingData.load(work, Folders(flow, motion, guess, fills, evidence, prior_scale))
         if right is not None and rig is not None:
             data = data.with_right_eye(right, replace(rig, baseline=rig.baseline * scale).right_from_left())

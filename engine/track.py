@@ -117,6 +117,11 @@ class CameraTrack:
         """Registered plate frame numbers, in order."""
         return sorted(self.world_from_camera)
 
+    @property
+    def measurable(self) -> bool:
+        """Parallax measures depth: the camera travels, and its lens is one and the same for all frames."""
+        return self.motion == "travels" and not self.focals
+
     def lens_at(self, number: int) -> Lens:
         """The lens of a plate frame: `lens`, at the focal length that a zoom has there."""
         zoom = self.focals.get(number, self.lens.fx) / self.lens.fx

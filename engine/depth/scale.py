@@ -40,7 +40,8 @@ def calibrate_scale(
     """
     folder.mkdir(parents=True, exist_ok=True)
     per_frame = {} if prior is None else _scales(clip, prior, progress)
-    if metres_per_unit is None and prior is not None and not per_frame:
+    without_points = not any(len(depth) for _, depth in clip.sparse)  # of a camera that does not travel
+    if metres_per_unit is None and prior is not None and not per_frame and not without_points:
         raise DepthError(
             "depth.no_scale",
             "The depth could not be related to the cameras.",
@@ -105,4 +106,5 @@ def scale_track(track: CameraTrack, scale: float) -> CameraTrack:
     filled = {number: pose.copy() for number, pose in track.filled.items()}
     for pose in filled.values():
         pose[:3, 3] *= scale
-    return replace(track, world_from_camera=poses, filled=filled, points=replace(track.points, xyz=track.points.xyz * scale))
+    points = replace(track.points, xyz=track.points.xyz * scale)
+    return replace(track, world_from_camera=poses, filled=filled, points=points)

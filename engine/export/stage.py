@@ -396,7 +396,6 @@ def _frame_entry(
 ) -> dict[str, Any]:
     pose = track.world_from_camera.get(frame)
     filled = track.filled.get(frame)
-    camera = pose if pose is not None else filled
     name = f"{footage.frame_name(frame)}.exr"
     if frame in clip.missing:
         reason: str | None = "The sequence has no picture with this number."
@@ -405,10 +404,10 @@ def _frame_entry(
     return {
         "frame": frame,
         "registered": pose is not None,
-        "interpolated": filled is not None,
-        "world_from_camera": camera.tolist() if camera is not None else None,
+        "world_from_camera": pose.tolist() if pose is not None else None,
+        "interpolated_camera": filled.tolist() if filled is not None else None,
         "reason": reason,
-        "focal_px": track.lens_at(frame).fx if camera is not None else None,
+        "focal_px": track.lens_at(frame).fx if pose is not None else None,
         "depth": f"depth/{name}" if pose is not None else None,
         "confidence": f"confidence/{name}" if pose is not None else None,
         "dynamic": _matte_name(frame) if pose is not None and (root / _matte_name(frame)).is_file() else None,

@@ -15,7 +15,9 @@ from engine.poses.job import Job, Model
 from engine.poses.judge import Candidate, lens_of, prediction_errors, predictive_error
 from engine.poses.mapping import MAPPED
 from engine.poses.output import model_of
+from engine.poses.shutter import readout_share
 from engine.poses.speech import say
+from engine.poses.zoom import focals_of, set_focals, split_cameras, zoom_curve
 
 _LOSS_PX = 1.0
 _FITTING_TRACKS = 250
@@ -23,6 +25,13 @@ _FITTING_TRACKS = 250
 _DEMAND, _DEMAND_UNEVEN = 0.015, 0.05
 """By which share a lens with more parameters must predict held-out tracks better than the simple one to be taken; more
 for one whose pixels are not square, as nearly all are."""
+_DEMAND_ZOOM = 0.05
+"""The same for a focal length of every frame's own."""
+_ZOOM_STD = 0.04
+"""Relative deviation of a zoom's focal lengths as a whole: what moving ahead and zooming in have in common."""
+_SHUTTER, _SHUTTER_EXPLAINS = 0.04, 0.02
+"""Delay of the last row over the time between two frames, and share of the residuals that it explains, from which on a
+rolling shutter is spoken of."""
 _EQUAL = 0.01
 """Lenses that predict as well as the one taken but for this share could as well be true: their focal lengths count."""
 _COVARIANCE_OPTIMISM = 2.0
@@ -105,6 +114,9 @@ def adjust(job: Job, best: Candidate, matches: Matches, tracks: Tracks, images: 
         say("step", [MAPPED + 2.0 * index / len(_OTHERS), TOTAL, "comparing lenses"])
         fits.append(_fitted(some, other, options, tracks, pixels))
     chosen = chosen_lens(fits)
+    zoom = _zoom(some, options, tracks, pixels, base) if job.model == "AUTO" else None
+    if zoom is not None:
+        return _adjust_zoom(job, model, zoom, scale)
     say("metric", ["held_out_px", predictive_error(chosen.errors)])
     std = float(np.hypot(_noise_std(some, options), _jackknife_std(some, chosen.kind, options)))
     say("step", [MAPPED + 4.0, TOTAL, "refining cameras and lens"])
@@ -114,6 +126,7 @@ def adjust(job: Job, best: Candidate, matches: Matches, tracks: Tracks, images: 
         bundle(model, options)
         filter_points(model, 3.0 * scale)
     bundle(model, options)
+    _warn_of_shutter(model)
     made = model_of(job, model)
     return replace(made, focal_range=np.array(focal_range(float(made.lens[:2].mean()), std, chosen, fits)))
 
@@ -252,6 +265,58 @@ def _fitted(
     bundle(model, options)
     _, errors = prediction_errors(model, tracks, pixels)
     return Fit(kind, lens_of(next(iter(model.cameras.values()))), errors)
+
+
+def _zoom(
+    some: pycolmap.Reconstruction,
+    options: pycolmap.BundleAdjustmentOptions,
+    tracks: Tracks,
+    pixels: dict[int, NDArray[np.float64]],
+    base: Fit,
+) -> dict[int, float] | None:
+    """Image -> focal length, where one for every frame predicts held-out tracks clearly better than one for all."""
+    split = split_cameras(some)
+    own = bundle_options(options.ceres.loss_function_scale / _LOSS_PX, focal=True, distortion=False)
+    bundle(split, own)
+    curve = zoom_curve(focals_of(split))
+    if curve is None:
+        return None
+    set_focals(split, curve)
+    own.refine_focal_length = False
+    bundle(split, own)
+    _, errors = prediction_errors(split, tracks, pixels)
+    return curve if predictive_error(errors) < (1.0 - _DEMAND_ZOOM) * predictive_error(base.errors) else None
+
+
+def _adjust_zoom(job: Job, model: pycolmap.Reconstruction, zoom: dict[int, float], scale: float) -> Model:
+    """The cameras of a zoom, adjusted over all tracks."""
+    split = split_cameras(model)
+    set_focals(split, zoom)
+    options = bundle_options(scale, focal=False, distortion=False)
+    bundle(split, options)
+    # Once more with the focal lengths free, from cameras that fit them.
+    options.refine_focal_length = True
+    bundle(split, options)
+    curve = zoom_curve(focals_of(split))
+    set_focals(split, zoom if curve is None else curve)
+    options.refine_focal_length = False
+    filter_points(split, 4.0 * scale)
+    bundle(split, options)
+    filter_points(split, 3.0 * scale)
+    bundle(split, options)
+    return model_of(job, split).with_focal_std(_ZOOM_STD)
+
+
+def _warn_of_shutter(model: pycolmap.Reconstruction) -> None:
+    delay, explained = readout_share(model)
+    say("metric", ["readout_share", delay])
+    if abs(delay) > _SHUTTER and explained > _SHUTTER_EXPLAINS:
+        say(
+            "warning",
+            "The camera seems to read its rows one after another (a rolling shutter): points in the lower rows run "
+            f"{'ahead of' if delay > 0 else 'behind'} the solved cameras, which may be off by a few tenths of a degree "
+            "and sway where the camera moves fast. Slower moves, or a camera with a global shutter, avoid it.",
+        )
 
 
 def _jackknife_std(some: pycolmap.Reconstruction, kind: Kind, options: pycolmap.BundleAdjustmentOptions) -> float:

@@ -17,7 +17,7 @@ from engine.progress import Progress
 from engine.request import LensRequest
 from engine.track import CameraTrack, SparsePoints
 
-UNSURE_FOCAL_PCT = 1.0
+UNSURE_FOCAL_PCT = 1.5
 """One standard deviation of the focal length from which on the user is warned."""
 
 

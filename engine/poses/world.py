@@ -11,7 +11,7 @@ MEDIAN_DEPTH = 5.0
 """World units between the camera and the median sparse point: the size of a room in Blender's metres."""
 _ROLL_DEG, _PITCH_DEG = 2.0, 30.0
 """How far hand-held cameras roll and pitch, one standard deviation."""
-_TRIALS = 400
+_TRIALS, _SOME, _NEIGHBOURS, _SAME_FACING = 400, 2000, 12, 0.9
 _THICKNESS = 0.01
 """Of the median distance of the points from the cameras: how thick a plane of points may be."""
 _MIN_SHARE, _MIN_WIDTH = 0.08, 15.0
@@ -120,24 +120,23 @@ def _by_cameras(world_from_camera: NDArray[np.float64]) -> tuple[NDArray[np.floa
 def _level_plane(
     xyz: NDArray[np.float64], up: NDArray[np.float64], min_cosine: float, thickness: float
 ) -> NDArray[np.float64] | None:
-    """Unit normal of the plane with most points among those that are level enough; None where none is large."""
+    """Unit normal of the plane with most points among those that are level enough; None where none is large.
+
+    A point counts where its own surroundings face the same way: a slice through furniture has many points, too.
+    """
     rng = np.random.default_rng(0)
-    some = xyz if len(xyz) <= 3000 else xyz[rng.choice(len(xyz), 3000, replace=False)]
-    corners = some[rng.integers(0, len(some), (_TRIALS * 10, 3))]
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    lengths = np.linalg.norm(normals, axis=1)
-    normals = normals[lengths > 0] / lengths[lengths > 0, None]
-    normals *= np.where(normals @ up < 0, -1.0, 1.0)[:, None]
-    level = np.flatnonzero(normals @ up >= min_cosine)[:_TRIALS]
-    if len(level) == 0:
-        return None
-    normals, starts = normals[level], corners[lengths > 0][level, 0]
-    counts = [int((np.abs((some - start) @ n) < thickness).sum()) for n, start in zip(normals, starts, strict=True)]
-    best = int(np.argmax(counts))
-    normal, start = normals[best], starts[best]
+    some = xyz if len(xyz) <= _SOME else xyz[rng.choice(len(xyz), _SOME, replace=False)]
+    facing = _facing(some)
+    facing *= np.where(facing @ up < 0, -1.0, 1.0)[:, None]
+    level = np.flatnonzero(facing @ up >= min_cosine)
+    best, normal, start = 0, up, some[0]
+    for row in level[rng.permutation(len(level))[:_TRIALS]]:
+        count = int(_members(some, facing, facing[row], some[row], thickness).sum())
+        if count > best:
+            best, normal, start = count, facing[row], some[row]
     inside = np.zeros(len(some), bool)
-    for _ in range(5):  # a plane through three points is tilted by their noise
-        inside = np.abs((some - start) @ normal) < thickness
+    for _ in range(5):  # what one point's surroundings say is noisy
+        inside = _members(some, facing, normal, start, thickness)
         if inside.sum() < 10:
             return None
         start = some[inside].mean(axis=0)
@@ -147,6 +146,29 @@ def _level_plane(
     if inside.mean() < _MIN_SHARE or wide < _MIN_WIDTH * thickness or normal @ up < min_cosine:
         return None
     return np.asarray(normal, np.float64)
+
+
+def _facing(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Unit normals (P, 3) of the planes through each point's nearest neighbours."""
+    squares = (points**2).sum(axis=1)
+    away = squares[:, None] + squares[None] - 2.0 * points @ points.T
+    nearest = np.argpartition(away, _NEIGHBOURS, axis=1)[:, :_NEIGHBOURS]
+    around = points[nearest]
+    around = around - around.mean(axis=1, keepdims=True)
+    normals: NDArray[np.float64] = np.linalg.eigh(np.einsum("pki,pkj->pij", around, around))[1][:, :, 0]
+    return normals
+
+
+def _members(
+    points: NDArray[np.float64],
+    facing: NDArray[np.float64],
+    normal: NDArray[np.float64],
+    start: NDArray[np.float64],
+    thickness: float,
+) -> NDArray[np.bool_]:
+    """(P,) which points lie in a plane and face as it does."""
+    inside: NDArray[np.bool_] = (np.abs((points - start) @ normal) < thickness) & (facing @ normal > _SAME_FACING)
+    return inside
 
 
 def _ground(heights: NDArray[np.float64], cameras: NDArray[np.float64], thickness: float) -> float | None:

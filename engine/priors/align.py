@@ -75,6 +75,8 @@ def align(output: Output, numbers: Sequence[int], samples: Sequence[Samples]) ->
     far = FAR * float(np.quantile(sfm, 0.99)) if len(sfm) else np.inf
     if output == "metric":
         return Alignment(output, ones, zeros, far)
+    if len(sfm) == 0:  # a camera that does not travel has no points: the prior's own unit stays
+        return Alignment(output, ones, zeros, np.inf)
     usable = [_usable(output, *pair) for pair in samples]
     if sum(len(raw) for raw, _ in usable) < MIN_POINTS:
         raise PriorError(

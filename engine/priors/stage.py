@@ -108,7 +108,8 @@ def solve_prior(
         errors.append(np.abs(there / samples[row][1] - 1.0)[there > 0])
     if bare:
         progress.warning(f"{source.name} says nothing about the depth of {len(bare)} frames.", bare)
-    if not source.metric:  # metres are another unit than the clip's until its scale is known
+    # Metres are another unit than the clip's until its scale is known; without points there is nothing to compare.
+    if not source.metric and any(len(error) for error in errors):
         _report_fit(source, float(np.median(np.concatenate(errors))), progress)
     write_json(folder / "prior.json", {"name": source.name, "licence": source.licence, "metric": source.metric})
     shutil.rmtree(folder / "raw")

@@ -1,0 +1,47 @@
+"""Depth without parallax: the prior's guess, where nothing in the clip can measure any."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from engine.depth.clip import WorkClip
+from engine.depth.cvd import enlarged
+from engine.errors import DepthError
+from engine.files import write_json, write_npy
+from engine.footage import frame_name
+from engine.priors import load_prior
+from engine.progress import Progress
+
+
+def guess_depth(clip: WorkClip, prior: Path | None, scale: float, folder: Path, progress: Progress) -> None:
+    """Write the prior's depth as the clip's, with a confidence of 0 everywhere; files as `solve_depth` leaves them.
+
+    Args:
+        clip: frames of a camera that does not travel, or zooms.
+        prior: folder of the prior stage.
+        scale: what the prior's depth is multiplied by.
+        folder: written to.
+        progress: receives progress; may cancel.
+
+    Raises:
+        DepthError: `depth.no_parallax`, there is no prior.
+    """
+    if prior is None:
+        raise DepthError(
+            "depth.no_parallax",
+            "Depth cannot be measured in this shot, and no prior was asked for that could guess it.",
+            "The camera does not travel, or zooms: the pictures alone do not tell how far away anything is.",
+            "Choose a prior, or shoot with the camera moving sideways by a few percent of the distance to the scene.",
+        )
+    for name in ("depth", "confidence"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    shape = clip.images.shape[1:3]
+    for row, number in enumerate(clip.numbers.tolist()):
+        progress.step(row, len(clip.numbers), f"depth of frame {number}")
+        depth = enlarged(torch.from_numpy(load_prior(prior, number))).numpy() * np.float32(scale)
+        write_npy(folder / "depth" / f"{frame_name(number)}.npy", depth)
+        write_npy(folder / "confidence" / f"{frame_name(number)}.npy", np.zeros(shape, np.float32))
+    write_json(folder / "consistency.json", {"frames": {}, "distance": {}})

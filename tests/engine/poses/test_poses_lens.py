@@ -1,0 +1,185 @@
+"""Lenses and turning cameras, on exact matches and models that need no pictures."""
+
+import cv2
+import numpy as np
+import pycolmap
+import pytest
+
+from engine.poses.adjust import Fit, Kind, bundle, bundle_options, chosen_lens, focal_range
+from engine.poses.breaks import find_breaks, matches_across
+from engine.poses.features import Matches
+from engine.poses.motion import motion_of
+from engine.poses.shutter import readout_share
+from engine.poses.turning import solve_turning
+from engine.poses.zoom import focals_of, set_focals, split_cameras, zoom_curve
+
+WIDTH, HEIGHT = 480, 320
+
+
+def turn(*degrees: float) -> np.ndarray:
+    return cv2.Rodrigues(np.radians(np.array(degrees, float)))[0]
+
+
+def tripod(
+    count: int = 14, pan: float = 15.0, focal: float = 500.0, zoom: float = 1.0, k1: float = 0.0, wrong: float = 0.1
+) -> tuple[Matches, np.ndarray, np.ndarray]:
+    """Matches of a camera that turns, with noise and a share of wrong ones; its rotations and focal lengths."""
+    rng = np.random.default_rng(0)
+    rays = rng.normal(size=(5000, 3))
+    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+    share = np.linspace(0, 1, count)
+    rotations = np.array([turn(3 * np.sin(5 * s), pan * (s - 0.5), np.sin(9 * s)) for s in share])
+    focals = focal * zoom**share
+    pixels, seen = {}, {}
+    for i in range(count):
+        local = rays @ rotations[i].T
+        xy = local[:, :2] / local[:, 2:]
+        xy = xy * (1 + k1 * (xy**2).sum(1, keepdims=True))
+        p = focals[i] * xy + [WIDTH / 2, HEIGHT / 2]
+        seen[i] = (local[:, 2] > 0.2) & (p > 0).all(1) & (p < [WIDTH, HEIGHT]).all(1)
+        bad = rng.random(len(p)) < wrong
+        pixels[i + 1] = p + rng.normal(0, 0.2, p.shape) + bad[:, None] * rng.normal(0, 20, p.shape)
+    pairs = {}
+    for i in range(count):
+        for j in (i + 1, i + 2, i + 4, i + 8):
+            if j < count:
+                both = np.flatnonzero(seen[i] & seen[j])
+                pairs[i + 1, j + 1] = np.stack([both, both], axis=1)
+    return Matches(WIDTH, HEIGHT, list(range(1, count + 1)), pixels, pairs), rotations, focals
+
+
+@pytest.mark.parametrize(("zoom", "k1"), [(1.0, 0.0), (1.0, -0.12), (1.6, 0.0)])
+def test_turning_camera_is_solved_with_its_lens(zoom: float, k1: float) -> None:
+    matches, rotations, focals = tripod(zoom=zoom, k1=k1)
+    motion = motion_of(matches, None)
+    found = solve_turning(matches, zooms=zoom != 1.0)
+    assert found is not None
+    assert found.focal == pytest.approx(focals, rel=0.02)
+    assert found.focal / found.focal[0] == pytest.approx(focals / focals[0], rel=0.003)
+    assert np.abs(np.log(found.focal / focals)).max() < 2 * found.focal_std
+    assert found.k1 == pytest.approx(k1, abs=0.02)
+    for i in range(len(rotations)):
+        apart = (found.camera_from_world[i] @ found.camera_from_world[0].T).T @ rotations[i] @ rotations[0].T
+        assert np.degrees(np.linalg.norm(cv2.Rodrigues(apart)[0])) < 0.2
+    assert motion.turning is not None
+    assert np.ptp(motion.turning.focal) > 100 if zoom > 1 else np.ptp(motion.turning.focal) == 0
+
+
+def test_known_focal_length_of_a_turning_camera_is_kept() -> None:
+    found = solve_turning(tripod()[0], zooms=False, focal=500.0)
+    assert found is not None
+    assert found.focal == pytest.approx(500.0)
+    assert found.focal_std == 0
+
+
+def test_camera_that_stands_still_is_static_and_one_that_turns_is_not() -> None:
+    still, _, _ = tripod(pan=0.0, wrong=0.0)
+    still = Matches(
+        WIDTH, HEIGHT, still.images, dict.fromkeys(still.images, still.pixels[1]), {(1, 2): still.pairs[1, 2]}
+    )
+    assert motion_of(still, None).kind == "static"
+    assert motion_of(tripod(wrong=0.02)[0], None).kind == "turns"
+
+
+def test_break_is_where_no_match_goes_across_and_blur_is_told_from_a_cut() -> None:
+    matches, _, _ = tripod(count=12)
+    cut = Matches(
+        WIDTH,
+        HEIGHT,
+        matches.images,
+        matches.pixels,
+        {p: m for p, m in matches.pairs.items() if (p[0] <= 7) == (p[1] <= 7)},
+    )
+    assert np.flatnonzero(matches_across(cut) == 0).tolist() == [6]
+    sharp = np.array([100.0] * 7 + [30.0] * 5)
+    breaks, longest = find_breaks(cut, sharp)
+    assert longest == range(7)
+    assert breaks[0].words(range(101, 113)) == "there is a cut between frames 107 and 108"
+    smeared = np.array([100.0] * 6 + [20.0] + [100.0] * 5)
+    assert find_breaks(cut, smeared)[0][0].blurred == (6,)
+    assert find_breaks(matches, sharp) == ([], range(12))
+
+
+def travelling(zoom: float = 1.0, delay: float = 0.0, start: float = 430.0) -> pycolmap.Reconstruction:
+    """A model with true poses and points, one camera of focal length `start`, and noisy pictures of 430 px and more."""
+    rng, count = np.random.default_rng(1), 12
+    points = rng.uniform([-4, -2, 3], [4, 2, 9], (250, 3))
+    model = pycolmap.Reconstruction()
+    model.add_camera_with_trivial_rig(
+        pycolmap.Camera(camera_id=1, model="SIMPLE_RADIAL", width=WIDTH, height=HEIGHT, params=[start, 240, 160, 0])
+    )
+    tracks = {number: pycolmap.Track() for number in range(len(points))}
+    for i in range(count):
+        focal = 430.0 * zoom ** (i / (count - 1))
+
+        def seen(time: np.ndarray, focal: float = focal) -> np.ndarray:
+            local = np.array(
+                [
+                    turn(0, 0.8 * t, 0) @ (p - [0.12 * t - 0.7, 0.05 * np.sin(t), 0])
+                    for t, p in zip(time, points, strict=True)
+                ]
+            )
+            return np.asarray(focal * local[:, :2] / local[:, 2:] + [240, 160])
+
+        pixel = seen(np.full(len(points), float(i)))
+        if delay:
+            pixel = seen(i + delay * (pixel[:, 1] / HEIGHT - 0.5))
+        inside = np.flatnonzero((pixel > 0).all(1) & (pixel < [WIDTH, HEIGHT]).all(1))
+        for index, number in enumerate(inside.tolist()):
+            tracks[number].add_element(i + 1, index)
+        pixel = pixel + rng.normal(0, 0.1, pixel.shape)
+        image = pycolmap.Image(name=f"{i + 1:06d}.png", keypoints=pixel[inside], camera_id=1, image_id=i + 1)
+        rotation = turn(0, 0.8 * i, 0)
+        centre = np.array([0.12 * i - 0.7, 0.05 * np.sin(i), 0])
+        model.add_image_with_trivial_frame(image, pycolmap.Rigid3d(np.column_stack([rotation, -rotation @ centre])))
+    for number, track in tracks.items():
+        if track.length() >= 3:
+            model.add_point3D(points[number], track, np.zeros(3, np.uint8))
+    return model
+
+
+def test_zoom_is_told_from_a_lens_that_does_not() -> None:
+    options = bundle_options(1.0, focal=True, distortion=False)
+    for zoom in (1.0, 1.4):
+        split = split_cameras(travelling(zoom, start=500.0))
+        assert split.num_points3D() > 100
+        bundle(split, options)
+        curve = zoom_curve(focals_of(split))
+        if zoom == 1.0:
+            assert curve is None
+        else:
+            assert curve is not None
+            assert curve[12] / curve[1] == pytest.approx(zoom, rel=0.05)
+            set_focals(split, curve)
+            assert focals_of(split) == pytest.approx(curve)
+
+
+def test_rolling_shutter_is_seen_in_the_residuals() -> None:
+    options = bundle_options(1.0, focal=True, distortion=True)
+    for delay in (0.0, 0.9):
+        model = travelling(delay=delay)
+        bundle(model, options)
+        found, explained = readout_share(model)
+        assert (found > 0.04 and explained > 0.02) if delay else abs(found) < 0.02
+
+
+def fit(model: str, focal: float, error: float, off_centre: bool = False) -> Fit:
+    return Fit(Kind(model, off_centre), np.array([focal, focal, 240, 160, 0.01, 0, 0, 0]), np.full(100, error))
+
+
+def test_simple_lens_stays_unless_another_predicts_clearly_better() -> None:
+    simple = fit("SIMPLE_RADIAL", 500, 0.50)
+    assert chosen_lens([simple, fit("RADIAL", 505, 0.497)]) is simple
+    better = fit("RADIAL", 505, 0.47)
+    assert chosen_lens([simple, better]) is better
+    assert chosen_lens([simple, fit("SIMPLE_PINHOLE", 505, 0.40)]) is simple
+    assert chosen_lens([simple, fit("OPENCV", 505, 0.48)]) is simple
+
+
+def test_focal_range_holds_every_lens_that_predicts_as_well() -> None:
+    simple = fit("SIMPLE_RADIAL", 500, 0.50)
+    low, high = focal_range(500.0, 0.0, simple, [simple, fit("RADIAL", 520, 0.503), fit("OPENCV", 700, 0.6)])
+    assert (low, high) == pytest.approx((500.0, 520.0))
+    low, high = focal_range(500.0, 0.01, simple, [simple])
+    assert high / 500.0 == pytest.approx(np.exp(0.02))
+    assert low / 500.0 == pytest.approx(np.exp(-0.02))
