@@ -60,6 +60,9 @@ def settings_of(request: Request) -> DepthSettings:
         settings = replace(settings, pretrained=False, fit_steps=settings.fit_steps + 0.3)
     elif request.method != "selfsup":
         settings = replace(settings, photometric_steps=0.0)
+        if request.method == "cvd":
+            # Trained weights see what the plane sweep measured: training on the clip moves no figure any further.
+            settings = replace(settings, fit_steps=0.0, pair_steps=0.0)
     if request.method == "selfsup":
         settings = replace(settings, measured=False, fit_steps=0.0)
     return settings

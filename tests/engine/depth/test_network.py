@@ -49,7 +49,7 @@ def test_another_unit_changes_the_result_by_its_factor_only():
 
 def test_the_start_hears_the_picture_at_its_coarsest_level():
     torch.manual_seed(0)
-    x = torch.rand(4, 6, 96, 128) * 2 - 1
+    x = torch.rand(4, 24, 48, 64) * 2 - 1  # two by two pixels of picture, evidence, confidence and row
     for block in DepthNetwork().down:
         x = block(x)
     assert x.std(dim=0).mean() > 0.05
