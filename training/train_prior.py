@@ -199,7 +199,7 @@ def loss(predicted: torch.Tensor, true: torch.Tensor, absolute: torch.Tensor) ->
 
 @torch.no_grad()
 def check(network: DepthNetwork, held: Examples, device: torch.device) -> dict[str, float]:
-    """Mean error of log depth on pictures never trained on (AbsRel would be decided by one picture whose sky is missed).
+    """Mean error of log depth on pictures never trained on (one missed sky would decide AbsRel).
 
     Returns:
         `alone`: without evidence, one scale per picture; `constant`: of constant depth, likewise. `measured`: with
