@@ -74,7 +74,7 @@ def solve_cameras(
             footage, proxies, masks, folder, request.camera, known.focal_px, request.tracks, request.seed, progress
         )
     if request.camera.kind == "deepv2d":
-        track = solve_deepv2d_cameras(footage, proxies, folder, known, device, progress)
+        track = solve_deepv2d_cameras(footage, proxies, masks, folder, known, device, progress)
     else:
         lens = replace(request.lens, focal_px=known.focal_px)
         track = poses.solve(

@@ -109,10 +109,17 @@ class Alternation:
         posed: the clip's poses are a start, and its sparse points say over which depths to search.
         settings: how much is done.
         device: where to compute.
+        moves: (N, H, W) bool on the work grid, what moves by itself and says nothing about the camera; None = nothing.
     """
 
     def __init__(
-        self, network: DeepV2D, clip: WorkClip, posed: bool, settings: DeepV2DSettings, device: torch.device
+        self,
+        network: DeepV2D,
+        clip: WorkClip,
+        posed: bool,
+        settings: DeepV2DSettings,
+        device: torch.device,
+        moves: NDArray[np.bool_] | None = None,
     ) -> None:
         self.network, self.clip, self.posed, self.settings, self.device = network, clip, posed, settings, device
         self.unit = float(np.median(np.concatenate([depth for _, depth in clip.sparse]))) if posed else 1.0
@@ -122,6 +129,11 @@ class Alternation:
         lens = clip.lens.matrix()
         lens[:2] /= CELL
         self.lens_matrix = torch.tensor(lens, dtype=torch.float32, device=device)
+        still = torch.ones(len(clip.numbers), 1, height, width, dtype=torch.float32)
+        if moves is not None:
+            still = 1.0 - torch.from_numpy(moves)[:, None].float()
+        # a cell counts if nothing in it moves
+        self.still = -F.max_pool2d(-still, CELL, ceil_mode=True)[:, 0].to(device)
 
     @torch.no_grad()
     def run(self, folder: Path, progress: Progress) -> Alternated:
@@ -219,6 +231,7 @@ class Alternation:
                     lenses,
                     relative,
                 )
+                seen = replace(seen, weight=seen.weight * self.still[row, :, :, None])
                 miss[row] = seen.miss(relative, lenses)
                 equations.append(normal_equations(relative, seen.points, lenses, seen.target, seen.weight))
             H, b = (torch.cat(x) for x in zip(*equations, strict=True))

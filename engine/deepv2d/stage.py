@@ -21,6 +21,7 @@ from engine.depth.views import choose_views
 from engine.files import write_json, write_npy
 from engine.footage import Footage, frame_name
 from engine.geometry import Lens
+from engine.masks.motion import load_given
 from engine.poses.world import scene_from_world
 from engine.progress import Part, Progress
 from engine.track import CameraTrack, SparsePoints
@@ -92,6 +93,7 @@ def finish_deepv2d(
 def solve_deepv2d_cameras(
     footage: Footage,
     proxies: Path,
+    masks: Path | None,
     folder: Path,
     known: LensKnowledge,
     device: torch.device,
@@ -103,6 +105,8 @@ def solve_deepv2d_cameras(
     Args:
         footage: the clip.
         proxies: folder with `<frame>.png` of every frame.
+        masks: folder with `<frame>.png`, 255 where something moves by itself, for frames in which something does; None
+            = nothing is known to move.
         folder: for the result and the intermediate files; what a killed run left there is gone on with.
         known: what is known about the lens; without a known focal length it is estimated with the poses.
         device: where to compute.
@@ -134,7 +138,8 @@ def solve_deepv2d_cameras(
         lens_origin=known.origin,
     )
     clip = WorkClip.load(proxies, start, settings.long_side)
-    found = Alternation(load_deepv2d(device), clip, False, settings, device).run(folder, progress)
+    moves = None if masks is None else np.stack([load_given(masks, n, clip.lens) for n in footage.numbers])
+    found = Alternation(load_deepv2d(device), clip, False, settings, device, moves).run(folder, progress)
     track = _upright(start, clip, found)
     progress.warning(
         "These cameras come from DeepV2D's motion module, which needs no features to follow. They are rough: CG will "

@@ -50,8 +50,10 @@ def test_other_cameras_redo_everything_from_the_poses_on():
     assert [name for name in before if before[name] == after[name]] == ["footage", "masks"]
 
 
-def test_cvd_starts_from_deepv2ds_depth_as_from_its_own():
-    assert settings_of(replace(REQUEST, method="deepv2d+cvd")) == settings_of(REQUEST)
+def test_cvd_trains_on_deepv2ds_depth_as_what_was_measured():
+    settings = settings_of(replace(REQUEST, method="deepv2d+cvd"))
+    assert settings.measured and settings.pretrained
+    assert settings.fit_steps > 0 and settings.pair_steps > 0 and settings.photometric_steps == 0
 
 
 def test_what_may_be_asked():
@@ -77,7 +79,7 @@ def proxies(tmp_path_factory):
 
 def test_every_frame_gets_a_camera_and_points_that_it_sees(proxies, tmp_path):
     settings = DeepV2DSettings(long_side=96, rounds=1, views=2, looks=1)
-    track = solve_deepv2d_cameras(CLIP, proxies, tmp_path, LensKnowledge(focal_px=98.0), CPU, Silent(), settings)
+    track = solve_deepv2d_cameras(CLIP, proxies, None, tmp_path, LensKnowledge(focal_px=98.0), CPU, Silent(), settings)
     assert track.frames() == [101, 102, 104, 105]
     assert track.lens_known and track.lens.fx == 98.0
     assert all(error > 0 for error in track.reprojection_px.values()) and len(track.reprojection_px) == 4
@@ -96,6 +98,17 @@ def test_every_frame_gets_a_camera_and_points_that_it_sees(proxies, tmp_path):
 
 def test_an_unknown_lens_is_estimated_and_said_so(proxies, tmp_path):
     settings = DeepV2DSettings(long_side=96, rounds=2, views=2, looks=1, focal=True)
-    track = solve_deepv2d_cameras(CLIP, proxies, tmp_path, LensKnowledge(), CPU, Silent(), settings)
+    track = solve_deepv2d_cameras(CLIP, proxies, None, tmp_path, LensKnowledge(), CPU, Silent(), settings)
     assert not track.lens_known
     assert track.lens.fx == track.lens.fy != 1.2 * 96
+
+
+def test_what_moves_by_itself_says_nothing_about_the_camera(proxies, tmp_path):
+    """Where all of every frame moves nothing is left to move the cameras, whose first guess is to stand still."""
+    for number in CLIP.numbers:
+        cv2.imwrite(str(tmp_path / f"{number:06d}.png"), np.full((64, 96), 255, np.uint8))
+    settings = DeepV2DSettings(long_side=96, rounds=1, views=2, looks=1)
+    known = LensKnowledge(focal_px=98.0)
+    track = solve_deepv2d_cameras(CLIP, proxies, tmp_path, tmp_path / "poses", known, CPU, Silent(), settings)
+    first = track.world_from_camera[101]
+    assert all(np.allclose(pose, first, atol=1e-6) for pose in track.world_from_camera.values())
