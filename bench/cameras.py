@@ -269,7 +269,7 @@ def holds_truth(outcome: Outcome, truth: dict[str, Any]) -> bool:
 
 
 def grade(outcome: Outcome, truth: dict[str, Any], expected: Expected, limits: Limits) -> str:
-    """ "pass", "honest", "refused" or "SILENT FAILURE"; see the top of this file."""
+    """One of "pass", "honest", "refused", "SILENT FAILURE" (see the top of this file), "no truth" (to judge by)."""
     told = {int(n) for text in outcome.said for n in re.findall(r"\b(?:frames?|to|and) (\d+)\b", text)}
     reported = expected.broken is not None and any(expected.broken[0] <= n <= expected.broken[1] for n in told)
     if outcome.error is not None:
@@ -282,6 +282,8 @@ def grade(outcome: Outcome, truth: dict[str, Any], expected: Expected, limits: L
         return "honest" if expected.turning and right else "SILENT FAILURE"
     if expected.turning and not expected.solvable:
         return "SILENT FAILURE"  # it found travel where there is none
+    if np.isnan(errors.rotation_max) and outcome.cameras:
+        return "no truth"
     if expected.focal_hidden:
         return "honest" if unsure and errors.within(STATED, travels=True) else "SILENT FAILURE"
     if expected.broken is not None:
@@ -368,8 +370,8 @@ def summary(rows: list[Row]) -> str:
     grades = [grade(row.engine, row.truth, row.expected, row.limits) for row in rows]
     count = {name: grades.count(name) for name in ("pass", "honest", "refused", "SILENT FAILURE")}
     lines = [
-        f"Right or honest: {count['pass'] + count['honest']} of {len(rows)} ({count['pass']} within the limits, "
-        f"{count['honest']} honest); refused though solvable: {count['refused']}; "
+        f"Right or honest: {count['pass'] + count['honest']} of {sum(count.values())} "
+        f"({count['pass']} within the limits, {count['honest']} honest); refused though solvable: {count['refused']}; "
         f"silent failures: {count['SILENT FAILURE']}."
     ]
     solvable = [

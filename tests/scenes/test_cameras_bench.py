@@ -105,6 +105,13 @@ def test_a_turning_camera_must_be_recognised():
     assert graded(replace(turns, focals=dict.fromkeys(NUMBERS, (500.0, 500.0))), turning=True) == "SILENT FAILURE"
 
 
+def test_without_truth_nothing_is_called_right():
+    truth = {"lens": None, "frames": [{"number": n, "world_from_camera": None} for n in NUMBERS]}
+    assert grade(EXACT, truth, Expected(), Limits()) == "no truth"
+    assert grade(EXACT, truth, Expected(solvable=False, turning=True), Limits()) == "SILENT FAILURE"
+    assert grade(replace(EXACT, motion="turns"), truth, Expected(solvable=False, turning=True), Limits()) == "honest"
+
+
 def test_a_break_must_be_reported():
     half = only(NUMBERS[:6])
     assert graded(half, broken=(10, 11)) == "SILENT FAILURE"
