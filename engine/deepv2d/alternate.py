@@ -29,6 +29,7 @@ BOUNDS = (0.05, 3.0)  # inverse depth in units of the median depth, where nothin
 NEIGHBOURS = (1, 2)  # frames that a solve without poses starts with
 FIRST_LOOKS = 4  # of the motion module, before there is any depth
 ENCODED_AT_ONCE = 8
+STATE = "state.npz"  # what a killed run goes on from
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ class Alternation:
             Cancelled: the user stopped it.
         """
         features = self._encode(progress)
-        path = folder / "state.npz"
+        path = folder / STATE
         state = _State.load(path, self.device) if path.exists() else self._start()
         halves = 2 * self.settings.rounds if self.settings.looks else 2
         for half in range(int(state.done), halves):

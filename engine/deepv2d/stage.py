@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from engine.cameras.knowledge import LensKnowledge
-from engine.deepv2d.alternate import Alternated, Alternation, DeepV2DSettings
+from engine.deepv2d.alternate import STATE, Alternated, Alternation, DeepV2DSettings
 from engine.deepv2d.network import load_deepv2d
 from engine.depth.clip import WorkClip
 from engine.depth.cvd import consistency, enlarged
@@ -61,6 +61,7 @@ def solve_deepv2d(
         write_npy(folder / "raw" / f"{frame_name(number)}.npy", np.stack([depth, certainty]))
     views = [choose_views(clip, row, settings.views) for row in range(len(clip.numbers))]
     confirm(clip, HalfGrid.of(clip, device), views, folder, Part(progress, ALTERNATING_SHARE, 1.0))
+    (folder / STATE).unlink(missing_ok=True)
 
 
 def finish_deepv2d(
@@ -146,6 +147,7 @@ def solve_deepv2d_cameras(
         "slide. Use them where the solver finds no cameras, or to see the depth of such a shot."
     )
     track.save(folder)
+    (folder / STATE).unlink(missing_ok=True)
     return track
 
 
