@@ -94,6 +94,9 @@ def adjust(job: Job, best: Candidate, matches: Matches, tracks: Tracks, images: 
     model = best.reconstruction
     model.extract_colors_for_all_images(images)
     scale = to_plate(model, job)
+    if best.zooms:
+        filter_points(model, 4.0 * scale)
+        return _adjust_zoom(job, model, focals_of(model), scale)
     kind = Kind("SIMPLE_PINHOLE") if job.model == "SIMPLE_PINHOLE" else SIMPLE
     held = best.focal_std_pct is not None
     options = bundle_options(scale, focal=job.focal_px is None and not held, distortion=not held)

@@ -16,6 +16,7 @@ from engine.poses.holdout import Tracks
 from engine.poses.job import Job
 from engine.poses.judge import Candidate, judged
 from engine.poses.speech import say
+from engine.poses.zoom import zoom_curve
 
 MAPPED = 95.0
 _SECOND = 80.0
@@ -58,8 +59,50 @@ def best_model(
         models = made(folder / "incremental", lambda out: map_incrementally(job, database, images, out))
         candidates += judged(models, tracks, matches.pixels)
     if not any(c.sound(count) for c in candidates) and job.focal_px is None and not turns:
+        candidates += _with_zoom(job, database, images, folder, tracks, matches)
+    if not any(c.sound(count) for c in candidates) and job.focal_px is None and not turns:
         candidates += _with_tried_focals(job, database, images, folder, tracks, matches)
     return max(candidates, key=Candidate.merit, default=None)
+
+
+def _with_zoom(
+    job: Job, database: Path, images: Path, folder: Path, tracks: Tracks, matches: Matches
+) -> list[Candidate]:
+    """Global mapping with a focal length for every frame, where the fundamental matrices agree on a zoom."""
+    own = folder / "zoom.db"
+    own.unlink(missing_ok=True)
+    pycolmap.Database.open(own).close()
+    reader = pycolmap.ImageReaderOptions()
+    reader.camera_model = "SIMPLE_RADIAL"
+    pycolmap.import_images(own, images, pycolmap.CameraMode.PER_IMAGE, job.names, reader)
+    with pycolmap.Database.open(database) as data, pycolmap.Database.open(own) as copy:
+        number = {image.name: image.image_id for image in copy.read_all_images()}
+        new = {image.image_id: number[image.name] for image in data.read_all_images() if image.name in number}
+        for old, image_id in sorted(new.items()):
+            copy.write_keypoints(image_id, data.read_keypoints(old))
+        for pair, geometry in zip(*data.read_two_view_geometries(), strict=True):
+            i, j = pycolmap.pair_id_to_image_pair(pair)
+            if i in new and j in new:
+                copy.write_two_view_geometry(new[i], new[j], geometry)
+    options = pycolmap.ViewGraphCalibrationOptions()
+    options.random_seed = job.seed
+    options.min_calibrated_pair_ratio = 0.0
+    if not pycolmap.calibrate_view_graph(own, options):
+        return []
+    with pycolmap.Database.open(own) as data:
+        cameras = {image.image_id: data.read_camera(image.camera_id) for image in data.read_all_images()}
+        curve = zoom_curve({i: float(cameras[i].params[0]) for i in sorted(cameras)})
+        if curve is None:
+            return []
+        for image_id, focal in curve.items():
+            cameras[image_id].params = np.array([focal, *cameras[image_id].params[1:]])
+            data.update_camera(cameras[image_id])
+    say("step", [_SECOND, TOTAL, "solving cameras (with a zoom)"])
+    models = made(folder / "zoom", lambda out: map_globally(job, own, images, out, hold_lens=True))
+    first = min(matches.images) - 1  # the images of a part of a clip are numbered anew
+    pixels = {i - first: pixel for i, pixel in matches.pixels.items()}
+    shifted = replace(tracks, image=tracks.image - first)
+    return judged(models, shifted, pixels, zooms=True)
 
 
 def _with_tried_focals(

@@ -10,7 +10,7 @@ from engine.poses.judge import lens_of
 
 _SMOOTHNESS = 30.0
 """Weight of the second differences of the log focal length over time (Whittaker's smoother)."""
-_LEAST, _CLEAR = 0.06, 5.0
+_LEAST, _CLEAR = 0.06, 4.0
 """Change of the focal length over the clip that is a zoom, and over its noise from frame to frame."""
 
 
