@@ -23,6 +23,8 @@ BLENDER_FROM_CV = Matrix.Diagonal((1.0, -1.0, -1.0, 1.0))
 @cache
 def _database() -> dict[str, dict[str, Any]]:
     path = preferences.engine_root() / "engine" / "cameras" / "database.json"
+    if not path.is_file():  # the add-on is there without its engine
+        return {}
     cameras: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["cameras"]
     return cameras
 

@@ -78,6 +78,8 @@ def test_options_reach_the_request(fake_root: Path, synthetic: Synthetic, tmp_pa
     clip = synthetic.folder.parent / "plate_1001.png"
     asked = ("--method", "selfsup", "--preset", "cvd-2020", "--prior", "maps", "--prior-path", tmp_path / "maps")
     asked += ("--maps", "disparity", "--allow-non-commercial", "--masks", tmp_path / "masks", "--no-motion")
+    asked += ("--camera", "chan", "--camera-path", tmp_path / "a.chan", "--camera-metric")
+    asked += ("--focal-mm", "35", "--sensor-mm", "24.9")
     asked += ("--segmentation", "owner/model", "--stereo", "two_files", "--right", tmp_path / "r_1001.png")
     arguments = (clip, "--out", tmp_path / "x.solve", "--engine-python", sys.executable, "--baseline", "0.1", *asked)
     assert run(*arguments, root=fake_root, FAKE_ENGINE="fail").returncode == 1
@@ -86,13 +88,51 @@ def test_options_reach_the_request(fake_root: Path, synthetic: Synthetic, tmp_pa
     maps = {"kind": "maps", "path": str(tmp_path / "maps"), "maps": "disparity", "allow_non_commercial": True}
     assert request["prior"] == maps
     masks = {"path": str(tmp_path / "masks"), "segmentation": "owner/model", "motion": False}
-    assert request["masks"] == masks
+    assert request["masks"] == masks | {"allow_non_commercial": True}
+    lens = {name: request["lens"][name] for name in ("focal_px", "focal_mm", "sensor_mm")}
+    assert lens == {"focal_px": None, "focal_mm": 35.0, "sensor_mm": 24.9}
+    assert (request["camera"]["kind"], request["camera"]["metric"]) == ("chan", True)
+    assert request["camera"]["path"] == str(tmp_path / "a.chan")
     footage = request["footage"]
     assert [footage[name] for name in ("stereo", "right", "baseline")] == [
         "two_files",
         str(tmp_path / "r_1001.png"),
         0.1,
     ]
+
+
+def test_a_camera_of_the_blend_and_its_markers_are_handed_over(
+    fake_root: Path, synthetic: Synthetic, tmp_path: Path
+) -> None:
+    """In the way of the farm: a .blend that is open already, here made by a script that runs before."""
+    clip = synthetic.folder.parent / "plate_1001.png"
+    before = tmp_path / "before.py"
+    before.write_text(
+        f"import bpy, runpy, sys\n"
+        f"camera = bpy.data.objects.new('Shot', bpy.data.cameras.new('Shot'))\n"
+        f"bpy.context.scene.collection.objects.link(camera)\n"
+        f"clip = bpy.data.movieclips.load({str(clip)!r})\n"
+        f"track = clip.tracking.objects[0].tracks.new(name='Corner', frame=1)\n"
+        f"track.markers.insert_frame(2, co=(0.5, 0.5))\n"
+        f"sys.argv = sys.argv[1:]\n"
+        f"runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    script = fake_root / "scripts" / "headless.py"
+    asked = ["--scene-camera", "Shot", "--tracking-markers", "--engine-python", sys.executable]
+    subprocess.run(
+        [sys.executable, str(before), str(script), str(clip), "--out", str(tmp_path / "x.solve"), *asked],
+        env={**os.environ, "FAKE_ENGINE": "fail"},
+        capture_output=True,
+        check=False,
+        timeout=300,
+    )
+    written = [
+        json.loads((tmp_path / "x.solve" / f"{name}.json").read_text()) for name in ("request", "camera", "tracks")
+    ]
+    assert written[0]["camera"]["path"] == str(tmp_path / "x.solve" / "camera.json")
+    assert written[0]["tracks"] == str(tmp_path / "x.solve" / "tracks.json")
+    assert [frame["frame"] for frame in written[1]["frames"]] == [1001, 1002, 1003, 1005, 1006, 1007, 1008]
+    assert [marker[0] for marker in written[2]["tracks"][0]["markers"]] == [1001, 1002]
 
 
 def test_usage() -> None:
