@@ -25,6 +25,10 @@ _FITTING_TRACKS = 250
 _DEMAND, _DEMAND_UNEVEN = 0.015, 0.05
 """By which share a lens with more parameters must predict held-out tracks better than the simple one to be taken; more
 for one whose pixels are not square, as nearly all are."""
+_UNSURE = 0.05
+"""Relative standard deviation of the focal length from which on it matters what lenses are like."""
+_COMMON_FOCAL, _COMMON_SPREAD = 0.9, 0.35
+"""Focal length of video over the long side of the picture, and its deviation in logarithm."""
 _DEMAND_ZOOM = 0.05
 """The same for a focal length of every frame's own."""
 _ZOOM_STD = 0.04
@@ -34,7 +38,7 @@ _SHUTTER, _SHUTTER_EXPLAINS = 0.04, 0.02
 rolling shutter is spoken of."""
 _EQUAL = 0.01
 """Lenses that predict as well as the one taken but for this share could as well be true: their focal lengths count."""
-_COVARIANCE_OPTIMISM = 2.0
+_COVARIANCE_OPTIMISM = 1.5
 """The covariance takes all observations as independent; they are not."""
 _SIGMAS = 2.0
 """Standard deviations from the middle to the ends of the range that is stated."""
@@ -131,7 +135,30 @@ def adjust(job: Job, best: Candidate, matches: Matches, tracks: Tracks, images: 
     bundle(model, options)
     _warn_of_shutter(model)
     made = model_of(job, model)
-    return replace(made, focal_range=np.array(focal_range(float(made.lens[:2].mean()), std, chosen, fits)))
+    low, high = focal_range(float(made.lens[:2].mean()), std, chosen, fits)
+    if np.log(high / low) > 4.0 * _UNSURE:
+        return _likely(job, model, options, float(np.log(high / low)) / 4.0)
+    return replace(made, focal_range=np.array([low, high]))
+
+
+def _likely(job: Job, model: pycolmap.Reconstruction, options: pycolmap.BundleAdjustmentOptions, std: float) -> Model:
+    """The model with a focal length between what the pictures say and what lenses are like, by how sure either is.
+
+    Where the camera's motion hardly tells the focal length, any that is plausible fits as well as the one that noise
+    happened to favour.
+    """
+    expected = job.start_px if job.start_px is not None else _COMMON_FOCAL * max(job.width, job.height)
+    pictures, habit = 1.0 / std**2, 1.0 / _COMMON_SPREAD**2
+    for camera in model.cameras.values():
+        lens = lens_of(camera)
+        focal = float(lens[:2].mean())
+        likely = np.exp((pictures * np.log(focal) + habit * np.log(expected)) / (pictures + habit))
+        lens[:2] *= likely / focal
+        _set_lens(model, Kind(camera.model.name), lens)
+    options.refine_focal_length = False
+    options.refine_principal_point = False
+    bundle(model, options)
+    return model_of(job, model).with_focal_std(float(1.0 / np.sqrt(pictures + habit)))
 
 
 def chosen_lens(fits: list[Fit]) -> Fit:
@@ -362,5 +389,6 @@ def _noise_std(some: pycolmap.Reconstruction, options: pycolmap.BundleAdjustment
     if block is None:
         return 0.0
     some.update_point_3d_errors()
-    noise = float(np.sqrt(np.mean([point.error**2 for point in some.points3D.values()]) / 2))
+    # Robust, as the loss is: the mean length of a two-dimensional error is 1.25 times its deviation along either axis.
+    noise = float(np.median([point.error for point in some.points3D.values()])) / 1.25
     return _COVARIANCE_OPTIMISM * noise * float(np.sqrt(block[0, 0])) / float(camera.params[0])
