@@ -135,7 +135,7 @@ def adjust(job: Job, best: Candidate, matches: Matches, tracks: Tracks, images: 
     bundle(model, options)
     _warn_of_shutter(model)
     made = model_of(job, model)
-    low, high = focal_range(float(made.lens[:2].mean()), std, chosen, fits)
+    low, high = focal_range(float(made.lens[0]), std, chosen, fits)
     if np.log(high / low) > 4.0 * _UNSURE:
         return _likely(job, model, options, float(np.log(high / low)) / 4.0)
     return replace(made, focal_range=np.array([low, high]))

@@ -63,7 +63,7 @@ class Model:
         lens: (8,) fx, fy, cx, cy, k1, k2, p1, p2 in plate pixels; of the middle of a zoom.
         lens_model: (), COLMAP's name.
         focal: (R,) fx of each registered frame; all the same unless the lens zooms.
-        focal_range: (2,) between which values the mean of fx and fy lies, plate pixels.
+        focal_range: (2,) between which values fx lies, plate pixels.
         reasons: (N,) why a frame was not registered, or is not to be trusted; "" for the others.
         filled: (R,) true where the camera was not solved but put between its neighbours.
         xyz: (P, 3).
@@ -94,8 +94,7 @@ class Model:
 
     def with_focal_std(self, std: float) -> Model:
         """The same with a focal length that is uncertain by `std`, one relative standard deviation."""
-        middle = float(self.lens[:2].mean())
-        return replace(self, focal_range=middle * np.exp([-2.0 * std, 2.0 * std]))
+        return replace(self, focal_range=self.lens[0] * np.exp([-2.0 * std, 2.0 * std]))
 
     def save(self, path: Path) -> None:
         """Write the model as `.npz`."""

@@ -34,7 +34,6 @@ def model_of(job: Job, reconstruction: pycolmap.Reconstruction) -> Model:
     cameras = [reconstruction.image(i).camera for _, i in placed]
     lenses = np.array([lens_of(camera) for camera in cameras])
     lens = np.median(lenses, axis=0)
-    focal = float(lens[:2].mean())
     return Model(
         rows=np.array([row for row, _ in placed], np.int64),
         world_from_camera=np.array(
@@ -44,7 +43,7 @@ def model_of(job: Job, reconstruction: pycolmap.Reconstruction) -> Model:
         lens=lens,
         lens_model=np.array(cameras[0].model.name),
         focal=lenses[:, 0],
-        focal_range=np.array([focal, focal]),
+        focal_range=np.array([lens[0], lens[0]]),
         reasons=np.array([""] * len(job.names)),
         filled=np.zeros(len(placed), bool),
         xyz=np.array([point.xyz for _, point in points]).reshape(-1, 3),
