@@ -178,7 +178,12 @@ def _report(footage: Footage, track: CameraTrack, progress: Progress) -> None:
         )
     if track.focals:
         low, high = min(track.focals.values()), max(track.focals.values())
-        progress.warning(f"The lens zooms in this shot: from {low:.0f} to {high:.0f} px of focal length.")
+        alike = (
+            " Zooming in and moving ahead look nearly alike, so that the way of the camera may be off by several percent."
+            if track.motion == "travels"
+            else ""
+        )
+        progress.warning(f"The lens zooms in this shot: from {low:.0f} to {high:.0f} px of focal length.{alike}")
     if track.focal_range is not None and track.motion != "static":
         low, high = track.focal_range
         progress.metric("focal_low_px", low)
