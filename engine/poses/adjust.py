@@ -29,7 +29,7 @@ _UNSURE = 0.05
 """Relative standard deviation of the focal length from which on it matters what lenses are like."""
 _COMMON_FOCAL, _COMMON_SPREAD = 0.9, 0.35
 """Focal length of video over the long side of the picture, and its deviation in logarithm."""
-_DEMAND_ZOOM = 0.05
+_DEMAND_ZOOM = 0.1
 """The same for a focal length of every frame's own."""
 _ZOOM_STD = 0.04
 """Relative deviation of a zoom's focal lengths as a whole: what moving ahead and zooming in have in common."""
@@ -121,7 +121,7 @@ def adjust(job: Job, best: Candidate, matches: Matches, tracks: Tracks, images: 
         say("step", [MAPPED + 2.0 * index / len(_OTHERS), TOTAL, "comparing lenses"])
         fits.append(_fitted(some, other, options, tracks, pixels))
     chosen = chosen_lens(fits)
-    zoom = _zoom(some, options, tracks, pixels, base) if job.model == "AUTO" else None
+    zoom = _zoom(some, options, tracks, pixels, fits) if job.model == "AUTO" else None
     if zoom is not None:
         return _adjust_zoom(job, model, zoom, scale)
     say("metric", ["held_out_px", predictive_error(chosen.errors)])
@@ -302,9 +302,9 @@ def _zoom(
     options: pycolmap.BundleAdjustmentOptions,
     tracks: Tracks,
     pixels: dict[int, NDArray[np.float64]],
-    base: Fit,
+    fits: list[Fit],
 ) -> dict[int, float] | None:
-    """Image -> focal length, where one for every frame predicts held-out tracks clearly better than one for all."""
+    """Image -> focal length, where one for every frame predicts held-out tracks clearly better than any one lens."""
     split = split_cameras(some)
     own = bundle_options(options.ceres.loss_function_scale / _LOSS_PX, focal=True, distortion=False)
     bundle(split, own)
@@ -315,7 +315,8 @@ def _zoom(
     own.refine_focal_length = False
     bundle(split, own)
     _, errors = prediction_errors(split, tracks, pixels)
-    return curve if predictive_error(errors) < (1.0 - _DEMAND_ZOOM) * predictive_error(base.errors) else None
+    best = min(predictive_error(fit.errors) for fit in fits)
+    return curve if predictive_error(errors) < (1.0 - _DEMAND_ZOOM) * best else None
 
 
 def _adjust_zoom(job: Job, model: pycolmap.Reconstruction, zoom: dict[int, float], scale: float) -> Model:

@@ -179,7 +179,7 @@ def _report(footage: Footage, track: CameraTrack, progress: Progress) -> None:
     if track.focals:
         low, high = min(track.focals.values()), max(track.focals.values())
         alike = (
-            " Zooming in and moving ahead look nearly alike, so that the way of the camera may be off by several percent."
+            " Zooming in and moving ahead look nearly alike: the way of the camera may be off by several percent."
             if track.motion == "travels"
             else ""
         )
