@@ -12,7 +12,7 @@ from engine.poses.parallax import rotation_share, tolerance
 from engine.poses.speech import say
 from engine.poses.turning import Turning, solve_turning
 
-_TURNING_ONLY, _MOSTLY_TURNING = 0.9, 0.6
+_TURNING_ONLY, _MOSTLY_TURNING = 0.85, 0.6
 """Share of matches between far frames that a camera which only turns explains: more than the one is a turn, and of more
 than the other (what moves by itself makes up the rest, or a few near things) only what a mapper solves soundly counts
 as travelling. Hand-held clips that travel have 0.00 to 0.32, a pan after a tennis player 0.70."""
