@@ -28,8 +28,8 @@ for one whose pixels are not square, as nearly all are."""
 _UNSURE = 0.05
 """Relative standard deviation of the focal length from which on it matters what lenses are like."""
 _UNSURE_FACTOR = 1.5
-"""How much more uncertain it is then: linear error propagation falls short so far from the truth (a slow pan of the shot
-suite was 17 % off where 7 % were stated)."""
+"""How much more uncertain it is then: linear error propagation falls short so far from the truth (a slow pan of the
+shot suite was 17 % off where 7 % were stated)."""
 _COMMON_FOCAL, _COMMON_SPREAD = 0.9, 0.35
 """Focal length of video over the long side of the picture, and its deviation in logarithm."""
 _DEMAND_ZOOM = 0.1
