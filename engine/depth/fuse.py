@@ -7,7 +7,7 @@ from torch.nn import functional as F  # noqa: N812
 
 SPREAD = 10.0  # weight of a piece of surface against one pixel of sure evidence
 BEND = 1000.0  # weight against a change of slope: surfaces go on straight where nothing is known
-TRUST = 0.005  # weight of the network's own value
+TRUST = 0.003  # weight of the network's own value
 IMAGE_EDGE = 15.0  # per unit of intensity: surfaces end at edges of the picture
 JUMP = 0.01  # of disparity, where the clip's median is 1: what differs by more belongs to two surfaces
 OUTLIER = 0.2  # of disparity: evidence further from what its surroundings say loses its weight
