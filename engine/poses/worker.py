@@ -43,7 +43,6 @@ _CONVINCING = 0.8
 """Share of held-out tracks that a travelling camera must predict where one that turns explains most as well."""
 _ANY_FOCAL = 0.35
 """Relative deviation of a focal length of which nothing but that it is a camera's is known."""
-_say, _tracks, _end_with_parent = say, tracks_of, end_with_parent
 
 
 def main(arguments: list[str]) -> int:
