@@ -267,7 +267,8 @@ def command_test(options: argparse.Namespace) -> int:
     os.chdir(ROOT)
     python = ensure(ENGINE)
     legs = [Leg("lint", "passed" if lint(python) else "failed")]
-    legs.append(pytest_leg("engine", python, ["tests/engine", "tests/build", "tests/scenes"], options.arguments))
+    engine = ["tests/engine", "tests/build", "tests/scenes", "tests/training"]
+    legs.append(pytest_leg("engine", python, engine, options.arguments))
     for environment in sorted(BLENDERS, key=lambda environment: environment.name):
         try:
             legs.append(pytest_leg(environment.name, ensure(environment), ["tests/addon"], options.arguments))

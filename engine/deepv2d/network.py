@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from engine.deepv2d.volume import certainty, pooled_volume, soft_argmax
-from engine.errors import DepthError
+from engine.weights import with_weights
 
 ARCHITECTURE = "deepv2d one-encoder group-correlation 32-16-8"
 MATCH, CONTEXT, GROUPS = 32, 32, 8
@@ -290,21 +289,6 @@ def load_deepv2d(device: torch.device, path: Path = WEIGHTS) -> DeepV2D:
     """The networks with the weights of a safetensors file, in float32 on `device`, for inference.
 
     Raises:
-        DepthError: `deepv2d.weights`, the file is missing, damaged, or of another architecture.
+        DepthError: `depth.weights`, the file is missing, damaged, or of another architecture.
     """
-    network = DeepV2D()
-    try:
-        with safe_open(path, "pt") as file:
-            made_for = (file.metadata() or {}).get("architecture")
-            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-        if made_for != ARCHITECTURE:
-            raise ValueError(f"it is for the architecture {made_for}")
-        network.load_state_dict(weights)
-    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
-        raise DepthError(
-            "deepv2d.weights",
-            f"The weights of DeepV2D cannot be used: {path.name}.",
-            f"{error}.",
-            "Install the engine again.",
-        ) from error
-    return network.to(device).eval()
+    return with_weights(DeepV2D(), ARCHITECTURE, path, device).eval()

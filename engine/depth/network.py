@@ -6,11 +6,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from engine.errors import DepthError
+from engine.weights import with_weights
 
 CHANNELS = (32, 64, 128, 192, 288)  # from half the resolution down to a thirty-second
 INPUTS = 5  # colour, log depth measured, and how sure that is
@@ -111,19 +110,4 @@ def load_network(path: Path, device: torch.device) -> DepthNetwork:
     Raises:
         DepthError: `depth.weights`, the file is missing, damaged, or of another architecture.
     """
-    network = DepthNetwork()
-    try:
-        with safe_open(path, "pt") as file:
-            made_for = (file.metadata() or {}).get("architecture")
-            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-        if made_for != ARCHITECTURE:
-            raise ValueError(f"it is for the architecture {made_for}")
-        network.load_state_dict(weights)
-    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
-        raise DepthError(
-            "depth.weights",
-            f"The weights of the depth network cannot be used: {path.name}.",
-            f"{error}.",
-            "Install the engine again.",
-        ) from error
-    return network.to(device)
+    return with_weights(DepthNetwork(), ARCHITECTURE, path, device)

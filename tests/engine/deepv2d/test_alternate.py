@@ -109,4 +109,4 @@ def test_weights_of_another_architecture_are_refused(tmp_path):
     (tmp_path / "broken.safetensors").write_bytes(b"no weights")
     with pytest.raises(DepthError, match="cannot be used") as raised:
         load_deepv2d(CPU, tmp_path / "broken.safetensors")
-    assert raised.value.code == "deepv2d.weights"
+    assert raised.value.code == "depth.weights"
