@@ -1,6 +1,7 @@
 """Bad input through the command line: a message with a cause and a fix, a non-zero exit, nothing half-written."""
 
 import errno
+import json
 import os
 import shutil
 import sys
@@ -90,7 +91,6 @@ def assert_three_parts(capsys, code_word):
         (one_frame, "1 frame", True),
         (zero_bytes, "0 bytes", False),
         (black, "black", True),
-        (tripod, "does not move", True),
         (unsupported, "not of a kind", False),
         (damaged_frame, "Frame 4", True),
         (out_of_range, "no frames in the range", False),
@@ -104,6 +104,15 @@ def test_bad_footage(tmp_path, capsys, make, word, folder_made):
     assert_three_parts(capsys, word)
     assert out.exists() == folder_made, "a mistyped path makes no folder"
     assert not list(tmp_path.rglob("*.exr")) + list(tmp_path.rglob("solve.json"))
+
+
+def test_a_camera_that_stands_still_is_solved_and_its_depth_is_called_a_guess(tmp_path):
+    out = tmp_path / "a.solve"
+    assert main(["solve", str(tripod(tmp_path)), "--out", str(out), "--preset", "preview"]) == 0
+    solved = json.loads((out / "solve.json").read_text())
+    assert "does not move" in solved["quality"]["verdict"] and solved["quality"]["confident_share"] == 0.0
+    assert all(frame["registered"] for frame in solved["frames"])
+    assert len(list((out / "depth").glob("*.exr"))) == 8
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
