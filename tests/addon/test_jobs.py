@@ -49,9 +49,11 @@ def alive(pid: int) -> bool:
 
 def test_request_follows_the_schema(request_: dict) -> None:
     schema = json.loads((Path(__file__).parents[2] / "docs/schemas/request-1.json").read_text())
-    assert set(request_) == set(schema["properties"])
-    for part in ("footage", "lens", "masks", "prior"):
-        assert set(request_[part]) == set(schema["properties"][part]["properties"])
+    assert set(schema["properties"]) - set(request_) == {"world"}, "the scene's size is set in Blender, after the import"
+    assert set(request_) <= set(schema["properties"])
+    for part, left_out in (("footage", set()), ("lens", {"model"}), ("masks", set()), ("prior", set())):
+        assert set(schema["properties"][part]["properties"]) - set(request_[part]) == left_out
+        assert set(request_[part]) <= set(schema["properties"][part]["properties"])
     assert request_["preset"] in schema["properties"]["preset"]["enum"]
     assert Path(request_["output"]).is_absolute()
 

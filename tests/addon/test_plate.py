@@ -167,7 +167,7 @@ def test_compositor_undistorts_a_lens_off_its_axis(
     inner = np.s_[12:-12, 16:-16]
     off = np.abs(made - bilinear(truth.plate(1001) / 255, at))[inner]
     raw = np.abs(made - truth.plate(1001) / 255)[inner]
-    assert off.mean() < 0.003 < 0.01 < raw.mean()
+    assert off.mean() < 0.003 < 0.009 < raw.mean()
     assert np.percentile(off, 99) < 0.03
 
 
