@@ -158,7 +158,7 @@ def test_clip_settings_mean_the_solved_lens(
 def test_compositor_undistorts_a_lens_off_its_axis(
     make_solve: Callable[..., Synthetic], scene: bpy.types.Scene, tmp_path: Path
 ) -> None:
-    truth = make_solve(k1=-0.08, p1=0.006, p2=-0.004, squeeze=1.3)
+    truth = make_solve(k1=-0.09, p1=0.006, p2=-0.004, squeeze=1.3)
     import_solve(scene, truth.folder)
     made = render(scene, 1001, tmp_path / "out.png")[..., :3]
     ideal = np.moveaxis(truth.rays(1001, distorted=False)[..., :2], -1, 0)
@@ -167,7 +167,7 @@ def test_compositor_undistorts_a_lens_off_its_axis(
     inner = np.s_[12:-12, 16:-16]
     off = np.abs(made - bilinear(truth.plate(1001) / 255, at))[inner]
     raw = np.abs(made - truth.plate(1001) / 255)[inner]
-    assert off.mean() < 0.003 < 0.009 < raw.mean()
+    assert off.mean() < 0.003 < 0.01 < raw.mean()
     assert np.percentile(off, 99) < 0.03
 
 

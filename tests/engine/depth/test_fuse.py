@@ -23,14 +23,14 @@ def test_a_plane_goes_on_straight_where_nothing_is_known():
     confidence[:14, :20] = 1.0
     fused = fuse(torch.zeros(HALF), depth.log(), confidence, GREY)
     wide = torch.nn.functional.interpolate(depth.log()[None, None], scale_factor=2, mode="bilinear")[0, 0]
-    assert (fused - wide).abs().max() < 0.06  # the network, who says 0 everywhere, is up to 0.66 off
+    assert (fused - wide).abs().max() < 0.04
 
 
 def test_an_offset_of_the_network_is_taken_out_everywhere():
     confidence = torch.zeros(HALF)
     confidence[4:20:2, 4:28:2] = 1.0
     fused = fuse(torch.zeros(HALF), torch.full(HALF, 0.2), confidence, GREY)
-    assert (fused - 0.2).abs().max() < 0.04
+    assert (fused - 0.2).abs().max() < 0.03
 
 
 def test_an_outline_in_the_evidence_survives_a_blurred_network():
