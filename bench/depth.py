@@ -113,9 +113,9 @@ class Case:
 
     @cached_property
     def stages(self) -> dict[str, Path]:
-        """Folders of the stages of `base`, which is solved, without training, unless it has been."""
+        """Folders of the stages of `base`, which is solved unless it has been."""
         if not (self.base / "solve.json").is_file():
-            solve(self.request, lambda _event: None, untrained(settings_of(self.request)))
+            solve(self.request, lambda _event: None)
         finished = sorted((self.base / "cache").glob("*/stage.json"), key=lambda path: path.stat().st_mtime)
         return {path.parent.name.partition("-")[0]: path.parent for path in finished}
 
@@ -170,11 +170,6 @@ class Case:
 
 
 # --- variants: each writes depth/000101.npy (H, W), 0 = none, on the work grid, and returns its CPU seconds ---
-
-
-def untrained(settings: DepthSettings) -> DepthSettings:
-    """Without a single step on the clip."""
-    return replace(settings, photometric_steps=0.0, fit_steps=0.0, pair_steps=0.0)
 
 
 def prior_alone(case: Case, folder: Path) -> float:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from engine.poses.features import TOTAL, Matches
 from engine.poses.holdout import Tracks
 from engine.poses.job import Job, Model
-from engine.poses.judge import Candidate, lens_of, prediction_errors, predictive_error
+from engine.poses.judge import COMMON_FOCAL, COMMON_SPREAD, Candidate, lens_of, prediction_errors, predictive_error
 from engine.poses.mapping import MAPPED
 from engine.poses.output import model_of
 from engine.poses.shutter import readout_share
@@ -30,8 +30,6 @@ _UNSURE = 0.05
 _UNSURE_FACTOR = 1.5
 """How much more uncertain it is then: linear error propagation falls short so far from the truth (a slow pan of the
 shot suite was 17 % off where 7 % were stated)."""
-_COMMON_FOCAL, _COMMON_SPREAD = 0.9, 0.35
-"""Focal length of video over the long side of the picture, and its deviation in logarithm."""
 _DEMAND_ZOOM = 0.1
 """The same for a focal length of every frame's own."""
 _ZOOM_STD = 0.04
@@ -150,8 +148,8 @@ def _likely(job: Job, model: pycolmap.Reconstruction, options: pycolmap.BundleAd
     Where the camera's motion hardly tells the focal length, any that is plausible fits as well as the one that noise
     happened to favour.
     """
-    expected = job.start_px if job.start_px is not None else _COMMON_FOCAL * max(job.width, job.height)
-    pictures, habit = 1.0 / std**2, 1.0 / _COMMON_SPREAD**2
+    expected = job.start_px if job.start_px is not None else COMMON_FOCAL * max(job.width, job.height)
+    pictures, habit = 1.0 / std**2, 1.0 / COMMON_SPREAD**2
     for camera in model.cameras.values():
         lens = lens_of(camera)
         focal = float(lens[:2].mean())

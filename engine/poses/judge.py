@@ -16,6 +16,8 @@ _GOOD_HELD_OUT, POOR_HELD_OUT = 0.7, 0.5
 _HELD_OUT_PX = 2.0
 MIN_REGISTERED, NEARLY_ALL = 0.5, 0.9
 """Shares of the frames: fewer is no solve, so many need no second attempt."""
+COMMON_FOCAL, COMMON_SPREAD = 0.9, 0.35
+"""Focal length of video over the long side of the picture, and its deviation in logarithm."""
 _CLIPPED = 3.0
 """Held-out errors count up to so many times their median: beyond it a match is wrong, whatever the lens."""
 

@@ -14,7 +14,7 @@ import pycolmap
 from engine.poses.features import MATCHES, TOTAL, Matches, tracks_of
 from engine.poses.holdout import Tracks
 from engine.poses.job import Job
-from engine.poses.judge import Candidate, judged
+from engine.poses.judge import COMMON_FOCAL, Candidate, judged
 from engine.poses.speech import say
 from engine.poses.zoom import zoom_curve
 
@@ -26,7 +26,6 @@ cameras. The rest is triangulated afterwards."""
 _TRIED_FOCALS = (0.7, 0.85, 1.05, 1.3, 1.6)
 _TRIED_STEP = 0.1
 """Focal lengths over the long side, and half of their distance in logarithm."""
-_COMMON_FOCAL = 0.9
 _EQUALLY_GOOD = 0.01
 
 
@@ -113,7 +112,7 @@ def _with_tried_focals(
     Of the focal lengths that predict the held-out observations about equally well, the one nearest to what the file
     says, or to that of a common video lens, is taken; how far they spread tells how uncertain it is.
     """
-    common = _COMMON_FOCAL if job.start_px is None else job.start_px / max(job.width, job.height)
+    common = COMMON_FOCAL if job.start_px is None else job.start_px / max(job.width, job.height)
     tried: list[tuple[float, Candidate]] = []
     for index, ratio in enumerate(_TRIED_FOCALS):
         done = _SECOND + (MAPPED - _SECOND) * index / len(_TRIED_FOCALS)

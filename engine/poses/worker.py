@@ -30,7 +30,7 @@ from engine.poses.breaks import Break, blurred_frames, find_breaks, sharpness_of
 from engine.poses.features import TOTAL, Matches, extract_features, match, pictures, tracks_of
 from engine.poses.fill import fill_gaps
 from engine.poses.job import Job, Model
-from engine.poses.judge import MIN_REGISTERED, NEARLY_ALL, POOR_HELD_OUT, Candidate
+from engine.poses.judge import COMMON_SPREAD, MIN_REGISTERED, NEARLY_ALL, POOR_HELD_OUT, Candidate
 from engine.poses.mapping import MAPPED, best_model
 from engine.poses.motion import Motion, motion_of
 from engine.poses.output import turning_model
@@ -41,8 +41,6 @@ _EXHAUSTIVE_UP_TO = 60
 """When the steps do not suffice, clips of up to so many frames are matched each with each."""
 _CONVINCING = 0.8
 """Share of held-out tracks that a travelling camera must predict where one that turns explains most as well."""
-_ANY_FOCAL = 0.35
-"""Relative deviation of a focal length of which nothing but that it is a camera's is known."""
 
 
 def main(arguments: list[str]) -> int:
@@ -169,7 +167,7 @@ def _standing(job: Job, motion: Motion, ratio: float) -> Model:
             camera_from_world=np.tile(np.eye(3), (count, 1, 1)),
             focal=np.full(count, side if job.focal_px is None else job.focal_px * ratio),
             k1=0.0,
-            focal_std=0.0 if job.focal_px is not None else _ANY_FOCAL,
+            focal_std=0.0 if job.focal_px is not None else COMMON_SPREAD,
             share=1.0,
             error_px=np.zeros(count),
             cost=0.0,
