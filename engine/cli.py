@@ -46,6 +46,10 @@ def _parser() -> argparse.ArgumentParser:
     solve.add_argument("--focal-mm", type=float, help="known focal length in mm, with --sensor-mm or --body")
     solve.add_argument("--sensor-mm", type=float, help="width in mm of what the sensor records")
     solve.add_argument("--body", help="a camera of engine/cameras/database.json, for its sensor")
+    solve.add_argument("--pixel-aspect", type=float, help="known width of a plate pixel over its height, as in Blender")
+    solve.add_argument(
+        "--principal", type=float, nargs=2, metavar=("X", "Y"), help="known principal point in plate pixels"
+    )
     solve.add_argument("--no-metadata", action="store_true", help="do not look into the footage for its focal length")
     kinds = ["solve", "deepv2d", "colmap", "chan", "json"]
     solve.add_argument("--camera", choices=kinds, help="where the cameras come from")
@@ -114,6 +118,7 @@ def _request(options: argparse.Namespace) -> Request:
     lens = {
         "model": options.lens_model, "focal_px": options.focal_px, "focal_mm": options.focal_mm,
         "sensor_mm": options.sensor_mm, "camera": options.body, "metadata": False if options.no_metadata else None,
+        "pixel_aspect": options.pixel_aspect, "principal_px": options.principal,
     }  # fmt: skip
     camera = {
         "kind": options.camera, "path": _absolute(options.camera_path), "film_back_mm": options.film_back,

@@ -38,7 +38,8 @@ class LensRequest:
     """What is known about the lens; `focal_px` in plate pixels, None = estimate.
 
     A focal length in mm counts with the width of what the sensor records: `sensor_mm`, or that of the `camera` of
-    `engine/cameras/database.json`.
+    `engine/cameras/database.json`. `pixel_aspect` is the width of a pixel over its height (of a plate from a lens that
+    squeezes twice: 2), `principal_px` the principal point in plate pixels; None = estimate.
     """
 
     model: str = "AUTO"
@@ -47,6 +48,8 @@ class LensRequest:
     sensor_mm: float | None = None
     camera: str | None = None
     metadata: bool = True
+    pixel_aspect: float | None = None
+    principal_px: tuple[float, float] | None = None
 
 
 SOLVED = ("solve", "deepv2d")  # kinds of camera that are found, not given
@@ -227,7 +230,7 @@ def parse_request(document: Any, origin: str) -> Request:
     return Request(
         footage,
         Path(document["output"]),
-        LensRequest(**document.get("lens", {})),
+        LensRequest(**_with_pair(document.get("lens", {}), "principal_px")),
         camera,
         None if tracks is None else Path(tracks),
         WorldRequest(**{**world, "distance": _distance(world.get("distance"))}),
@@ -238,9 +241,7 @@ def parse_request(document: Any, origin: str) -> Request:
 
 
 def _camera(document: dict[str, Any], origin: str) -> CameraRequest:
-    film_back = document.get("film_back_mm")
-    values = {**_with_paths(document, "path"), "film_back_mm": None if film_back is None else tuple(film_back)}
-    camera = CameraRequest(**values)
+    camera = CameraRequest(**_with_pair(_with_paths(document, "path"), "film_back_mm"))
     if (camera.kind in SOLVED) != (camera.path is None):
         raise RequestError(
             "request.camera",
@@ -256,6 +257,10 @@ def _distance(document: dict[str, Any] | None) -> KnownDistance | None:
     if document is None:
         return None
     return KnownDistance(document["metres"], tuple(document["a"]), tuple(document["b"]))
+
+
+def _with_pair(values: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: tuple(value) if key == name and value is not None else value for key, value in values.items()}
 
 
 def _with_paths(values: dict[str, Any], *names: str) -> dict[str, Any]:

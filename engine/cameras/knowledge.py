@@ -8,7 +8,7 @@ trusted, since movies are cropped and stabilised, lenses adapted, and files re-e
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,19 +25,23 @@ _MIN_RATIO, _MAX_RATIO = 0.2, 20.0
 
 @dataclass(frozen=True)
 class LensKnowledge:
-    """The focal length, as far as it is known, in plate pixels.
+    """The lens, as far as it is known, in plate pixels.
 
     Attributes:
         focal_px: known, and to be held; None = not known.
         start_px: a guess to start from and to compare the result with; None = no guess, or not needed.
         origin: where it comes from, for people.
         said_by: who says `start_px`, for people.
+        pixel_aspect: known width of a pixel over its height; None = not known.
+        principal_px: known principal point; None = not known.
     """
 
     focal_px: float | None = None
     start_px: float | None = None
     origin: str = "estimated from the pictures"
     said_by: str = ""
+    pixel_aspect: float | None = None
+    principal_px: tuple[float, float] | None = None
 
 
 @cache
@@ -49,11 +53,26 @@ def database() -> dict[str, dict[str, Any]]:
 
 
 def what_is_known(lens: LensRequest, footage: Footage) -> LensKnowledge:
-    """What artist, database and metadata say about the focal length, in this order.
+    """What artist, database and metadata say about the focal length, in this order; the rest the artist alone.
 
     Raises:
-        RequestError: `request.lens`: a focal length in mm without a sensor, or a camera that is not in the database.
+        RequestError: `request.lens`: a focal length in mm without a sensor, a camera that is not in the database, or a
+            principal point outside of the plate.
     """
+    if lens.principal_px is not None:
+        x, y = lens.principal_px
+        if not (0.0 < x < footage.width and 0.0 < y < footage.height):
+            raise RequestError(
+                "request.lens",
+                f"The principal point {x:g}, {y:g} does not lie on the plate.",
+                f"The plate is {footage.width}x{footage.height} pixels, counted from its top left corner.",
+                "Give it in plate pixels, with y downwards.",
+            )
+    return replace(_focal(lens, footage), pixel_aspect=lens.pixel_aspect, principal_px=lens.principal_px)
+
+
+def _focal(lens: LensRequest, footage: Footage) -> LensKnowledge:
+    height = footage.height / (lens.pixel_aspect or 1.0)  # in pixels as high as they are wide
     entry = _entry(lens.camera)
     if lens.focal_px is not None:
         return LensKnowledge(focal_px=lens.focal_px, origin=f"given: {lens.focal_px:.1f} px")
@@ -70,10 +89,10 @@ def what_is_known(lens: LensRequest, footage: Footage) -> LensKnowledge:
         body = f" ({lens.camera})" if lens.camera and lens.sensor_mm is None else ""
         return LensKnowledge(focal, None, f"given: {lens.focal_mm:g} mm on a sensor {sensor:g} mm wide{body}")
     if "equivalent_mm" in entry:
-        main = equivalent_px(float(entry["equivalent_mm"]), footage.width, footage.height)
+        main = equivalent_px(float(entry["equivalent_mm"]), footage.width, height)
         return _guessed(main, f"the lens of {lens.camera}")
     found = read_metadata(footage) if lens.metadata else None
-    start = None if found is None else _start(found, sensor, footage.width, footage.height)
+    start = None if found is None else _start(found, sensor, footage.width, height)
     if found is None or start is None:
         return LensKnowledge()
     return _guessed(start, f"the file ({found.text})")
@@ -83,7 +102,7 @@ def _guessed(start_px: float, said_by: str) -> LensKnowledge:
     return LensKnowledge(None, start_px, f"estimated from the pictures; {said_by} says {start_px:.0f} px", said_by)
 
 
-def equivalent_px(equivalent_mm: float, width: int, height: int) -> float:
+def equivalent_px(equivalent_mm: float, width: float, height: float) -> float:
     """Focal length in pixels of a "35 mm equivalent", which compares the pictures' diagonals (CIPA DCG-001)."""
     return float(equivalent_mm / _FULL_FRAME_DIAGONAL_MM * (width**2 + height**2) ** 0.5)
 
@@ -103,7 +122,7 @@ def _entry(name: str | None) -> dict[str, Any]:
     return database()[name]
 
 
-def _start(found: Metadata, sensor: float | None, width: int, height: int) -> float | None:
+def _start(found: Metadata, sensor: float | None, width: float, height: float) -> float | None:
     focal = None
     if found.equivalent_mm is not None:
         focal = equivalent_px(found.equivalent_mm, width, height)

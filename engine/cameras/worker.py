@@ -74,7 +74,7 @@ def _given(job: PlaceJob) -> GivenCamera:
     path, plate = Path(job.camera), job.job
     model = path.is_dir()
     camera = read_colmap(path, job.plate_names, job.numbers, job.metric) if model else GivenCamera.load(path)
-    camera = camera.on_plate(plate.width, plate.height)
+    camera = camera.on_plate(plate.width, round(plate.height))
     if len(set(camera.world_from_camera) & set(job.numbers)) < 2:
         have = sorted(camera.world_from_camera)
         raise CameraError(

@@ -124,9 +124,11 @@ def solve_deepv2d_cameras(
     """
     folder.mkdir(parents=True, exist_ok=True)
     settings = settings or DeepV2DSettings(long_side=LOOKS_AT, focal=known.focal_px is None)
-    focal = known.focal_px or known.start_px or LIKELY_FOCAL * max(footage.width, footage.height)
-    middle = footage.width / 2, footage.height / 2
-    lens = Lens("SIMPLE_PINHOLE", footage.width, footage.height, focal, focal, *middle)
+    aspect = known.pixel_aspect or 1.0
+    focal = known.focal_px or known.start_px or LIKELY_FOCAL * max(footage.width, footage.height / aspect)
+    middle = known.principal_px or (footage.width / 2, footage.height / 2)
+    model = "SIMPLE_PINHOLE" if aspect == 1.0 else "PINHOLE"
+    lens = Lens(model, footage.width, footage.height, focal, focal * aspect, *middle)
     start = CameraTrack(
         lens=lens,
         lens_known=known.focal_px is not None,

@@ -118,7 +118,7 @@ def adjust(job: Job, best: Candidate, matches: Matches, tracks: Tracks, images: 
     some = _some_points(model, tracks)
     base = _fitted(some, kind, options, tracks, pixels)
     fits = [base]
-    for index, other in enumerate(_OTHERS if job.model == "AUTO" else ()):
+    for index, other in enumerate(_alternatives(job)):
         say("step", [MAPPED + 2.0 * index / len(_OTHERS), TOTAL, "comparing lenses"])
         fits.append(_fitted(some, other, options, tracks, pixels))
     chosen = chosen_lens(fits)
@@ -140,6 +140,16 @@ def adjust(job: Job, best: Candidate, matches: Matches, tracks: Tracks, images: 
     if np.log(high / low) > 4.0 * _UNSURE:
         return _likely(job, model, options, _UNSURE_FACTOR * float(np.log(high / low)) / 4.0)
     return replace(made, focal_range=np.array([low, high]))
+
+
+def _alternatives(job: Job) -> list[Kind]:
+    """Lenses that could be true besides the simple one: none that changes what is known."""
+    return [
+        kind
+        for kind in (_OTHERS if job.model == "AUTO" else ())
+        if not (kind.off_centre and job.principal_px is not None)
+        and not (kind.model == "OPENCV" and job.pixel_aspect is not None)
+    ]
 
 
 def _likely(job: Job, model: pycolmap.Reconstruction, options: pycolmap.BundleAdjustmentOptions, std: float) -> Model:
@@ -206,8 +216,8 @@ def to_plate(model: pycolmap.Reconstruction, job: Job) -> float:
     scale = float(np.sqrt(sx * sy))
     for camera in model.cameras.values():
         focal = camera.params[0] * scale if job.focal_px is None else job.focal_px
-        camera.params = np.array([focal, job.width / 2, job.height / 2, *camera.params[3:]])
-        camera.width, camera.height = job.width, job.height
+        camera.params = np.array([focal, *job.centre, *camera.params[3:]])
+        camera.width, camera.height = job.width, round(job.height)
     return scale
 
 

@@ -71,6 +71,8 @@ def solve(
         seed=seed,
         start_px=start_px,
         tracks=None if tracks is None else str(tracks),
+        pixel_aspect=lens.pixel_aspect,
+        principal_px=lens.principal_px,
     )
     job.save(folder / "job.json")
     model_path = folder / "model.npz"

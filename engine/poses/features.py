@@ -44,6 +44,7 @@ class Matches:
         images: image ids, in the order of the frames.
         pixels: image id -> (n, 2) pixels of its features.
         pairs: (image id, later image id) -> (m, 2) features of the one and the other.
+        principal: point of the lens, pixels of the pictures; None = in their middle.
     """
 
     width: int
@@ -51,6 +52,7 @@ class Matches:
     images: list[int]
     pixels: dict[int, Pixels]
     pairs: dict[tuple[int, int], NDArray[np.int64]]
+    principal: tuple[float, float] | None = None
 
     @classmethod
     def load(cls, database: Path) -> Matches:
@@ -59,7 +61,9 @@ class Matches:
             camera = data.read_all_cameras()[0]
             images = sorted(image.image_id for image in data.read_all_images())
             pixels = {i: data.read_keypoints(i)[:, :2].astype(np.float64) for i in images}
-        return cls(camera.width, camera.height, images, pixels, dict(sorted(verified_matches(database).items())))
+        pairs = dict(sorted(verified_matches(database).items()))
+        principal = camera.principal_point_x, camera.principal_point_y
+        return cls(camera.width, camera.height, images, pixels, pairs, principal)
 
     def only(self, positions: range) -> Matches:
         """Those of the frames at some positions."""
@@ -67,6 +71,11 @@ class Matches:
         among = set(images)
         pairs = {pair: found for pair, found in self.pairs.items() if among.issuperset(pair)}
         return replace(self, images=images, pixels={i: self.pixels[i] for i in images}, pairs=pairs)
+
+    @property
+    def centre(self) -> Pixels:
+        """(2,) the principal point."""
+        return np.array(self.principal or (self.width / 2, self.height / 2))
 
     @property
     def long_side(self) -> int:
@@ -96,11 +105,16 @@ def extract_features(job: Job, database: Path, images: Path, ratio: float) -> No
         unfinished.unlink(missing_ok=True)
         reader = pycolmap.ImageReaderOptions()
         reader.camera_model = mapping_model(job)
+        centre = np.array(job.centre) * (width / job.width, height / job.height)
         if job.focal_px is not None:
             radial = ",0" if reader.camera_model == "SIMPLE_RADIAL" else ""
-            reader.camera_params = f"{job.focal_px * ratio},{width / 2},{height / 2}{radial}"
+            reader.camera_params = f"{job.focal_px * ratio},{centre[0]},{centre[1]}{radial}"
         pycolmap.Database.open(unfinished).close()
         pycolmap.import_images(unfinished, images, pycolmap.CameraMode.SINGLE, job.names, reader)
+        with pycolmap.Database.open(unfinished) as data:
+            camera = data.read_all_cameras()[0]
+            camera.params = np.array([camera.params[0], *centre, *camera.params[3:]])
+            data.update_camera(camera)
         unfinished.replace(database)
     outside = pycolmap.ImageReaderOptions()
     if job.masks is not None and any((Path(job.masks) / name).exists() for name in job.names):
@@ -148,18 +162,22 @@ def match(job: Job, database: Path, exhaustive: bool) -> None:
 
 
 def pictures(job: Job) -> tuple[Path, float]:
-    """(folder of the pictures to solve from, their width over the plate's); small ones are enlarged."""
-    source = Path(job.images)
+    """(folder of the pictures to solve from, their width over the plate's); small ones are enlarged, pixels squared."""
+    source, aspect = Path(job.images), job.pixel_aspect or 1.0
     height, width = picture_size(source / job.names[0])
-    if max(width, height) >= _UPSAMPLE_BELOW:
+    stretch = np.array([max(aspect, 1.0), max(1.0 / aspect, 1.0)])  # enlarging loses nothing
+    if (stretch * (width, height)).max() < _UPSAMPLE_BELOW:
+        stretch *= 2.0
+    if (stretch == 1.0).all():
         return source, width / job.width
+    size = np.rint(stretch * (width, height)).astype(int).tolist()
     enlarged = Path(job.work) / "enlarged"
     enlarged.mkdir(exist_ok=True)
     for name in job.names:
         if not (enlarged / name).exists():
-            picture = cv2.resize(cv2.imread(str(source / name)), None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+            picture = cv2.resize(cv2.imread(str(source / name)), size, interpolation=cv2.INTER_CUBIC)
             write_atomically(enlarged / name, cv2.imencode(".png", picture)[1].tofile)
-    return enlarged, 2 * width / job.width
+    return enlarged, size[0] / job.width
 
 
 def _feature_masks(job: Job, masks: Path, images: Path) -> Path:

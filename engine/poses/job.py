@@ -21,26 +21,41 @@ class Job:
         names: their file names, in the order of the frames.
         masks: folder with `<name>` of pictures in which something moves, non-zero where it does; None = nothing does.
         width: of the plate, pixels; the solved model is given in plate pixels whatever the size of the pictures.
-        height: of the plate, pixels.
+        height: of the plate, pixels; of `squared` pixels not always a whole number of them.
         work: folder for intermediate results, which persist over a kill, and for the model.
         model: COLMAP camera model, such as "SIMPLE_RADIAL"; "AUTO" = the simplest that explains the pictures.
         focal_px: known focal length in plate pixels, None = estimate.
         seed: of every random choice.
         start_px: a focal length in plate pixels that is likely but not trusted, None = no guess.
         tracks: a `cvd.tracks/1` file of points that the artist followed, None = none.
+        pixel_aspect: known width of a plate pixel over its height, None = nearly 1.
+        principal_px: known principal point in plate pixels, None = in the middle, or near it.
     """
 
     images: str
     names: list[str]
     masks: str | None
     width: int
-    height: int
+    height: float
     work: str
     model: str
     focal_px: float | None
     seed: int
     start_px: float | None = None
     tracks: str | None = None
+    pixel_aspect: float | None = None
+    principal_px: tuple[float, float] | None = None
+
+    def squared(self) -> Job:
+        """The job in square pixels, as wide as the plate's: what is solved; `Model.on_plate` is the way back."""
+        aspect = self.pixel_aspect or 1.0
+        known = None if self.principal_px is None else (self.principal_px[0], self.principal_px[1] / aspect)
+        return replace(self, height=self.height / aspect, principal_px=known)
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """The principal point to start from, in the pixels of `width` and `height`."""
+        return self.principal_px or (self.width / 2, self.height / 2)
 
     def save(self, path: Path) -> None:
         """Write the job as JSON."""
@@ -49,12 +64,14 @@ class Job:
     @classmethod
     def load(cls, path: Path) -> Job:
         """Read what `save` wrote."""
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        document = json.loads(path.read_text(encoding="utf-8"))
+        principal = document.get("principal_px")
+        return cls(**{**document, "principal_px": None if principal is None else tuple(principal)})
 
 
 @dataclass(frozen=True)
 class Model:
-    """A solved model in plate pixels and a world of COLMAP's choosing.
+    """A solved model in plate pixels and a world of COLMAP's choosing. Errors are in pixels as wide as the plate's.
 
     Attributes:
         rows: (R,) registered frames, as positions in `Job.names`.
@@ -95,6 +112,18 @@ class Model:
     def with_focal_std(self, std: float) -> Model:
         """The same with a focal length that is uncertain by `std`, one relative standard deviation."""
         return replace(self, focal_range=self.lens[0] * np.exp([-2.0 * std, 2.0 * std]))
+
+    def on_plate(self, pixel_aspect: float | None) -> Model:
+        """A model in square pixels (`Job.squared`) in those of the plate: y counts `pixel_aspect` times as many."""
+        if pixel_aspect is None or pixel_aspect == 1.0:
+            return self
+        distorted = bool(self.lens[4:].any())
+        return replace(
+            self,
+            lens=self.lens * [1.0, pixel_aspect, 1.0, pixel_aspect, 1.0, 1.0, 1.0, 1.0],
+            lens_model=np.array("OPENCV" if distorted else "PINHOLE"),
+            observation_pixel=self.observation_pixel * [1.0, pixel_aspect],
+        )
 
     def save(self, path: Path) -> None:
         """Write the model as `.npz`."""

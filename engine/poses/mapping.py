@@ -75,6 +75,9 @@ def _with_zoom(
     reader.camera_model = "SIMPLE_RADIAL"
     pycolmap.import_images(own, images, pycolmap.CameraMode.PER_IMAGE, job.names, reader)
     with pycolmap.Database.open(database) as data, pycolmap.Database.open(own) as copy:
+        for camera in copy.read_all_cameras():
+            camera.params = np.array([camera.params[0], *matches.centre, *camera.params[3:]])
+            copy.update_camera(camera)
         number = {image.name: image.image_id for image in copy.read_all_images()}
         new = {image.image_id: number[image.name] for image in data.read_all_images() if image.name in number}
         for old, image_id in sorted(new.items()):

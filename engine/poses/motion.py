@@ -62,7 +62,7 @@ def motion_of(matches: Matches, focal: float | None) -> Motion:
     if len(pairs) < 3:
         return Motion("travels", None)
     share = max(
-        rotation_share([(a, b) for a, b in pairs], matches.width, matches.height),
+        rotation_share([(a, b) for a, b in pairs], matches.width, matches.height, matches.centre),
         float(np.median([_flat_share(a, b, matches.long_side) for a, b in pairs])),
     )
     return _judged(matches, focal) if share >= _MOSTLY_TURNING else Motion("travels", None)

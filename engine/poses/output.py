@@ -76,7 +76,7 @@ def turning_model(job: Job, turning: Turning, to_plate: float, motion: str) -> M
         rows=rows,
         world_from_camera=poses,
         motion=np.array(motion),
-        lens=np.array([middle, middle, job.width / 2, job.height / 2, turning.k1, 0.0, 0.0, 0.0]),
+        lens=np.array([middle, middle, *job.centre, turning.k1, 0.0, 0.0, 0.0]),
         lens_model=np.array("SIMPLE_RADIAL" if turning.k1 else "SIMPLE_PINHOLE"),
         focal=focal,
         focal_range=np.array([middle / reach, middle * reach]),

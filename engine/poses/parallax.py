@@ -11,19 +11,25 @@ _TOLERANCE, _MIN_TOLERANCE_PX = 0.0015, 1.0
 """Of the long side, and pixels at least: how far a match may be from where a mere rotation sends it."""
 
 
-def rotation_share(pairs: list[tuple[NDArray[np.float64], NDArray[np.float64]]], width: float, height: float) -> float:
+def rotation_share(
+    pairs: list[tuple[NDArray[np.float64], NDArray[np.float64]]],
+    width: float,
+    height: float,
+    principal: NDArray[np.float64] | None = None,
+) -> float:
     """Share of matches that a camera which only turns explains, with the lens that explains most.
 
     Args:
         pairs: matched pixels (n, 2) and (n, 2) of two frames each; the more the picture moves between them, the better.
         width: of the image the pixels belong to.
         height: likewise.
+        principal: (2,) point of the lens; None = the middle.
 
     Returns:
         Median over the pairs: near 1 for a tripod pan, clearly lower where near things shift against far ones. Unlike
         the share that a free homography explains, a flat wall seen by a travelling camera does not count.
     """
-    best, centre = 0.0, np.array([width / 2, height / 2])
+    best, centre = 0.0, np.array([width / 2, height / 2]) if principal is None else principal
     long_side = max(width, height)
     for focal in _FOCALS * long_side:
         for radial in _RADIALS:

@@ -134,7 +134,7 @@ def _largest_group(matches: Matches) -> list[int]:
 def _problem(matches: Matches, images: Sequence[int]) -> _Problem:
     row = {image: index for index, image in enumerate(images)}
     first, second, a, b, edges = [], [], [], [], [0]
-    centre = np.array([matches.width / 2, matches.height / 2])
+    centre = matches.centre
     for (i, j), found in matches.pairs.items():
         if i in row and j in row and len(found) >= _MIN_MATCHES:
             some = slice(None, None, max(1, len(found) // _MATCHES_PER_PAIR))

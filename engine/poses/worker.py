@@ -59,7 +59,7 @@ def solve(job: Job) -> None:
     Raises:
         PoseError: `poses.no_model`, `poses.too_few_registered` or `poses.unreliable`.
     """
-    work = Path(job.work)
+    job, work = job.squared(), Path(job.work)
     pycolmap.set_random_seed(job.seed)
     images, ratio = pictures(job)
     database = work / "database.db"
@@ -91,7 +91,7 @@ def solve(job: Job) -> None:
     else:
         model = _standing(job, motion, ratio)
     model = _explained(job, model, breaks, longest, sharpness)
-    fill_gaps(model).save(work / "model.npz")
+    fill_gaps(model).on_plate(job.pixel_aspect).save(work / "model.npz")
     say("step", [TOTAL, TOTAL, "cameras solved"])
 
 
