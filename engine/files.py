@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from typing import Any
 import numpy as np
 import OpenEXR
 from numpy.typing import NDArray
+
+
+_TEMPORARY = re.compile(r"\..+\.(\d+(\.\w+)?|unfinished\.mp4)")  # what `write_atomically` and the movie writer use
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -30,6 +34,14 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_temporaries(root: Path) -> None:
+    """Remove what killed writers left anywhere below `root`. For whoever knows that nobody writes there now."""
+    for folder, _, names in os.walk(root):
+        for name in names:
+            if _TEMPORARY.fullmatch(name):
+                Path(folder, name).unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

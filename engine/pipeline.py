@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -189,7 +188,7 @@ def _run(
 
     # The export's results lie outside the cache, so they are there only if solve.json is theirs.
     if not exported(workspace.root, stages["export"]):
-        shutil.rmtree(stages["export"].folder, ignore_errors=True)
+        (stages["export"].folder / "stage.json").unlink(missing_ok=True)
     run("export", write)
 
 

@@ -34,6 +34,7 @@ PRIOR_ONLY = 0.05  # below it, nothing but the network did
 MOVING = 128  # of 255: a matte this bright counts as moving
 SCHEMA = "cvd.solve/1"
 PICTURE_SIDE = 480
+OUTPUTS = ("depth", "confidence", "dynamic", "points.ply", "depth.mp4", "side_by_side.mp4", "report.html")
 
 
 @dataclass(frozen=True)
@@ -127,9 +128,10 @@ def export(
     progress: Progress,
     mattes: Mattes | None = None,
 ) -> None:
-    """Write everything that readers of the solve folder use; `solve.json` last.
+    """Write everything that readers of the solve folder use, and put it in the place of an earlier solve's.
 
-    Frames already written for this very solve are kept, so a killed export goes on where it stopped.
+    It is made beside the earlier result, which stays whole until then. Frames already written for this very solve are
+    kept, so a killed export goes on where it stopped.
 
     Args:
         root: the solve folder.
@@ -146,29 +148,56 @@ def export(
     Raises:
         OSError: the disk is full or the folder cannot be written.
     """
-    _begin(root, account.solve_key)
+    made = _begin(root / "unfinished", account.solve_key)
+    if (made / "solve.json").is_file():  # complete; killed while it was put in its place
+        publish(made, root)
+        return
     near, far = depth_range(result, track.frames())
-    shares, shown = _write_frames(root, clip, track, sharpener, result, mattes, (near, far), progress)
-    ply.write_points(root / "points.ply", track.points)
+    shares, shown = _write_frames(made, clip, track, sharpener, result, mattes, (near, far), progress)
+    ply.write_points(made / "points.ply", track.points)
     to_plate = track.lens.width / result.lens.width
     consistency = {frame: error * to_plate for frame, error in result.consistency().items()}
     by_distance = {gap: error * to_plate for gap, error in result.consistency_by_distance().items()}
     quality = _quality(clip, track, result, consistency, shares, account.warnings)
     quality["consistency_by_distance_px"] = {str(gap): by_distance[gap] for gap in sorted(by_distance)}
-    solve = _solve_document(root, request, clip, track, result, account, consistency, shares, quality, (near, far))
-    report.write_report(root / "report.html", solve, shown, result.scale_per_frame())
-    files.write_json(root / "solve.json", solve)
+    solve = _solve_document(made, request, clip, track, result, account, consistency, shares, quality, (near, far))
+    report.write_report(made / "report.html", solve, shown, result.scale_per_frame())
+    files.write_json(made / "solve.json", solve)
+    publish(made, root)
 
 
-def _begin(root: Path, solve_key: str) -> None:
-    mark = root / "cache" / "export.json"
-    if mark.is_file() and json.loads(mark.read_text(encoding="utf-8"))["solve_key"] == solve_key:
-        return
-    # Another solve's result stays whole until this one is ready to be written.
-    (root / "solve.json").unlink(missing_ok=True)
-    for name in ("depth", "confidence", "dynamic"):
-        shutil.rmtree(root / name, ignore_errors=True)
-    files.write_json(mark, {"solve_key": solve_key})
+def _begin(made: Path, solve_key: str) -> Path:
+    """The folder that the result is made in: what a killed export of this very solve left, or empty.
+
+    On the solve folder's own disk, which the cache need not be: what lies there takes its place by a rename.
+    """
+    mark = made / "key"
+    if not (mark.is_file() and mark.read_text(encoding="utf-8") == solve_key):
+        shutil.rmtree(made, ignore_errors=True)
+        made.mkdir()
+        files.write_text(mark, solve_key)
+    return made
+
+
+def publish(made: Path, root: Path) -> None:
+    """Move a complete result from the folder it was `made` in to where readers look, in the place of an earlier one.
+
+    `solve.json` is the first to go and the last to come. Called again after a kill at any instant, it goes on.
+    """
+    cleared = made / "cleared"
+    if not cleared.is_file():
+        (root / "solve.json").unlink(missing_ok=True)
+        for name in OUTPUTS:
+            if (root / name).is_dir() and not (root / name).is_symlink():
+                shutil.rmtree(root / name)
+            else:
+                (root / name).unlink(missing_ok=True)
+        files.write_text(cleared, "")
+    for name in OUTPUTS:
+        if (made / name).exists():
+            (made / name).replace(root / name)
+    (made / "solve.json").replace(root / "solve.json")
+    shutil.rmtree(made)
 
 
 def depth_range(result: DepthResult, frames: Sequence[int]) -> tuple[float, float]:

@@ -279,7 +279,7 @@ def test_quality_says_what_was_measured_and_what_was_guessed(solved):
     assert document["frames"][3]["confident_share"] is None
 
 
-def test_mattes_are_written_listed_counted_and_kept(solved):
+def test_mattes_are_written_listed_counted_and_kept(solved, monkeypatch):
     folder, _, run = solved
     asked = []
 
@@ -304,8 +304,11 @@ def test_mattes_are_written_listed_counted_and_kept(solved):
     assert (stored[48:] == 0).all()
     assert document["quality"]["dynamic_share"] == pytest.approx(0.5 * 2 / 3)
     assert "moves by itself" in document["quality"]["verdict"]
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr("engine.export.stage.report.write_report", interrupt)
+        run("k3", mattes)
     asked.clear()
-    run("k2", mattes)
+    run("k3", mattes)
     assert [frame for frame, _, _ in asked] == [1002], "what a killed export has written is kept"
     run("k3")
     assert not (folder / "dynamic").exists(), "another solve's mattes are gone"
@@ -340,11 +343,65 @@ def test_the_projects_figures_are_the_scorers_figures(solved):
         assert ours[name] == pytest.approx(theirs[name], rel=1e-4, abs=1e-5), name
 
 
-def test_exporting_again_keeps_finished_frames_and_another_solve_replaces_them(solved):
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def kill_at(monkeypatch, number):
+    """The `number`-th rename from now on is the last thing that happens."""
+    rename, left = Path.replace, [number]
+
+    def last(self, target):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", last)
+
+
+def tree(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_a_killed_export_keeps_the_earlier_result_whole_until_its_own_is_and_goes_on(solved, monkeypatch):
+    folder, _, run = solved
+    before = tree(folder)
+    steps = 0
+    while True:
+        with monkeypatch.context() as killed:
+            kill_at(killed, steps)
+            try:
+                run(f"k{steps + 2}")
+                break
+            except KeyboardInterrupt:
+                pass
+        now = {name: content for name, content in tree(folder).items() if not name.startswith("unfinished/")}
+        assert now == before or (folder / "unfinished" / "solve.json").is_file(), "neither the old nor the new is whole"
+        run(f"k{steps + 2}")
+        assert json.loads((folder / "solve.json").read_text())["engine"]["solve_key"] == f"k{steps + 2}"
+        before = tree(folder)
+        assert not (folder / "unfinished").exists()
+        steps += 1
+    assert steps > 15, "every file that is written was a place to be killed at"
+
+
+def test_a_killed_export_keeps_finished_frames_and_another_solve_takes_none_of_them(solved, monkeypatch):
     folder, _, run = solved
     marked = np.full((96, 128), 7.0, np.float32)
-    files.write_exr(folder / "depth" / "001001.exr", marked)
-    run("k1")
-    assert (files.read_exr(folder / "depth" / "001001.exr") == marked).all()
-    run("k2")
-    assert np.allclose(files.read_exr(folder / "depth" / "001001.exr"), 3.0)
+    for key, expected in (("k2", 7.0), ("k3", 3.0)):
+        with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+            kill_at(killed, 5)
+            run("k2")
+        files.write_exr(folder / "unfinished" / "depth" / "001001.exr", marked)
+        run(key)
+        assert np.allclose(files.read_exr(folder / "depth" / "001001.exr"), expected)
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path):
+    names = [".000101.4711.exr", ".depth.mp4.unfinished.mp4", ".features.4711", "000101.exr", ".hidden", "a.4711.exr"]
+    for name in names:
+        (tmp_path / "depth").mkdir(exist_ok=True)
+        (tmp_path / "depth" / name).touch()
+    files.remove_temporaries(tmp_path)
+    assert sorted(p.name for p in (tmp_path / "depth").iterdir()) == [".hidden", "000101.exr", "a.4711.exr"]
