@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     solve.add_argument("--last", type=int, help="last plate frame, inclusive")
     solve.add_argument("--step", type=int, help="every STEP-th frame")
     solve.add_argument("--colourspace", choices=["auto", "srgb", "linear"])
-    solve.add_argument("--lens-model", choices=["SIMPLE_PINHOLE", "SIMPLE_RADIAL"])
+    solve.add_argument("--lens-model", choices=["AUTO", "SIMPLE_PINHOLE", "SIMPLE_RADIAL"])
     solve.add_argument("--focal-px", type=float, help="known focal length in plate pixels")
     solve.add_argument("--focal-mm", type=float, help="known focal length in mm, with --sensor-mm or --body")
     solve.add_argument("--sensor-mm", type=float, help="width in mm of what the sensor records")
@@ -59,6 +59,13 @@ def _parser() -> argparse.ArgumentParser:
     solve.add_argument("--rotation-order", choices=["XYZ", "XZY", "YXZ", "YZX", "ZXY", "ZYX"], help="chan: default ZXY")
     solve.add_argument("--tracks", help="cvd.tracks/1 file: points followed by the artist")
     solve.add_argument("--camera-height", type=float, help="metres from the ground up to the camera")
+    solve.add_argument(
+        "--distance",
+        type=float,
+        nargs=7,
+        metavar=("METRES", "FRAME", "X", "Y", "FRAME", "X", "Y"),
+        help="how far apart two places are that stand still, each picked on a frame, in plate pixels",
+    )
     solve.add_argument("--masks", help="sequence of masks with the plate's frame numbers: white moves by itself")
     solve.add_argument("--segmentation", help="segmentation model: a folder, or a name in the local cache")
     solve.add_argument("--no-motion", action="store_true", help="do not look for what moves by itself")
@@ -124,7 +131,7 @@ def _request(options: argparse.Namespace) -> Request:
         "kind": options.camera, "path": _absolute(options.camera_path), "film_back_mm": options.film_back,
         "rotation_order": options.rotation_order, "metric": options.camera_metric or None,
     }  # fmt: skip
-    world = {"camera_height": options.camera_height}
+    world = {"camera_height": options.camera_height, "distance": _distance(options.distance)}
     masks = {
         "path": _absolute(options.masks),
         "segmentation": _found(options.segmentation),
@@ -177,6 +184,14 @@ def _absolute(path: str | None) -> str | None:
 def _found(name: str | None) -> str | None:
     """A path made absolute; the name of a model in the cache as it is."""
     return _absolute(name) if name is not None and Path(name).exists() else name
+
+
+def _distance(words: list[float] | None) -> dict[str, Any] | None:
+    if words is None:
+        return None
+    metres, *places = words
+    a, b = ([int(frame) if frame.is_integer() else frame, x, y] for frame, x, y in (places[:3], places[3:]))
+    return {"metres": metres, "a": a, "b": b}
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:

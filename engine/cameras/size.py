@@ -14,6 +14,8 @@ from engine.track import CameraTrack
 _NEIGHBOURS = 8
 _REACH = 0.1
 """Of the long side: how far from a picked place points may be seen that tell its depth."""
+_SAME_PX = 0.75
+"""A point that is seen so near to a picked place, plate pixels, is what was picked: most often a tracking marker."""
 
 
 def known_scale(track: CameraTrack, world: WorldRequest, ground: float | None, progress: Progress) -> float | None:
@@ -42,7 +44,8 @@ def known_scale(track: CameraTrack, world: WorldRequest, ground: float | None, p
 def place(track: CameraTrack, frame: int, x: float, y: float) -> NDArray[np.float64]:
     """Where in the world a place of a plate frame is: on its ray, at the depth of the sparse points seen around it.
 
-    Depth is taken from the plane through the nearest of them in disparity, which is linear on planes.
+    A point that is seen at the very place tells it alone. Else depth is taken from the plane through the nearest ones
+    in disparity, which is linear on planes.
 
     Raises:
         CameraError: `camera.place`: the frame has no camera, or no points are seen near the place.
@@ -51,7 +54,8 @@ def place(track: CameraTrack, frame: int, x: float, y: float) -> NDArray[np.floa
     here = np.flatnonzero(points.observation_frame == frame)
     away = np.linalg.norm(points.observation_pixel[here] - (x, y), axis=1)
     near = here[np.argsort(away)][:_NEIGHBOURS]
-    if pose is None or np.sum(away < _REACH * max(lens.width, lens.height)) < 3:
+    exact = len(near) > 0 and away.min() < _SAME_PX
+    if pose is None or (not exact and np.sum(away < _REACH * max(lens.width, lens.height)) < 3):
         raise CameraError(
             "camera.place",
             f"It is not known how far away the place {x:.0f}, {y:.0f} of frame {frame} is.",
@@ -59,16 +63,22 @@ def place(track: CameraTrack, frame: int, x: float, y: float) -> NDArray[np.floa
             "Pick a place with texture, on a frame that has a camera.",
         )
     depth = (points.xyz[points.observation_point[near]] - pose[:3, 3]) @ pose[:3, 2]
-    offset = points.observation_pixel[near] - (x, y)
-    weight = np.exp(-0.5 * (np.linalg.norm(offset, axis=1) / max(float(np.sort(away)[2]), 1.0)) ** 2)
-    # Ridge on the slopes: three points in a row tell none.
-    design = np.column_stack([np.ones(len(near)), offset / max(lens.width, lens.height)])
-    normal = design.T @ (weight[:, None] * design) + np.diag([0.0, 1e-4, 1e-4])
-    disparity = float(np.linalg.solve(normal, design.T @ (weight / depth))[0])
-    disparity = float(np.clip(disparity, 1.0 / depth.max(), 1.0 / depth.min()))
+    offset, side = points.observation_pixel[near] - (x, y), max(lens.width, lens.height)
+    disparity = 1.0 / float(depth[0]) if exact else _disparity(offset, depth, side)
     ray = normalised_from_pixel(lens, np.array([x, y], np.float64))
     found: NDArray[np.float64] = pose[:3, :3] @ (np.array([ray[0], ray[1], 1.0]) / disparity) + pose[:3, 3]
     return found
+
+
+def _disparity(offset: NDArray[np.float64], depth: NDArray[np.float64], side: int) -> float:
+    """Of the plane through points seen at `offset` (N, 2) px from a place, nearest first, at the place itself."""
+    away = np.linalg.norm(offset, axis=1)
+    weight = np.exp(-0.5 * (away / max(float(away[2]), 1.0)) ** 2)
+    # Ridge on the slopes: three points in a row tell none.
+    design = np.column_stack([np.ones(len(offset)), offset / side])
+    normal = design.T @ (weight[:, None] * design) + np.diag([0.0, 1e-4, 1e-4])
+    disparity = float(np.linalg.solve(normal, design.T @ (weight / depth))[0])
+    return float(np.clip(disparity, 1.0 / depth.max(), 1.0 / depth.min()))
 
 
 def _height(track: CameraTrack, ground: float | None) -> float:

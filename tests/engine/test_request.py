@@ -5,9 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from engine.cli import default_output, main
+from engine.cli import _parser, _request, default_output, main
 from engine.errors import RequestError
-from engine.request import SCHEMA, FootageRequest, Request, parse_request, read_request
+from engine.request import (
+    SCHEMA,
+    FootageRequest,
+    KnownDistance,
+    Request,
+    WorldRequest,
+    parse_request,
+    read_request,
+    schema,
+)
 
 GOOD = {"schema": SCHEMA, "footage": {"path": "/shots/a.mp4"}, "output": "/shots/a.solve"}
 
@@ -21,12 +30,13 @@ def test_a_request_survives_writing_and_reading(tmp_path):
 def test_given_cameras_and_known_sizes_survive_as_well(tmp_path):
     document = {
         **GOOD,
-        "lens": {"focal_mm": 35.0, "sensor_mm": 24.9, "metadata": False},
+        "lens": {"focal_mm": 35.0, "sensor_mm": 24.9, "metadata": False, "principal_px": [900, 500.5]},
         "camera": {"kind": "chan", "path": "/a.chan", "film_back_mm": [24.9, 14.0], "rotation_order": "XYZ"},
         "tracks": "/tracks.json",
     }
     request = parse_request(document, "test")
     assert request.camera.film_back_mm == (24.9, 14.0)
+    assert request.lens.principal_px == (900, 500.5)
     (tmp_path / "request.json").write_text(json.dumps(request.as_json()))
     assert read_request(tmp_path / "request.json") == request
     sized = parse_request({**GOOD, "world": {"distance": {"metres": 2, "a": [1, 3.5, 4], "b": [9, 8, 7]}}}, "test")
@@ -51,6 +61,35 @@ def test_cameras_that_do_not_add_up_are_refused(change, code):
     assert caught.value.code == code
 
 
+def test_what_the_command_line_says_of_lens_and_size_is_in_the_request():
+    words = ["solve", "a.mp4", "--pixel-aspect", "2", "--principal", "900.5", "560", "--camera-height", "1.6"]
+    words += ["--distance", "0.85", "12", "100.5", "200", "31", "640", "360.25"]
+    request = _request(_parser().parse_args(words))
+    assert (request.lens.pixel_aspect, request.lens.principal_px) == (2.0, (900.5, 560.0))
+    assert request.world == WorldRequest(1.6, KnownDistance(0.85, (12, 100.5, 200.0), (31, 640.0, 360.25)))
+    words[-3] = "30.5"
+    with pytest.raises(RequestError, match="world/distance"):
+        _request(_parser().parse_args(words))
+
+
+def test_the_command_line_offers_what_the_schema_knows():
+    fields = schema("request-1")["properties"]
+    solve = next(action for action in _parser()._actions if action.choices).choices["solve"]
+    offered = {action.dest: action.choices for action in solve._actions if action.choices}
+    assert offered == {
+        "colourspace": fields["footage"]["properties"]["colourspace"]["enum"],
+        "stereo": fields["footage"]["properties"]["stereo"]["enum"],
+        "lens_model": fields["lens"]["properties"]["model"]["enum"],
+        "camera": fields["camera"]["properties"]["kind"]["enum"],
+        "rotation_order": fields["camera"]["properties"]["rotation_order"]["enum"],
+        "prior": fields["prior"]["properties"]["kind"]["enum"],
+        "maps": fields["prior"]["properties"]["maps"]["enum"],
+        "method": fields["method"]["enum"],
+        "preset": fields["preset"]["enum"],
+        "device": fields["device"]["enum"],
+    }
+
+
 def test_only_footage_and_output_are_needed():
     request = parse_request(GOOD, "test")
     assert (request.preset, request.lens.model, request.footage.step) == ("standard", "AUTO", 1)
@@ -63,6 +102,8 @@ def test_only_footage_and_output_are_needed():
         ({"seed": -1}, "seed"),
         ({"footage": {"path": "/a.mp4", "step": 0}}, "footage/step"),
         ({"lens": {"focal_px": 0}}, "lens/focal_px"),
+        ({"lens": {"pixel_aspect": 0}}, "lens/pixel_aspect"),
+        ({"lens": {"principal_px": [5]}}, "lens/principal_px"),
         ({"output": 5}, "output"),
     ],
 )

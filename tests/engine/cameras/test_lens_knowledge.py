@@ -172,3 +172,16 @@ def test_every_entry_of_the_database_is_one_that_a_camera_can_have() -> None:
         width, height = entry.get("sensor_mm", (36, 24))
         assert 4 < width < 60 and 1.2 < width / height < 2.2, name
         assert 10 <= entry.get("equivalent_mm", 24) <= 200, name
+
+
+def test_a_known_aspect_counts_where_diagonals_are_compared(tmp_path: Path) -> None:
+    plate = clip(tmp_path / "a.mp4", 1440, 1080)
+    body = LensRequest(camera="iPhone 15 Pro, main lens", pixel_aspect=4 / 3, principal_px=(700.0, 500.0))
+    known = what_is_known(body, plate)
+    assert known.start_px == pytest.approx(
+        equivalent_px(database()["iPhone 15 Pro, main lens"]["equivalent_mm"], 1440, 810)
+    )
+    assert (known.pixel_aspect, known.principal_px) == (4 / 3, (700.0, 500.0))
+    for outside in ((-1.0, 500.0), (700.0, 1100.0)):
+        with pytest.raises(RequestError, match="1440x1080"):
+            what_is_known(LensRequest(principal_px=outside), plate)

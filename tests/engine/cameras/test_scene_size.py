@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import walk_scene as scene
@@ -72,6 +74,21 @@ def test_the_cameras_height_makes_the_scene_metric(track: CameraTrack) -> None:
         with pytest.raises(CameraError) as error:
             known_scale(track, world, ground, Silent())
         assert error.value.code == "camera.no_ground"
+
+
+def test_a_point_that_was_picked_itself_counts_alone(track: CameraTrack) -> None:
+    """Such as a marker on something thin, around which everything is farther away."""
+    thin = [0.3, 2.0, 1.4]
+    points, added = track.points, len(track.points.xyz)
+    frame, x, y = seen_at(track, 2, thin)
+    more = SparsePoints(
+        np.vstack([points.xyz, np.array([thin]) / SCALE]), np.zeros((added + 1, 3), np.uint8), np.zeros(added + 1),
+        np.append(points.observation_frame, frame), np.append(points.observation_point, added),
+        np.vstack([points.observation_pixel, [x + 0.2, y]]),
+    )  # fmt: skip
+    found = place(replace(track, points=more), frame, x, y) * SCALE
+    assert found == pytest.approx(thin, abs=0.002)
+    assert np.linalg.norm(place(track, frame, x, y) * SCALE - thin) > 0.3
 
 
 def test_places_without_points_or_camera_are_refused(track: CameraTrack) -> None:
