@@ -13,7 +13,6 @@ import numpy as np
 import OpenEXR
 from numpy.typing import NDArray
 
-
 _TEMPORARY = re.compile(r"\..+\.(\d+(\.\w+)?|unfinished\.mp4)")  # what `write_atomically` and the movie writer use
 
 
@@ -36,11 +35,16 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def is_temporary(name: str) -> bool:
+    """The file was being written; whole ones never have such a name."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
 def remove_temporaries(root: Path) -> None:
     """Remove what killed writers left anywhere below `root`. For whoever knows that nobody writes there now."""
     for folder, _, names in os.walk(root):
         for name in names:
-            if _TEMPORARY.fullmatch(name):
+            if is_temporary(name):
                 Path(folder, name).unlink(missing_ok=True)
 
 

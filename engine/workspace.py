@@ -9,12 +9,14 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
@@ -27,6 +29,13 @@ from engine.errors import Cancelled, CvdError, WorkspaceError
 Listener = Callable[[dict[str, Any]], None]
 HEARTBEAT_S = 2.0
 STATUS_INTERVAL_S = 0.25
+LOG_BYTES = 8 * 2**20
+"""Of `engine.log`, after which it becomes `engine.log.1`."""
+_LOCK_BYTE = 1 << 30
+"""Which byte is locked where files are locked by the byte: far behind what the file holds, so that this can be read."""
+_LOCK_PATIENCE_S = 1.0
+"""Whoever looks whether an engine is at work holds the lock for an instant (cvd_blender_addon/jobs.py)."""
+_HELD = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 SCHEMA_STATUS = "cvd.status/1"
 SCHEMA_EVENT = "cvd.event/1"
 
@@ -60,8 +69,8 @@ def explain_os_error(error: OSError, folder: Path) -> WorkspaceError:
 class FolderLock:
     """One engine at a time in a folder.
 
-    The operating system holds the lock, so that a crashed engine can leave none behind. What the file says (pid, start
-    time) is for people.
+    The operating system holds the lock, so that a crashed engine can leave none behind, whatever becomes of its process
+    number or of the clock. What the file says (pid, host, start time) is for people, and for who wants to signal it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -72,25 +81,49 @@ class FolderLock:
         """Take the lock.
 
         Raises:
-            WorkspaceError: another engine holds it.
+            WorkspaceError: another engine holds it, or the disk knows no locks.
         """
         file = self._path.open("a+", encoding="utf-8")
-        try:
-            _lock_file(file)
-        except OSError as error:
-            file.seek(0)
-            holder = file.read().strip()
-            file.close()
-            raise WorkspaceError(
+        until = time.monotonic() + _LOCK_PATIENCE_S
+        while True:
+            try:
+                _lock_file(file)
+                break
+            except OSError as error:
+                if error.errno in _HELD and time.monotonic() < until:
+                    time.sleep(_LOCK_PATIENCE_S / 20)
+                    continue
+                file.seek(0)
+                holder = file.read().strip()
+                file.close()
+                raise self._refused(error, holder) from error
+        file.truncate(0)
+        file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "started": time.time()}) + "\n")
+        file.flush()
+        self._file = file
+
+    def _refused(self, error: OSError, holder: str) -> WorkspaceError:
+        if error.errno in _HELD:
+            return WorkspaceError(
                 "workspace.locked",
                 f"Another engine is working in {self._path.parent}.",
                 f"It holds the lock: {holder or 'no details'}.",
                 "Wait for it, cancel it, or choose another output folder.",
-            ) from error
-        file.truncate(0)
-        file.write(json.dumps({"pid": os.getpid(), "started": time.time()}) + "\n")
-        file.flush()
-        self._file = file
+            )
+        return WorkspaceError(
+            "workspace.no_locks",
+            f"Files cannot be locked in {self._path.parent}.",
+            f"{error}: without a lock two engines could destroy each other's work there.",
+            "Choose a folder on another disk, or have the share mounted with locks.",
+        )
+
+    @property
+    def in_place(self) -> bool:
+        """The lock file that is held is still the one in the folder: nobody has moved or deleted it meanwhile."""
+        try:
+            return self._file is not None and os.path.samestat(os.fstat(self._file.fileno()), self._path.stat())
+        except OSError:
+            return False
 
     def release(self) -> None:
         """Give the lock back."""
@@ -105,7 +138,7 @@ def _lock_file(file: IO[str]) -> None:
     if sys.platform == "win32":
         import msvcrt
 
-        file.seek(0)
+        file.seek(_LOCK_BYTE)
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
     else:
         import fcntl
@@ -137,22 +170,24 @@ def stage_key(name: str, settings: dict[str, Any], inputs: Sequence[str], versio
 class Workspace:
     """An open solve folder. Use `open_workspace`."""
 
-    def __init__(self, root: Path, listener: Listener) -> None:
+    def __init__(self, root: Path, lock: FolderLock, listener: Listener) -> None:
         self.root = root
+        self._lock = lock
         self.cache = root / "cache"
         self.warnings: list[str] = []
         self._tell_guard = threading.Lock()
         self._listener = listener
         self._cancelled = threading.Event()
         self._guard = threading.Lock()
-        self._started = time.time()
+        self._began = time.monotonic()  # what lasts is measured by it: the clock of the day may be set
         self._process = psutil.Process()
         self._peak_memory = 0
-        self._stage_began = self._started, 0.0
-        self._last_write = 0.0
+        self._stage_began = self._began, 0.0
+        self._last_write = self._began - STATUS_INTERVAL_S
         self._done_weight = 0.0
         self._todo_weight = 1.0
         self._stage: Stage | None = None
+        self._status_written = False
         self._status: dict[str, Any] = {
             "schema": SCHEMA_STATUS,
             "state": "running",
@@ -161,8 +196,8 @@ class Workspace:
             "eta_s": None,
             "message": "starting",
             "pid": os.getpid(),
-            "started": self._started,
-            "updated": self._started,
+            "started": time.time(),
+            "updated": time.time(),
             "error": None,
         }
 
@@ -174,14 +209,14 @@ class Workspace:
         share = min(done / total, 1.0) if total > 0 else 1.0
         weight = self._stage.weight if self._stage else 0.0
         fraction = min((self._done_weight + weight * share) / self._todo_weight, 1.0)
-        elapsed = time.time() - self._started
+        elapsed = time.monotonic() - self._began
         with self._guard:
             self._status.update(
                 fraction=fraction,
                 eta_s=elapsed * (1.0 - fraction) / fraction if fraction > 0.02 and elapsed > 3.0 else None,
                 message=f"{self._stage.name}: {message}" if self._stage else message,
             )
-        if time.time() - self._last_write > STATUS_INTERVAL_S:
+        if time.monotonic() - self._last_write > STATUS_INTERVAL_S:
             self._write_status()
 
     def metric(self, name: str, value: float) -> None:
@@ -212,7 +247,7 @@ class Workspace:
         self.event("stage_started")
         self._peak_memory = 0
         self._sample_memory()
-        self._stage_began = time.time(), _cpu_seconds()
+        self._stage_began = time.monotonic(), _cpu_seconds()
         warnings_before = len(self.warnings)
         self.step(0.0, 1.0, "starting")
         yield stage.folder
@@ -228,7 +263,7 @@ class Workspace:
         self._sample_memory()
         wall, cpu = self._stage_began
         return {
-            "wall_s": round(time.time() - wall, 2),
+            "wall_s": round(time.monotonic() - wall, 2),
             "cpu_s": round(_cpu_seconds() - cpu, 2),
             "peak_memory_mb": round(self._peak_memory / 2**20, 1),
         }
@@ -271,9 +306,11 @@ class Workspace:
         self._cancelled.set()
 
     def check_cancelled(self) -> None:
-        """Raise `Cancelled` when somebody asked for it."""
+        """Raise `Cancelled` when somebody asked for it, `WorkspaceError` when the folder is no longer where it was."""
         if self._cancelled.is_set():
             raise Cancelled
+        if not self._lock.in_place:
+            raise moved(self.root)
 
     # -- status --
 
@@ -284,6 +321,9 @@ class Workspace:
             if state == "done":
                 self._status.update(fraction=1.0, stage=None)
         self._write_status()
+        if not self._status_written and self._lock.in_place:
+            # Where the disk has no room for a second file, the first has room for what says so.
+            self._overwrite_status()
 
     def beat(self) -> None:
         """Heart-beat: refresh the status, look for the cancel file, sample the memory."""
@@ -294,27 +334,62 @@ class Workspace:
 
     def _write_status(self) -> None:
         with self._guard:
-            self._last_write = self._status["updated"] = time.time()
+            self._last_write, self._status["updated"] = time.monotonic(), time.time()
             status = dict(self._status)
-            try:
-                files.write_json(self.root / "status.json", status)
-            except OSError as error:  # a full disk must not hide the error that is being reported
-                log.warning("cannot write the status: %s", error)
+            self._status_written = False
+            if self._lock.in_place:  # else the folder is another's by now
+                try:
+                    files.write_json(self.root / "status.json", status)
+                    self._status_written = True
+                except OSError as error:  # a full disk must not hide the error that is being reported
+                    log.warning("cannot write the status: %s", error)
         self._tell(status)
+
+    def _overwrite_status(self) -> None:
+        with self._guard:
+            text = json.dumps(self._status, indent=1).encode() + b"\n"
+            try:
+                with (self.root / "status.json").open("r+b") as file:
+                    file.write(text)
+                    file.truncate()
+            except OSError as error:
+                log.warning("cannot write the status: %s", error)
 
     def _tell(self, document: dict[str, Any]) -> None:
         # The heart beats in a thread of its own: without the guard two lines of output could run into each other.
         with self._tell_guard:
-            self._listener(document)
+            try:
+                self._listener(document)
+            except (OSError, ValueError) as error:  # who listened has gone, and closed the pipe; the solve goes on
+                log.warning("nobody listens any more: %s", error)
+                self._listener = _unheard
 
     def _sample_memory(self) -> None:
         used = 0
-        for process in [self._process, *self._process.children(recursive=True)]:
+        try:
+            children = self._process.children(recursive=True)
+        except psutil.Error:  # one ended while they were counted
+            children = []
+        for process in [self._process, *children]:
             try:
                 used += process.memory_info().rss
             except psutil.Error:
                 continue
         self._peak_memory = max(self._peak_memory, used)
+
+
+def _unheard(_document: dict[str, Any]) -> None:
+    pass
+
+
+def moved(root: Path) -> WorkspaceError:
+    """The error of a solve whose folder was taken away."""
+    return WorkspaceError(
+        "workspace.moved",
+        f"The solve folder is no longer at {root}.",
+        "It was moved, renamed or deleted while the engine worked in it.",
+        "Start the solve again into the folder where it is now: it goes on where it stopped.",
+    )
 
 
 def _cpu_seconds() -> float:
@@ -331,6 +406,7 @@ def open_workspace(root: Path, listener: Listener) -> Iterator[Workspace]:
     Raises:
         WorkspaceError: the folder cannot be made or written, or another engine works in it.
     """
+    require_unicode(root)
     try:
         root.mkdir(parents=True, exist_ok=True)
         _refuse_foreign_folder(root)
@@ -338,36 +414,35 @@ def open_workspace(root: Path, listener: Listener) -> Iterator[Workspace]:
         lock.acquire()
     except OSError as error:
         raise explain_os_error(error, root) from error
-    workspace = Workspace(root, listener)
+    workspace = Workspace(root, lock, listener)
     stop = threading.Event()
     heart = threading.Thread(target=_beat_until, args=(workspace, stop), daemon=True)
     handlers = _on_signals(lambda _number, _frame: workspace.cancel())
     log_handler: logging.Handler | None = None
     try:
-        (root / "cancel").unlink(missing_ok=True)
+        _drop_old_cancel(root / "cancel")
+        files.remove_temporaries(root)
+        _mend_events(root / "events.jsonl")
         log_handler = _log_to(root / "engine.log")
         workspace.beat()
         workspace.event("solve_started")
         heart.start()
         yield workspace
         workspace.finish("done", "done")
-        workspace.event("solve_done")
+        _try_event(workspace, "solve_done")
     except Cancelled:
         workspace.finish("cancelled", "cancelled")
         _try_event(workspace, "solve_cancelled")
         (root / "cancel").unlink(missing_ok=True)
         raise
-    except OSError as error:
-        typed = explain_os_error(error, root)
-        _fail(workspace, typed)
-        raise typed from error
-    except CvdError as error:
-        _fail(workspace, error)
-        raise
     except Exception as error:
-        log.exception("defect")
-        _fail(workspace, defect(error, root / "engine.log"))
-        raise
+        typed = explain(error, root) if lock.in_place else moved(root)
+        if typed.code == "engine.defect":
+            log.exception("defect")
+        _fail(workspace, typed)
+        if typed is error:
+            raise
+        raise typed from error
     finally:
         stop.set()
         if heart.is_alive():
@@ -382,13 +457,53 @@ def open_workspace(root: Path, listener: Listener) -> Iterator[Workspace]:
 
 def _refuse_foreign_folder(root: Path) -> None:
     # A solve replaces depth/ and confidence/ in its folder: never do that to a folder that holds something else.
-    if any(root.iterdir()) and not any((root / name).exists() for name in ("request.json", "status.json")):
+    # An engine that was killed while it opened the folder has left no more than its lock.
+    others = {path.name for path in root.iterdir() if not files.is_temporary(path.name)} - {"lock", "cancel"}
+    if others and not others & {"request.json", "status.json"}:
         raise WorkspaceError(
             "workspace.not_a_solve_folder",
             f"{root} is not empty and is not a solve folder.",
             "A solve writes and replaces files in its output folder.",
             "Choose a new or empty folder.",
         )
+
+
+def require_unicode(path: Path) -> None:
+    """Refuse a path whose name is no text: JSON, reports and image writers cannot hold it.
+
+    Raises:
+        WorkspaceError: `workspace.name`.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        shown = str(path).encode(errors="replace").decode()
+        raise WorkspaceError(
+            "workspace.name",
+            f"The name of the folder {shown} cannot be used.",
+            "It holds bytes that are no UTF-8 text.",
+            "Rename it, or choose another output folder.",
+        ) from error
+
+
+def explain(error: Exception, root: Path) -> CvdError:
+    """The typed error for whatever stopped a solve in `root`."""
+    if isinstance(error, CvdError):
+        return error
+    if isinstance(error, OSError):
+        return explain_os_error(error, root)
+    if isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_MEMORY):
+        return CvdError(
+            "engine.memory",
+            "There was not enough memory for this solve.",
+            f"{type(error).__name__}: {error}",
+            "Close other programs, or solve fewer frames or with a lighter preset: it goes on where it stopped.",
+        )
+    return defect(error, root / "engine.log")
+
+
+_NO_MEMORY = ("not enough memory", "can't allocate memory", "insufficient memory", "out of memory")
+"""How PyTorch and OpenCV, which raise no MemoryError, say it."""
 
 
 def defect(error: Exception, log_file: Path) -> CvdError:
@@ -403,7 +518,27 @@ def defect(error: Exception, log_file: Path) -> CvdError:
 
 def _fail(workspace: Workspace, error: CvdError) -> None:
     workspace.finish("failed", error.what, error)
-    _try_event(workspace, "solve_failed", **error.as_dict())
+    if error.code != "workspace.moved":
+        _try_event(workspace, "solve_failed", **error.as_dict())
+
+
+def _drop_old_cancel(path: Path) -> None:
+    """Remove a wish to cancel an engine before this one; one that came while this one was starting stays."""
+    if path.exists() and path.stat().st_mtime < psutil.Process().create_time() - 1.0:
+        path.unlink(missing_ok=True)
+
+
+def _mend_events(path: Path) -> None:
+    """Drop the line that a killed engine was writing: the next one would be appended to its half."""
+    if not path.is_file():
+        return
+    with path.open("rb+") as file:
+        size = file.seek(0, os.SEEK_END)
+        start = max(0, size - 2**20)
+        file.seek(start)
+        end = start + file.read().rfind(b"\n") + 1
+        if end < size:
+            file.truncate(end)
 
 
 def _try_event(workspace: Workspace, kind: str, **data: Any) -> None:
@@ -426,7 +561,7 @@ def _on_signals(handler: Callable[[int, FrameType | None], None]) -> dict[int, A
 
 
 def _log_to(path: Path) -> logging.Handler:
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)

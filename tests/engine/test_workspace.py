@@ -158,7 +158,7 @@ def test_what_the_file_system_says_gets_its_own_advice(tmp_path, number, code):
 
 
 def test_a_defect_is_reported_as_one(tmp_path):
-    with pytest.raises(ZeroDivisionError), open_workspace(tmp_path / "a.solve", ignore):
+    with pytest.raises(CvdError, match="ZeroDivisionError"), open_workspace(tmp_path / "a.solve", ignore):
         _ = 1 / 0
     assert status(tmp_path / "a.solve")["error"]["code"] == "engine.defect"
     assert "ZeroDivisionError" in (tmp_path / "a.solve" / "engine.log").read_text()
