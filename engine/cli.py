@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CvdError as error:
         print(f"error: {error.what}\n  why: {error.why}\n  fix: {error.fix}", file=sys.stderr)
         return error.exit_code
+    except Exception as error:  # no traceback for who only wanted a solve
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        print(
+            "error: The engine stopped because of a defect in it.\n"
+            f"  why: {type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})\n"
+            "  fix: Please report these lines with the command that was given.",
+            file=sys.stderr,
+        )
+        return CvdError.exit_code
 
 
 def _parser() -> argparse.ArgumentParser:
