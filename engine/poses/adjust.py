@@ -17,7 +17,7 @@ from engine.poses.mapping import MAPPED
 from engine.poses.output import model_of
 from engine.poses.shutter import readout_share
 from engine.poses.speech import say
-from engine.poses.zoom import focals_of, set_focals, split_cameras, zoom_curve
+from engine.poses.zoom import SOLVED, focals_of, set_focals, split_cameras, zoom_curve
 
 _LOSS_PX = 1.0
 _FITTING_TRACKS = 250
@@ -32,8 +32,9 @@ _UNSURE_FACTOR = 1.5
 shot suite was 17 % off where 7 % were stated)."""
 _DEMAND_ZOOM = 0.1
 """The same for a focal length of every frame's own."""
-_ZOOM_STD = 0.04
-"""Relative deviation of a zoom's focal lengths as a whole: what moving ahead and zooming in have in common."""
+_ZOOM_CHANGES, _EQUAL_ZOOM = (0.02, 0.04, 0.08, 0.12, 0.16, 0.24), 0.02
+"""Changes of all focal lengths of a zoom that are tried, in logarithm, and up to which increase of the predictive error
+they could as well be true: zooming in and moving ahead look nearly alike."""
 _SHUTTER, _SHUTTER_EXPLAINS = 0.04, 0.02
 """Delay of the last row over the time between two frames, and share of the residuals that it explains, from which on a
 rolling shutter is spoken of."""
@@ -99,9 +100,10 @@ def adjust(job: Job, best: Candidate, matches: Matches, tracks: Tracks, images: 
     model = best.reconstruction
     model.extract_colors_for_all_images(images)
     scale = to_plate(model, job)
+    pixels = {i: p * (job.width / matches.width, job.height / matches.height) for i, p in matches.pixels.items()}
     if best.zooms:
         filter_points(model, 4.0 * scale)
-        return _adjust_zoom(job, model, focals_of(model), scale)
+        return _adjust_zoom(job, model, focals_of(model), scale, tracks, pixels)
     kind = Kind("SIMPLE_PINHOLE") if job.model == "SIMPLE_PINHOLE" else SIMPLE
     held = best.focal_std_pct is not None
     options = bundle_options(scale, focal=job.focal_px is None and not held, distortion=not held)
@@ -114,7 +116,6 @@ def adjust(job: Job, best: Candidate, matches: Matches, tracks: Tracks, images: 
         if best.focal_std_pct is not None:
             made = made.with_focal_std(best.focal_std_pct / 100.0)
         return made
-    pixels = {i: p * (job.width / matches.width, job.height / matches.height) for i, p in matches.pixels.items()}
     some = _some_points(model, tracks)
     base = _fitted(some, kind, options, tracks, pixels)
     fits = [base]
@@ -124,7 +125,7 @@ def adjust(job: Job, best: Candidate, matches: Matches, tracks: Tracks, images: 
     chosen = chosen_lens(fits)
     zoom = _zoom(some, options, tracks, pixels, fits) if job.model == "AUTO" else None
     if zoom is not None:
-        return _adjust_zoom(job, model, zoom, scale)
+        return _adjust_zoom(job, model, zoom, scale, tracks, pixels)
     say("metric", ["held_out_px", predictive_error(chosen.errors)])
     std = float(np.hypot(_noise_std(some, options), _jackknife_std(some, chosen.kind, options)))
     say("step", [MAPPED + 4.0, TOTAL, "refining cameras and lens"])
@@ -319,7 +320,7 @@ def _zoom(
     split = split_cameras(some)
     own = bundle_options(options.ceres.loss_function_scale / _LOSS_PX, focal=True, distortion=False)
     bundle(split, own)
-    curve = zoom_curve(focals_of(split))
+    curve = zoom_curve(focals_of(split), SOLVED)
     if curve is None:
         return None
     set_focals(split, curve)
@@ -330,23 +331,50 @@ def _zoom(
     return curve if predictive_error(errors) < (1.0 - _DEMAND_ZOOM) * best else None
 
 
-def _adjust_zoom(job: Job, model: pycolmap.Reconstruction, zoom: dict[int, float], scale: float) -> Model:
+def _adjust_zoom(
+    job: Job,
+    model: pycolmap.Reconstruction,
+    zoom: dict[int, float],
+    scale: float,
+    tracks: Tracks,
+    pixels: dict[int, NDArray[np.float64]],
+) -> Model:
     """The cameras of a zoom, adjusted over all tracks."""
     split = split_cameras(model)
     set_focals(split, zoom)
     options = bundle_options(scale, focal=False, distortion=False)
     bundle(split, options)
-    # Once more with the focal lengths free, from cameras that fit them.
-    options.refine_focal_length = True
+    for limit in (4.0, 3.0):
+        # with the focal lengths free, from cameras that fit them
+        options.refine_focal_length = True
+        bundle(split, options)
+        curve = zoom_curve(focals_of(split), SOLVED)
+        set_focals(split, zoom if curve is None else curve)
+        options.refine_focal_length = False
+        bundle(split, options)
+        filter_points(split, limit * scale)
     bundle(split, options)
-    curve = zoom_curve(focals_of(split))
-    set_focals(split, zoom if curve is None else curve)
-    options.refine_focal_length = False
-    filter_points(split, 4.0 * scale)
-    bundle(split, options)
-    filter_points(split, 3.0 * scale)
-    bundle(split, options)
-    return model_of(job, split).with_focal_std(_ZOOM_STD)
+    return model_of(job, split).with_focal_std(_zoom_std(_some_points(split, tracks), options, tracks, pixels))
+
+
+def _zoom_std(
+    some: pycolmap.Reconstruction,
+    options: pycolmap.BundleAdjustmentOptions,
+    tracks: Tracks,
+    pixels: dict[int, NDArray[np.float64]],
+) -> float:
+    """Relative deviation of a zoom's focal lengths as a whole: which factors on all of them predict about as well."""
+    focals = focals_of(some)
+
+    def missed(factor: float) -> float:
+        model = pycolmap.Reconstruction(some)
+        set_focals(model, {i: factor * focal for i, focal in focals.items()})
+        bundle(model, options)
+        return predictive_error(prediction_errors(model, tracks, pixels)[1])
+
+    limit = (1.0 + _EQUAL_ZOOM) * missed(1.0)
+    as_good = [change for change in _ZOOM_CHANGES if min(missed(np.exp(change)), missed(np.exp(-change))) <= limit]
+    return max(as_good, default=_ZOOM_CHANGES[0]) / _SIGMAS
 
 
 def _warn_of_shutter(model: pycolmap.Reconstruction) -> None:

@@ -16,7 +16,7 @@ from engine.poses.holdout import Tracks
 from engine.poses.job import Job
 from engine.poses.judge import COMMON_FOCAL, Candidate, judged
 from engine.poses.speech import say
-from engine.poses.zoom import zoom_curve
+from engine.poses.zoom import ROUGH, zoom_curve
 
 MAPPED = 95.0
 _SECOND = 80.0
@@ -82,10 +82,11 @@ def _with_zoom(
         new = {image.image_id: number[image.name] for image in data.read_all_images() if image.name in number}
         for old, image_id in sorted(new.items()):
             copy.write_keypoints(image_id, data.read_keypoints(old))
-        for pair, geometry in zip(*data.read_two_view_geometries(), strict=True):
-            i, j = pycolmap.pair_id_to_image_pair(pair)
-            if i in new and j in new:
-                copy.write_two_view_geometry(new[i], new[j], geometry)
+        ids, geometries = data.read_two_view_geometries()
+        found = zip(map(pycolmap.pair_id_to_image_pair, ids), geometries, strict=True)
+        pairs = {(new[i], new[j]): geometry for (i, j), geometry in found if i in new and j in new}
+        for (i, j), geometry in pairs.items():
+            copy.write_two_view_geometry(i, j, geometry)
     options = pycolmap.ViewGraphCalibrationOptions()
     options.random_seed = job.seed
     options.min_calibrated_pair_ratio = 0.0
@@ -93,12 +94,15 @@ def _with_zoom(
         return []
     with pycolmap.Database.open(own) as data:
         cameras = {image.image_id: data.read_camera(image.camera_id) for image in data.read_all_images()}
-        curve = zoom_curve({i: float(cameras[i].params[0]) for i in sorted(cameras)})
+        curve = zoom_curve({i: float(cameras[i].params[0]) for i in sorted(cameras)}, ROUGH)
         if curve is None:
             return []
         for image_id, focal in curve.items():
             cameras[image_id].params = np.array([focal, *cameras[image_id].params[1:]])
             data.update_camera(cameras[image_id])
+        # pairs whose own focal lengths, noisy as they are, disagreed were put out of use; with the curve they are needed
+        for (i, j), geometry in pairs.items():
+            data.update_two_view_geometry(i, j, geometry)
     say("step", [_SECOND, TOTAL, "solving cameras (with a zoom)"])
     models = made(folder / "zoom", lambda out: map_globally(job, own, images, out, hold_lens=True))
     first = min(matches.images) - 1  # the images of a part of a clip are numbered anew
@@ -148,6 +152,40 @@ def map_globally(job: Job, database: Path, images: Path, folder: Path, *, hold_l
     options.mapper.bundle_adjustment.refine_focal_length = job.focal_px is None and not hold_lens
     options.mapper.bundle_adjustment.refine_extra_params = not hold_lens
     pycolmap.global_mapping(database, images, folder, options)
+    for model in sorted(folder.iterdir()):
+        register_others(job, database, model)
+
+
+def register_others(job: Job, database: Path, folder: Path) -> None:
+    """Place the images that a model leaves out by the points it has, one after the other, where enough are seen.
+
+    Args:
+        job: only its images are placed.
+        database: features and matches that the model was made from.
+        folder: of the model, which is changed.
+    """
+    model = pycolmap.Reconstruction(folder)
+    if model.num_reg_images() == len(job.names):
+        return
+    with pycolmap.Database.open(database) as data:
+        limits = pycolmap.DatabaseCacheOptions()
+        limits.image_names = set(job.names)
+        cache = pycolmap.DatabaseCache.create(data, limits)
+    mapper = pycolmap.IncrementalMapper(cache)
+    mapper.begin_reconstruction(model)
+    options = pycolmap.IncrementalMapperOptions()
+    options.num_threads, options.random_seed = 1, job.seed
+    options.abs_pose_refine_focal_length = options.abs_pose_refine_extra_params = False
+    points = pycolmap.IncrementalTriangulatorOptions()
+    points.random_seed = job.seed
+    while True:
+        found = mapper.find_next_images(options, structure_less=False)
+        placed = next((i for i in found if mapper.register_next_image(options, i)), None)
+        if placed is None:
+            break
+        mapper.triangulate_image(points, placed)
+    mapper.end_reconstruction(False)
+    model.write(folder)
 
 
 def map_incrementally(job: Job, database: Path, images: Path, folder: Path) -> None:

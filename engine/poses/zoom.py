@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 
 from engine.poses.judge import lens_of
 
-_SMOOTHNESS = 30.0
-"""Weight of the second differences of the log focal length over time (Whittaker's smoother)."""
+ROUGH, SOLVED = 30.0, 0.5
+"""Weights of the second differences of the log focal length over time (Whittaker's smoother): for the focal lengths
+that pairs of frames tell, and for those of a bundle adjustment. These are off by a factor that all of them share, but
+hardly by anything from frame to frame: more weight bends the curve where a zoom begins and ends."""
 _LEAST, _CLEAR = 0.06, 4.0
 """Change of the focal length over the clip that is a zoom, and over its noise from frame to frame."""
 
@@ -52,28 +54,29 @@ def set_focals(split: pycolmap.Reconstruction, focals: dict[int, float]) -> None
         camera.params = np.array([focal, *camera.params[1:]])
 
 
-def zoom_curve(focals: dict[int, float]) -> dict[int, float] | None:
+def zoom_curve(focals: dict[int, float], smoothness: float) -> dict[int, float] | None:
     """The focal lengths of a zoom, smooth over time; None where they say that the lens does not zoom.
 
     Args:
         focals: image -> focal length solved for it alone; images are numbered in the order of the frames.
+        smoothness: `ROUGH` or `SOLVED`.
     """
     if len(focals) < 5:
         return None
     images, values = list(focals), np.log(list(focals.values()))
-    smooth = _smoothed(values)
+    smooth = _smoothed(values, smoothness)
     noise = float(np.std(values - smooth))
     if np.ptp(smooth) < max(_LEAST, _CLEAR * noise):
         return None
     return dict(zip(images, np.exp(smooth).tolist(), strict=True))
 
 
-def _smoothed(values: NDArray[np.float64]) -> NDArray[np.floating]:
+def _smoothed(values: NDArray[np.float64], smoothness: float) -> NDArray[np.floating]:
     bend = np.diff(np.eye(len(values)), 2, axis=0)
     weight = np.ones(len(values))
     smooth: NDArray[np.floating] = values
     for _ in range(5):  # single frames may be far off
-        smooth = np.linalg.solve(np.diag(weight) + _SMOOTHNESS * bend.T @ bend, weight * values)
+        smooth = np.linalg.solve(np.diag(weight) + smoothness * bend.T @ bend, weight * values)
         unit = 1.4826 * float(np.median(np.abs(values - smooth))) + 1e-9
         weight = 1.0 / (1.0 + ((values - smooth) / (2.0 * unit)) ** 2)
     return smooth

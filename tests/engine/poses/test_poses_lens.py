@@ -11,7 +11,7 @@ from engine.poses.features import Matches
 from engine.poses.motion import motion_of
 from engine.poses.shutter import readout_share
 from engine.poses.turning import solve_turning
-from engine.poses.zoom import focals_of, set_focals, split_cameras, zoom_curve
+from engine.poses.zoom import SOLVED, focals_of, set_focals, split_cameras, zoom_curve
 
 WIDTH, HEIGHT = 480, 320
 
@@ -144,7 +144,7 @@ def test_zoom_is_told_from_a_lens_that_does_not() -> None:
         split = split_cameras(travelling(zoom, start=500.0))
         assert split.num_points3D() > 100
         bundle(split, options)
-        curve = zoom_curve(focals_of(split))
+        curve = zoom_curve(focals_of(split), SOLVED)
         if zoom == 1.0:
             assert curve is None
         else:
@@ -183,3 +183,12 @@ def test_focal_range_holds_every_lens_that_predicts_as_well() -> None:
     low, high = focal_range(500.0, 0.01, simple, [simple])
     assert high / 500.0 == pytest.approx(np.exp(0.02))
     assert low / 500.0 == pytest.approx(np.exp(-0.02))
+
+
+def test_zoom_keeps_its_shape_where_it_begins_and_ends() -> None:
+    times = np.linspace(0, 1, 20)
+    focal = 400 + 200 * np.clip((times - 0.15) / 0.6, 0, 1) ** 2 * (3 - 2 * np.clip((times - 0.15) / 0.6, 0, 1))
+    noisy = focal * np.exp(np.random.default_rng(0).normal(0, 0.002, 20))
+    curve = zoom_curve(dict(enumerate(noisy.tolist(), 1)), SOLVED)
+    assert curve is not None
+    assert list(curve.values()) == pytest.approx(focal.tolist(), rel=0.01)
