@@ -272,7 +272,7 @@ def losses(
     """Loss of a batch and figures: of the motion module, in stage two (`joint`) of both.
 
     One alternation, as published: the motion module with the depth it is given, then the depth module with the poses
-    that this found or, half of the time, nearly true ones.
+    that this found or, half of the time, nearly true ones; then the motion module with the depth that came out.
     """
     count = len(batch.images)
     features = half(network.encoder)(batch.images.flatten(0, 1))
@@ -287,10 +287,14 @@ def losses(
         slightly = se3.exp(0.002 * torch.randn((*pose.shape[:2], 6), generator=generator).to(pose.device)) @ batch.pose
         planes = bounds(batch.inverse, generator)
         chosen = 2 + int(torch.randint(views.shape[1] - 1, (1,), generator=generator))
-        matched = half(network.depth)(
-            key, views[:, :chosen], batch.lens, torch.where(own, pose, slightly)[:, :chosen], planes
-        )
+        used = torch.where(own, pose, slightly)
+        matched = half(network.depth)(key, views[:, :chosen], batch.lens, used[:, :chosen], planes)
         total = total + depth_loss(matched, planes, batch)
+        # the next round's motion: with the errors that this depth has, not with those one thinks of
+        measured = F.avg_pool2d(matched.inverse_depth.detach(), 2)
+        again, _, later = motion_losses(network, key, views, batch, measured, used, 1)
+        total = total + again
+        figures |= {f"{name}_again": figure for name, figure in later.items()}
         figures["depth"] = (matched.inverse_depth.detach() / batch.inverse - 1.0).abs().mean()
     return total, figures
 
