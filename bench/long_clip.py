@@ -45,7 +45,7 @@ class Surface:
 def room(seed: int = SEED) -> list[Surface]:
     """Four walls, floor, ceiling, and boxes of several sizes that stand on the floor."""
     rng = np.random.default_rng(seed)
-    x, y, z = ROOM
+    x, y, _ = ROOM
     surfaces = _box(np.zeros(3), ROOM, rng, sides="xXyYzZ")
     for k in range(7):
         angle = 2.0 * np.pi * (k + 0.5 * rng.uniform()) / 7

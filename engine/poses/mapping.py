@@ -100,7 +100,7 @@ def _with_zoom(
         for image_id, focal in curve.items():
             cameras[image_id].params = np.array([focal, *cameras[image_id].params[1:]])
             data.update_camera(cameras[image_id])
-        # pairs whose own focal lengths, noisy as they are, disagreed were put out of use; with the curve they are needed
+        # pairs whose own focal lengths, noisy as they are, disagreed were put out of use; the curve needs them
         for (i, j), geometry in pairs.items():
             data.update_two_view_geometry(i, j, geometry)
     say("step", [_SECOND, TOTAL, "solving cameras (with a zoom)"])
