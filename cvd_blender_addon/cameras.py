@@ -13,7 +13,7 @@ import bpy
 from mathutils import Matrix
 
 from . import masks, preferences
-from .jobs import StartError
+from .jobs import SOLVED, StartError
 
 CAMERA, TRACKS = "camera.json", "tracks.json"
 # Blender's camera looks along -z with y up, the engine's along +z with y down.
@@ -63,7 +63,7 @@ def provide(scene: bpy.types.Scene, clip: Path, folder: Path) -> None:
         StartError: there are none, or they cannot be used.
     """
     cvd = scene.cvd
-    if cvd.camera_source != "SCENE" and not cvd.use_tracks:
+    if cvd.camera_source != "SCENE" and not uses_tracks(cvd):
         return
     numbers = masks.frames_to_solve(cvd, clip)
     size = plate_size(clip, cvd.stereo)
@@ -71,8 +71,87 @@ def provide(scene: bpy.types.Scene, clip: Path, folder: Path) -> None:
         shown = masks.showing(clip)
         block = masks.drawn_on(clip, cvd.mask_clip, "camera") if shown else None
         write_camera(scene, cvd.camera, block, numbers, size, cvd.camera_metric, folder / CAMERA)
-    if cvd.use_tracks:
-        write_tracks(masks.drawn_on(clip, cvd.mask_clip, "tracking"), numbers, size, folder / TRACKS)
+    if uses_tracks(cvd):
+        block = masks.drawn_on(clip, cvd.mask_clip, "tracking")
+        # What a distance is measured between is placed best as a point of its own.
+        only = None if cvd.use_tracks else (cvd.distance_a, cvd.distance_b)
+        write_tracks(block, numbers, size, folder / TRACKS, only)
+
+
+def uses_tracks(cvd: Any) -> bool:
+    """Tracking markers go into the solve, all of them or those of the known distance."""
+    return bool(cvd.use_tracks or measures(cvd))
+
+
+def measures(cvd: Any) -> bool:
+    """A distance is known, and counts: a given camera has a size of its own."""
+    return bool(cvd.distance > 0.0 and cvd.camera_source in SOLVED)
+
+
+def known_distance(cvd: Any, clip: Path) -> dict[str, Any] | None:
+    """What `scene.cvd` says of a distance, as a request has it; None where it says nothing.
+
+    Raises:
+        StartError: it is not known between which tracks, or they have no marker on a frame to solve.
+    """
+    if not measures(cvd):
+        return None
+    block = masks.drawn_on(clip, cvd.mask_clip, "tracking")
+    numbers = masks.frames_to_solve(cvd, clip)
+    return distance_between(
+        block, (cvd.distance_a, cvd.distance_b), cvd.distance, numbers, plate_size(clip, cvd.stereo)
+    )
+
+
+def distance_between(
+    clip: bpy.types.MovieClip, names: tuple[str, str], metres: float, numbers: Sequence[int], size: tuple[int, int]
+) -> dict[str, Any]:
+    """A known distance between two tracks of the clip, as a request has it; each is taken in the middle of its markers.
+
+    Args:
+        clip: what was tracked.
+        names: of the two tracks.
+        metres: between them.
+        numbers: plate frame numbers to solve.
+        size: of the plate, pixels.
+
+    Raises:
+        StartError: there are no such tracks, or they have no marker on these frames.
+    """
+    places = []
+    for name in names:
+        track = clip.tracking.objects[0].tracks.get(name) if name else None
+        found = [] if track is None else markers_of(clip, track, numbers, size)
+        if not found:
+            raise StartError(
+                "tracks.distance",
+                f"The known distance of {metres:g} m cannot be used.",
+                f"The track '{name}' has no marker on any of the frames to solve."
+                if track is not None
+                else f"There is no track '{name}' in {clip.name}."
+                if name
+                else "It is not known between which two tracks of the clip it is.",
+                "Select two tracks in the clip editor and press Between Selected Tracks, or set the distance to 0.",
+            )
+        places.append(found[len(found) // 2])
+    return {"metres": metres, "a": places[0], "b": places[1]}
+
+
+def lens_from_clip(cvd: Any, clip: Path) -> None:
+    """Take focal length, pixel aspect and optical centre that the clip's tracking camera has.
+
+    Raises:
+        StartError: the clip is not open.
+    """
+    block = masks.drawn_on(clip, cvd.mask_clip, "lens")
+    lens = block.tracking.camera
+    cvd.lens, cvd.focal_px = "PX", lens.focal_length_pixels
+    cvd.use_pixel_aspect, cvd.pixel_aspect = True, lens.pixel_aspect
+    # Of a picture with two eyes in it, the clip's centre lies between them and says nothing.
+    cvd.use_principal = cvd.stereo != "side_by_side"
+    if cvd.use_principal:
+        x, y = lens.principal_point_pixels
+        cvd.principal = (x, block.size[1] - y)  # Blender counts from the bottom
 
 
 def plate_size(clip: Path, stereo: str) -> tuple[int, int]:
@@ -193,7 +272,30 @@ def distortion_of(clip: bpy.types.MovieClip | None) -> dict[str, float]:
     return known
 
 
-def write_tracks(clip: bpy.types.MovieClip, numbers: Sequence[int], size: tuple[int, int], path: Path) -> None:
+def markers_of(
+    clip: bpy.types.MovieClip, track: bpy.types.MovieTrackingTrack, numbers: Sequence[int], size: tuple[int, int]
+) -> list[list[float]]:
+    """Where a track is seen: plate frame number and x, y in plate pixels, for its markers that are not disabled."""
+    number_at = {masks.scene_frame(clip, number): number for number in numbers}
+    found = []
+    for marker in track.markers:
+        number = number_at.get(marker.frame + clip.frame_start - 1)
+        if number is not None and not marker.mute:
+            # The clip's picture may hold two eyes, of which the left one is the plate.
+            x = (marker.co[0] + track.offset[0]) * clip.size[0]
+            y = (1.0 - marker.co[1] - track.offset[1]) * clip.size[1]
+            if x < size[0]:
+                found.append([number, x, y])
+    return found
+
+
+def write_tracks(
+    clip: bpy.types.MovieClip,
+    numbers: Sequence[int],
+    size: tuple[int, int],
+    path: Path,
+    only: Sequence[str] | None = None,
+) -> None:
     """Write the clip's tracking markers as `cvd.tracks/1`.
 
     Those of the camera only, not of tracked objects; neither disabled markers nor tracks without weight.
@@ -202,23 +304,17 @@ def write_tracks(clip: bpy.types.MovieClip, numbers: Sequence[int], size: tuple[
         clip: what was tracked.
         numbers: plate frame numbers to solve.
         size: of the plate, pixels.
+        only: names of tracks; None = all of them.
 
     Raises:
         StartError: nothing is tracked on two of these frames.
     """
-    number_at = {masks.scene_frame(clip, number): number for number in numbers}
     tracks = []
     for track in clip.tracking.objects[0].tracks:  # the first one is the camera
-        if track.weight <= 0.0:
-            continue
-        markers = []
-        for marker in track.markers:
-            number = number_at.get(marker.frame + clip.frame_start - 1)
-            if number is not None and not marker.mute:
-                x, y = marker.co[0] + track.offset[0], marker.co[1] + track.offset[1]
-                markers.append([number, x * size[0], (1.0 - y) * size[1]])
-        if len(markers) > 1:
-            tracks.append({"name": track.name, "markers": markers})
+        if track.weight > 0.0 and (only is None or track.name in only):
+            markers = markers_of(clip, track, numbers, size)
+            if len(markers) > 1:
+                tracks.append({"name": track.name, "markers": markers})
     if not tracks:
         raise StartError(
             "tracks.none",

@@ -86,12 +86,16 @@ def make_request(
     focal_mm: float | None = None,
     sensor_mm: float | None = None,
     body: str | None = None,
+    pixel_aspect: float | None = None,
+    principal_px: tuple[float, float] | None = None,
     camera: str = "solve",
     camera_path: Path | None = None,
     camera_metric: bool = False,
     film_back_mm: tuple[float, float] | None = None,
     rotation_order: str = "ZXY",
     tracks: Path | None = None,
+    camera_height: float | None = None,
+    distance: dict[str, Any] | None = None,
     masks: Path | None = None,
     segmentation: str | None = None,
     motion: bool = True,
@@ -113,11 +117,15 @@ def make_request(
         focal_px: known focal length in plate pixels.
         focal_mm: known focal length in mm, with `sensor_mm`, the width of what the sensor records, or `body`.
         body: a camera of the engine's database.
+        pixel_aspect: known width of a plate pixel over its height.
+        principal_px: known principal point in plate pixels, y downwards.
         camera: where the cameras come from; the words of the schema.
         camera_path: the file or folder of a camera that is given.
         camera_metric: a given camera is in metres.
         film_back_mm, rotation_order: what a `.chan` does not say.
         tracks: a `cvd.tracks/1` file of points followed by the artist.
+        camera_height: metres from the ground up to a solved camera.
+        distance: {"metres": m, "a": (frame, x, y), "b": (frame, x, y)}: known of a solved scene, plate pixels.
         masks: the artist's masks, a folder or a file of a sequence.
         segmentation: folder of a segmentation model, or the name of one in the user's cache.
         motion: also find what moves in ways that the cameras cannot explain.
@@ -163,7 +171,15 @@ def make_request(
             "baseline": baseline,
         },
         "output": str(folder.absolute()),
-        "lens": {"focal_px": focal_px, "focal_mm": focal_mm, "sensor_mm": sensor_mm, "camera": body, "metadata": True},
+        "lens": {
+            "focal_px": focal_px,
+            "focal_mm": focal_mm,
+            "sensor_mm": sensor_mm,
+            "camera": body,
+            "metadata": True,
+            "pixel_aspect": pixel_aspect,
+            "principal_px": None if principal_px is None else list(principal_px),
+        },
         "camera": {
             "kind": camera,
             "path": None if camera_path is None else str(camera_path.absolute()),
@@ -172,6 +188,7 @@ def make_request(
             "metric": camera_metric,
         },
         "tracks": None if tracks is None else str(tracks.absolute()),
+        "world": {"camera_height": camera_height, "distance": distance},
         "masks": {
             "path": None if masks is None else str(masks.absolute()),
             "segmentation": None if segmentation is None else _model(segmentation),

@@ -79,6 +79,27 @@ def _lens(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
             layout.prop(cvd, "focal_mm")
     elif cvd.lens == "PX":
         layout.prop(cvd, "focal_px")
+    for known, name in (("use_pixel_aspect", "pixel_aspect"), ("use_principal", "principal")):
+        layout.prop(cvd, known)
+        if getattr(cvd, known):
+            layout.prop(cvd, name)
+    layout.operator("cvd.lens_from_clip")
+
+
+def _size(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    cvd = context.scene.cvd
+    if cvd.camera_source not in jobs.SOLVED:
+        _text(layout, "A given camera has a size of its own")
+        return
+    layout.prop(cvd, "camera_height")
+    layout.prop(cvd, "distance")
+    if cvd.distance > 0.0:
+        layout.prop(cvd, "distance_a")
+        layout.prop(cvd, "distance_b")
+        if context.space_data.type == "CLIP_EDITOR":
+            layout.operator("cvd.distance_of_tracks")
+        else:
+            _text(layout, "Select two tracks in the clip editor, and press the button in its sidebar")
 
 
 def _masks(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
@@ -162,6 +183,7 @@ SECTIONS = (
     ("range", "Range and Quality", _range),
     ("camera", "Camera", _camera),
     ("lens", "Lens", _lens),
+    ("size", "Scene Size", _size),
     ("masks", "Masks", _masks),
     ("prior", "Depth Prior", _prior),
     ("solve", "Solve Depth", _solve),
@@ -169,7 +191,7 @@ SECTIONS = (
     ("build", "Build", _build),
 )
 
-CLOSED = ("range", "camera", "lens", "masks", "prior")
+CLOSED = ("range", "camera", "lens", "size", "masks", "prior")
 
 
 def _panel(space: str, region: str, order: int, identifier: str, label: str, draw: Any) -> type[bpy.types.Panel]:

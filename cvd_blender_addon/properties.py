@@ -124,6 +124,41 @@ class CvdProperties(bpy.types.PropertyGroup):
     sensor_width: bpy.props.FloatProperty(name="Sensor Width", description="mm", default=36.0, min=1.0)
     body: bpy.props.EnumProperty(name="Camera", description="For the width of its sensor", items=cameras.bodies)
     focal_px: bpy.props.FloatProperty(name="Focal Length", description="Plate pixels", default=1500.0, min=1.0)
+    use_pixel_aspect: bpy.props.BoolProperty(
+        name="Known Pixel Aspect",
+        description="For plates from a lens that squeezes, or with pixels that are not square. Else they count as "
+        "square, unless the solve says otherwise",
+    )
+    pixel_aspect: bpy.props.FloatProperty(
+        name="Pixel Aspect",
+        description="Width of a pixel over its height, as in the clip's own settings: 2 for a lens that squeezes twice",
+        default=1.0,
+        min=0.1,
+        max=10.0,
+    )
+    use_principal: bpy.props.BoolProperty(
+        name="Known Optical Centre",
+        description="For plates that were cropped off centre, or shifted lenses. Else it lies in the middle, unless "
+        "the solve says otherwise",
+    )
+    principal: bpy.props.FloatVectorProperty(
+        name="Optical Centre",
+        description="Plate pixels from the top left corner (the clip's own settings count from the bottom)",
+        size=2,
+        default=(960.0, 540.0),
+        min=0.0,
+    )
+
+    camera_height: bpy.props.FloatProperty(
+        name="Camera Height",
+        description="Metres from the ground up to the camera, about the middle of the clip; 0: unknown",
+        min=0.0,
+    )
+    distance: bpy.props.FloatProperty(
+        name="Known Distance", description="Metres between two tracks of the clip; 0: unknown", min=0.0
+    )
+    distance_a: bpy.props.StringProperty(name="From", description="A track of the clip")
+    distance_b: bpy.props.StringProperty(name="To", description="Another track of the clip")
 
     mask_source: bpy.props.EnumProperty(
         name="Masks",

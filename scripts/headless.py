@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 # Blender runs this file from anywhere; the package lies beside it in the checkout.
@@ -36,7 +37,7 @@ class HeadlessError(Exception):
 def main() -> int:
     """Run. Returns the exit code."""
     arguments = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else sys.argv[1:]
-    options = _parse(arguments)
+    options = parse(arguments)
     try:
         folder = options.import_only or _solve(options)
         solve = _import(folder, options)
@@ -49,7 +50,8 @@ def main() -> int:
     return 0
 
 
-def _parse(arguments: list[str]) -> argparse.Namespace:
+def make_parser() -> argparse.ArgumentParser:
+    """Every option; the words of the choices are those of `docs/schemas/request-1.json`."""
     parser = argparse.ArgumentParser(prog="headless.py", description=__doc__.splitlines()[0])
     parser.add_argument("clip", nargs="?", type=Path, help="a movie, or a file of an image sequence")
     parser.add_argument("--out", type=Path, help="solve folder (default: <clip>.solve beside the clip)")
@@ -61,13 +63,33 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--focal-mm", type=float, help="known focal length in mm, with --sensor-mm or --body")
     parser.add_argument("--sensor-mm", type=float, help="width in mm of what the sensor records")
     parser.add_argument("--body", help="a camera of engine/cameras/database.json, for its sensor")
+    parser.add_argument("--pixel-aspect", type=float, help="known width of a plate pixel over its height")
+    parser.add_argument("--principal", type=float, nargs=2, metavar=("X", "Y"), help="known principal point, px")
     parser.add_argument("--camera", choices=["solve", "deepv2d", "colmap", "chan", "json"], default="solve")
     parser.add_argument(
         "--camera-path", type=Path, help="the COLMAP model's folder, the .chan or the cvd.camera/1 file"
     )
     parser.add_argument("--camera-metric", action="store_true", help="the given camera is in metres")
+    parser.add_argument("--film-back", type=float, nargs=2, metavar=("W", "H"), help="chan: film back in mm")
+    parser.add_argument(
+        "--rotation-order", choices=["XYZ", "XZY", "YXZ", "YZX", "ZXY", "ZYX"], default="ZXY", help="chan"
+    )
     parser.add_argument("--scene-camera", metavar="NAME", help="take this camera of the .blend instead of solving one")
     parser.add_argument("--tracking-markers", action="store_true", help="use what is tracked on the .blend's clip")
+    parser.add_argument("--camera-height", type=float, help="metres from the ground up to the camera")
+    parser.add_argument(
+        "--distance",
+        type=float,
+        nargs=7,
+        metavar=("METRES", "FRAME", "X", "Y", "FRAME", "X", "Y"),
+        help="how far apart two places are, each picked on a frame, in plate pixels",
+    )
+    parser.add_argument(
+        "--track-distance",
+        nargs=3,
+        metavar=("METRES", "TRACK", "TRACK"),
+        help="how far apart two tracks of the .blend's clip are",
+    )
     parser.add_argument("--stereo", choices=["none", "side_by_side", "two_files"], default="none")
     parser.add_argument("--right", type=Path, help="two_files: the right eye's footage")
     parser.add_argument("--baseline", type=float, help="distance between the eyes in metres, when known")
@@ -87,6 +109,12 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--blend", type=Path, help="file to save (default: beside the solve folder)")
     parser.add_argument("--render", metavar="FRAMES", help="a frame number, or FIRST-LAST")
     parser.add_argument("--render-dir", type=Path, help="folder for the composite and the matte")
+    return parser
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The options; ends the program where they do not go together."""
+    parser = make_parser()
     options = parser.parse_args(arguments)
     if (options.clip is None) == (options.import_only is None):
         parser.error("give either a CLIP to solve or --import-only SOLVE")
@@ -94,11 +122,26 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         parser.error("solving needs --engine-python")
     if options.scene_camera is not None and options.camera != "solve":
         parser.error("--scene-camera and --camera are two answers to one question")
+    sizes = [options.camera_height, options.distance, options.track_distance]
+    if any(sizes) and (options.scene_camera or options.camera not in jobs.SOLVED):
+        parser.error("--camera-height, --distance and --track-distance are for cameras that are solved")
+    if options.distance and options.track_distance:
+        parser.error("--distance and --track-distance are two answers to one question")
+    if options.track_distance and not _positive(options.track_distance[0]):
+        parser.error("--track-distance begins with metres")
     return options
+
+
+def _positive(text: str) -> bool:
+    try:
+        return float(text) > 0.0
+    except ValueError:
+        return False
 
 
 def _solve(options: argparse.Namespace) -> Path:
     clip: Path = options.clip
+    markers = options.tracking_markers or options.track_distance
     folder: Path = options.out or clip.with_name(f"{clip.stem}.solve")
     kind, path = ("json", folder / cameras.CAMERA) if options.scene_camera else (options.camera, options.camera_path)
     try:
@@ -115,10 +158,16 @@ def _solve(options: argparse.Namespace) -> Path:
             focal_mm=options.focal_mm,
             sensor_mm=options.sensor_mm,
             body=options.body,
+            pixel_aspect=options.pixel_aspect,
+            principal_px=options.principal,
             camera=kind,
             camera_path=path,
             camera_metric=options.camera_metric,
-            tracks=folder / cameras.TRACKS if options.tracking_markers else None,
+            film_back_mm=options.film_back,
+            rotation_order=options.rotation_order,
+            tracks=folder / cameras.TRACKS if markers else None,
+            camera_height=options.camera_height,
+            distance=_distance(options),
             masks=options.masks,
             segmentation=options.segmentation,
             motion=not options.no_motion,
@@ -129,7 +178,7 @@ def _solve(options: argparse.Namespace) -> Path:
             method=options.method,
             preset=options.preset,
         )
-        if options.scene_camera or options.tracking_markers:
+        if options.scene_camera or markers:
             jobs.prepare(options.engine_python, ROOT, request)
             _hand_over(options, folder)
         job = jobs.start(options.engine_python, ROOT, request)
@@ -157,8 +206,23 @@ def _hand_over(options: argparse.Namespace, folder: Path) -> None:
         cameras.write_camera(
             bpy.context.scene, camera, block, numbers, size, options.camera_metric, folder / cameras.CAMERA
         )
-    if options.tracking_markers:
-        cameras.write_tracks(masks.drawn_on(clip, None, "tracking"), numbers, size, folder / cameras.TRACKS)
+    if options.tracking_markers or options.track_distance:
+        only = None if options.tracking_markers else options.track_distance[1:]
+        cameras.write_tracks(masks.drawn_on(clip, None, "tracking"), numbers, size, folder / cameras.TRACKS, only)
+
+
+def _distance(options: argparse.Namespace) -> dict[str, Any] | None:
+    if options.distance:
+        metres, *places = options.distance
+        a, b = ([int(frame), x, y] for frame, x, y in (places[:3], places[3:]))
+        return {"metres": metres, "a": a, "b": b}
+    if not options.track_distance:
+        return None
+    metres, a, b = options.track_distance
+    clip: Path = options.clip.absolute()
+    numbers = masks.numbers_to_solve(clip, options.first, options.last, options.step)
+    size = cameras.plate_size(clip, options.stereo)
+    return cameras.distance_between(masks.drawn_on(clip, None, "tracking"), (a, b), float(metres), numbers, size)
 
 
 def _import(folder: Path, options: argparse.Namespace) -> Solve:

@@ -14,6 +14,8 @@ import bpy
 
 from .. import cameras, jobs, masks, monitor, preferences
 
+WITH_LENS = ("json", "colmap")  # cameras that are given together with their lens
+
 
 def default_folder(clip: Path, blend_folder: Path | None, cache: Path) -> Path:
     """`<clip>.solve` beside the .blend, or in the cache folder; a sequence goes by its name without the number."""
@@ -42,6 +44,66 @@ class CVD_OT_use_clip(bpy.types.Operator):
         cvd.clip_path = context.space_data.clip.filepath
         cvd.mask_clip = context.space_data.clip
         return {"FINISHED"}
+
+
+class CVD_OT_lens_from_clip(bpy.types.Operator):
+    """Take focal length, pixel aspect and optical centre from the clip's camera settings, where they are known"""
+
+    bl_idname = "cvd.lens_from_clip"
+    bl_label = "Take from Clip Settings"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """A clip is chosen, and some clip is open."""
+        if not context.scene.cvd.clip_path:
+            cls.poll_message_set("Choose a clip first")
+        elif not bpy.data.movieclips:
+            cls.poll_message_set("Open the clip in the clip editor and set its lens there first")
+        else:
+            return True
+        return False
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Take them."""
+        try:
+            cameras.lens_from_clip(context.scene.cvd, footage(context.scene.cvd))
+        except jobs.StartError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+
+class CVD_OT_distance_of_tracks(bpy.types.Operator):
+    """The known distance is that between the two tracks that are selected. The solve is then in metres"""
+
+    bl_idname = "cvd.distance_of_tracks"
+    bl_label = "Between Selected Tracks"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Two tracks of the open clip are selected."""
+        clip = getattr(context.space_data, "clip", None)
+        if clip is None:
+            cls.poll_message_set("Open the clip in the clip editor and track two points first")
+            return False
+        count = len(_selected_tracks(clip))
+        if count != 2:
+            cls.poll_message_set(f"Select the two tracks whose distance you know; {count} are selected")
+        return count == 2
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Remember their names."""
+        cvd = context.scene.cvd
+        cvd.distance_a, cvd.distance_b = _selected_tracks(context.space_data.clip)
+        self.report({"INFO"}, f"{cvd.distance:g} m between {cvd.distance_a} and {cvd.distance_b}")
+        return {"FINISHED"}
+
+
+def _selected_tracks(clip: bpy.types.MovieClip) -> list[str]:
+    """Names of the camera's tracks that are selected and to be seen."""
+    return [track.name for track in clip.tracking.objects[0].tracks if track.select and not track.hide]
 
 
 class CVD_OT_solve_depth(bpy.types.Operator):
@@ -84,7 +146,7 @@ class CVD_OT_solve_depth(bpy.types.Operator):
                 )
             folder = monitor.folder_of(scene) or self._default_folder(context, clip)
             request = self._request(cvd, clip, folder)
-            if cvd.mask_source != "NONE" or cvd.camera_source == "SCENE" or cvd.use_tracks:
+            if cvd.mask_source != "NONE" or cvd.camera_source == "SCENE" or cameras.uses_tracks(cvd):
                 # First, so that files are written into nothing but a solve folder.
                 jobs.prepare(Path(python), preferences.engine_root(), request)
                 cameras.provide(scene, clip, folder)
@@ -132,12 +194,16 @@ class CVD_OT_solve_depth(bpy.types.Operator):
             focal_mm=cvd.focal_mm if with_focal else None,
             sensor_mm=cvd.sensor_width if cvd.lens == "MM" else None,
             body=cvd.body if cvd.lens == "BODY" else None,
+            pixel_aspect=cvd.pixel_aspect if cvd.use_pixel_aspect and camera not in WITH_LENS else None,
+            principal_px=tuple(cvd.principal) if cvd.use_principal and camera not in WITH_LENS else None,
             camera=camera,
             camera_path=camera_path,
             camera_metric=cvd.camera_metric and camera not in jobs.SOLVED,
             film_back_mm=tuple(cvd.film_back) if camera == "chan" and min(cvd.film_back) > 0.0 else None,
             rotation_order=cvd.rotation_order,
-            tracks=folder / cameras.TRACKS if cvd.use_tracks else None,
+            tracks=folder / cameras.TRACKS if cameras.uses_tracks(cvd) else None,
+            camera_height=cvd.camera_height or None if camera in jobs.SOLVED else None,
+            distance=cameras.known_distance(cvd, clip),
             masks=mask_paths[cvd.mask_source],
             segmentation=bpy.path.abspath(cvd.segmentation) or None,
             motion=cvd.find_motion,
@@ -234,4 +300,11 @@ class CVD_OT_cancel_solve(bpy.types.Operator):
         return {"FINISHED"}
 
 
-CLASSES = (CVD_OT_use_clip, CVD_OT_check_masks, CVD_OT_solve_depth, CVD_OT_cancel_solve)
+CLASSES = (
+    CVD_OT_use_clip,
+    CVD_OT_lens_from_clip,
+    CVD_OT_distance_of_tracks,
+    CVD_OT_check_masks,
+    CVD_OT_solve_depth,
+    CVD_OT_cancel_solve,
+)

@@ -114,18 +114,23 @@ def test_a_camera_of_the_blend_and_its_markers_are_handed_over(
         f"clip = bpy.data.movieclips.load({str(clip)!r})\n"
         f"track = clip.tracking.objects[0].tracks.new(name='Corner', frame=1)\n"
         f"track.markers.insert_frame(2, co=(0.5, 0.5))\n"
+        f"edge = clip.tracking.objects[0].tracks.new(name='Edge', frame=3)\n"
+        f"edge.markers[0].co = (0.25, 0.25)\n"
+        f"edge.markers.insert_frame(5, co=(0.25, 0.25))\n"
         f"sys.argv = sys.argv[1:]\n"
         f"runpy.run_path(sys.argv[0], run_name='__main__')\n"
     )
     script = fake_root / "scripts" / "headless.py"
     asked = ["--scene-camera", "Shot", "--tracking-markers", "--engine-python", sys.executable]
-    subprocess.run(
-        [sys.executable, str(before), str(script), str(clip), "--out", str(tmp_path / "x.solve"), *asked],
-        env={**os.environ, "FAKE_ENGINE": "fail"},
-        capture_output=True,
-        check=False,
-        timeout=300,
-    )
+    sized = ["--track-distance", "1.25", "Corner", "Edge", "--engine-python", sys.executable]
+    for out, words in (("x.solve", asked), ("y.solve", sized)):
+        subprocess.run(
+            [sys.executable, str(before), str(script), str(clip), "--out", str(tmp_path / out), *words],
+            env={**os.environ, "FAKE_ENGINE": "fail"},
+            capture_output=True,
+            check=False,
+            timeout=300,
+        )
     written = [
         json.loads((tmp_path / "x.solve" / f"{name}.json").read_text()) for name in ("request", "camera", "tracks")
     ]
@@ -133,7 +138,53 @@ def test_a_camera_of_the_blend_and_its_markers_are_handed_over(
     assert written[0]["tracks"] == str(tmp_path / "x.solve" / "tracks.json")
     assert [frame["frame"] for frame in written[1]["frames"]] == [1001, 1002, 1003, 1005, 1006, 1007, 1008]
     assert [marker[0] for marker in written[2]["tracks"][0]["markers"]] == [1001, 1002]
+    request = json.loads((tmp_path / "y.solve" / "request.json").read_text())
+    distance = request["world"]["distance"]
+    assert (distance["metres"], distance["a"][0], distance["b"]) == (1.25, 1002, [1005, 80.0, 135.0])
+    assert request["tracks"] == str(tmp_path / "y.solve" / "tracks.json")
+
+
+def test_sizes_and_lens_reach_the_request(fake_root: Path, synthetic: Synthetic, tmp_path: Path) -> None:
+    clip = synthetic.folder.parent / "plate_1001.png"
+    asked = ("--pixel-aspect", "1.5", "--principal", "150", "80.5", "--camera-height", "1.7", "--method", "deepv2d")
+    asked += ("--distance", "2.5", "1002", "10.5", "20", "1005", "300", "170", "--camera", "deepv2d")
+    run(
+        clip,
+        "--out",
+        tmp_path / "x.solve",
+        "--engine-python",
+        sys.executable,
+        *asked,
+        root=fake_root,
+        FAKE_ENGINE="fail",
+    )
+    request = json.loads((tmp_path / "x.solve" / "request.json").read_text())
+    assert (request["lens"]["pixel_aspect"], request["lens"]["principal_px"]) == (1.5, [150.0, 80.5])
+    assert (request["camera"]["kind"], request["method"]) == ("deepv2d", "deepv2d")
+    distance = {"metres": 2.5, "a": [1002, 10.5, 20.0], "b": [1005, 300.0, 170.0]}
+    assert request["world"] == {"camera_height": 1.7, "distance": distance}
+
+
+def test_the_script_offers_what_the_schema_knows() -> None:
+    schema = json.loads((ROOT / "docs/schemas/request-1.json").read_text())["properties"]
+    sys.path.insert(0, str(ROOT / "scripts"))
+    import headless
+
+    offered = {action.dest: action.choices for action in headless.make_parser()._actions if action.choices}
+    for name, entry in {
+        "method": schema["method"],
+        "preset": schema["preset"],
+        "camera": schema["camera"]["properties"]["kind"],
+        "rotation_order": schema["camera"]["properties"]["rotation_order"],
+        "stereo": schema["footage"]["properties"]["stereo"],
+        "prior": schema["prior"]["properties"]["kind"],
+        "maps": schema["prior"]["properties"]["maps"],
+    }.items():
+        assert offered[name] == entry["enum"], name
 
 
 def test_usage() -> None:
     assert run().returncode == 2
+    given = ("a.mp4", "--engine-python", "p", "--camera", "chan", "--camera-path", "a.chan")
+    assert run(*given, "--camera-height", "2").returncode == 2
+    assert run(*given[:3], "--track-distance", "far", "A", "B").returncode == 2

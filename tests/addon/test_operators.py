@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from synthetic import Synthetic
 
 from cvd_blender_addon import jobs, monitor, preferences
 from cvd_blender_addon.operators.solve import default_folder
+from cvd_blender_addon.scene import plate
+from cvd_blender_addon.solve_reader import read
 
 FAKE = Path(__file__).parent / "fake_engine"
 
@@ -60,7 +64,9 @@ def test_request_is_what_the_panel_says(ready: bpy.types.Scene, monkeypatch: pyt
         "right": None,
         "baseline": None,
     }
-    assert request["lens"] == {"focal_px": None, "focal_mm": 30.0, "sensor_mm": 36.0, "camera": None, "metadata": True}
+    known = {"focal_mm": 30.0, "sensor_mm": 36.0, "metadata": True}
+    assert request["lens"] == known | dict.fromkeys(("focal_px", "camera", "pixel_aspect", "principal_px"))
+    assert request["world"] == {"camera_height": None, "distance": None}
     assert (request["camera"]["kind"], request["camera"]["path"], request["tracks"]) == ("solve", None, None)
     assert (request["method"], request["preset"]) == ("cvd", "best")
     assert request["masks"] == {"path": None, "segmentation": None, "motion": True, "allow_non_commercial": False}
@@ -84,6 +90,96 @@ def test_stereo_is_asked_for(ready: bpy.types.Scene, monkeypatch: pytest.MonkeyP
     cvd.stereo, cvd.baseline = "two_files", 0.0
     footage = requested(cvd, monkeypatch)["footage"]
     assert (footage["stereo"], footage["right"], footage["baseline"]) == ("two_files", "/right/eye_1001.png", None)
+
+
+def test_pixel_aspect_and_optical_centre_are_asked_for(ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    cvd = ready.cvd
+    cvd.pixel_aspect, cvd.principal, cvd.camera_height = 2.0, (150.5, 80.0), 1.5
+    assert requested(cvd, monkeypatch)["lens"]["principal_px"] is None  # not while they are not said to be known
+    cvd.use_pixel_aspect = cvd.use_principal = True
+    request = requested(cvd, monkeypatch)
+    assert (request["lens"]["pixel_aspect"], request["lens"]["principal_px"]) == (2.0, [150.5, 80.0])
+    assert request["world"]["camera_height"] == 1.5
+    cvd.camera_source, cvd.camera_folder = "colmap", "/a/model"
+    request = requested(cvd, monkeypatch)
+    assert (request["lens"]["pixel_aspect"], request["lens"]["principal_px"]) == (None, None)
+    assert request["world"]["camera_height"] is None
+
+
+def test_the_lens_of_the_clips_settings_is_taken(ready: bpy.types.Scene) -> None:
+    cvd = ready.cvd
+    with pytest.raises(RuntimeError, match="Open the clip in the clip editor"):
+        bpy.ops.cvd.lens_from_clip()
+    clip = bpy.data.movieclips.load(cvd.clip_path)
+    lens = clip.tracking.camera
+    lens.sensor_width, lens.focal_length, lens.pixel_aspect = 24.0, 36.0, 1.25
+    lens.principal_point_pixels = (170.0, 80.0)
+    assert bpy.ops.cvd.lens_from_clip() == {"FINISHED"}
+    assert (cvd.lens, cvd.focal_px) == ("PX", pytest.approx(320 * 36 / 24))
+    assert cvd.use_pixel_aspect and cvd.pixel_aspect == 1.25
+    assert cvd.use_principal and tuple(cvd.principal) == pytest.approx((170, 100), abs=1e-3)  # from the top
+
+
+def test_a_solved_lens_comes_back_from_the_clip_that_was_built(ready: bpy.types.Scene, synthetic: Synthetic) -> None:
+    clip = plate.ensure_clip(read(synthetic.folder))
+    assert clip is not None
+    bpy.ops.cvd.lens_from_clip()
+    assert ready.cvd.focal_px == pytest.approx(300.0)
+    assert tuple(ready.cvd.principal) == pytest.approx((171.0, 83.0), abs=1e-3)
+
+
+@contextmanager
+def clip_editor(clip: bpy.types.MovieClip) -> Iterator[None]:
+    """As if the mouse were over a clip editor that shows the clip."""
+    window = bpy.context.window_manager.windows[0]
+    area = window.screen.areas[0]
+    kind, area.type = area.type, "CLIP_EDITOR"
+    try:
+        area.spaces.active.clip = clip
+        region = next(region for region in area.regions if region.type == "WINDOW")
+        with bpy.context.temp_override(window=window, area=area, region=region, space_data=area.spaces.active):
+            yield
+        area.spaces.active.clip = None
+    finally:
+        area.type = kind
+
+
+def test_the_distance_between_two_selected_tracks_is_asked_for(
+    ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cvd = ready.cvd
+    cvd.distance = 0.8
+    with pytest.raises(RuntimeError, match="not open in the clip editor"):
+        solve("succeed", monkeypatch)
+    clip = bpy.data.movieclips.load(cvd.clip_path)
+    with pytest.raises(RuntimeError, match="Select two tracks in the clip editor"):
+        solve("succeed", monkeypatch)
+    for name, x in (("Door", 0.25), ("Window", 0.75), ("Lamp", 0.5)):
+        track = clip.tracking.objects[0].tracks.new(name=name, frame=1)
+        track.markers[0].co = (x, 0.6)
+        track.markers.insert_frame(2, co=(x + 0.05, 0.6))
+        track.markers.insert_frame(3, co=(x + 0.1, 0.6))
+        track.select = True
+    with clip_editor(clip):
+        with pytest.raises(RuntimeError, match="3 are selected"):
+            bpy.ops.cvd.distance_of_tracks()
+        clip.tracking.objects[0].tracks["Lamp"].select = False
+        assert bpy.ops.cvd.distance_of_tracks() == {"FINISHED"}
+    request = requested(cvd, monkeypatch)
+    found = request["world"]["distance"]
+    assert found["metres"] == pytest.approx(0.8)
+    # The second of three markers, plate frame 1002 of 320 x 180 pixels.
+    assert found["a"] == pytest.approx([1002, 0.3 * 320, 0.4 * 180], abs=1e-3)
+    assert found["b"] == pytest.approx([1002, 0.8 * 320, 0.4 * 180], abs=1e-3)
+    # The two are followed points of the solve as well, the third is not: the artist did not ask for all.
+    tracks = json.loads(Path(request["tracks"]).read_text())["tracks"]
+    assert [track["name"] for track in tracks] == ["Door", "Window"]
+    cvd.use_tracks = True
+    tracks = json.loads(Path(requested(cvd, monkeypatch)["tracks"]).read_text())["tracks"]
+    assert [track["name"] for track in tracks] == ["Door", "Window", "Lamp"]
+    cvd.camera_source, cvd.camera_folder, cvd.use_tracks = "colmap", "/a/model", False  # has a size of its own
+    request = requested(cvd, monkeypatch)
+    assert (request["world"]["distance"], request["tracks"]) == (None, None)
 
 
 def test_prior_is_asked_for(ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -122,6 +218,10 @@ def test_panel_offers_what_the_schema_knows(scene: bpy.types.Scene, addon: None)
     }.items():
         offered = [item.identifier for item in scene.cvd.bl_rna.properties[name].enum_items]
         assert offered == entry["enum"], name
+    # Each says in its tooltip what it is for.
+    for name in ("method", "camera_source", "preset", "prior"):
+        for item in scene.cvd.bl_rna.properties[name].enum_items:
+            assert len(item.description) > 10, item.identifier
     # A camera of the scene is written as cvd.camera/1, which is what the schema calls json.
     offered = [item.identifier for item in scene.cvd.bl_rna.properties["camera_source"].enum_items]
     assert {"json" if kind == "SCENE" else kind for kind in offered} == set(
@@ -168,11 +268,14 @@ def test_disabled_buttons_say_why(scene: bpy.types.Scene, addon: None) -> None:
         ("solve_depth", "Choose a clip first"),
         ("check_masks", "Choose a clip first"),
         ("cancel_solve", "No solve is running"),
+        ("lens_from_clip", "Choose a clip first"),
     ):
         with pytest.raises(RuntimeError, match=words):
             getattr(bpy.ops.cvd, operator)()
     with pytest.raises(RuntimeError, match="clip editor"):
         bpy.ops.cvd.use_clip()
+    with pytest.raises(RuntimeError, match="track two points first"):
+        bpy.ops.cvd.distance_of_tracks()
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,26 @@ def test_lens_asks_for_what_is_known(scene: bpy.types.Scene, addon: None) -> Non
     assert "lens" not in draw(scene, "VIEW_3D")
 
 
+def test_what_else_is_known_of_the_lens_is_asked_for_when_it_is(scene: bpy.types.Scene, addon: None) -> None:
+    among = {"pixel_aspect", "principal"}
+    assert among & set(draw(scene, "VIEW_3D")) == set()
+    scene.cvd.use_pixel_aspect = True
+    assert among & set(draw(scene, "VIEW_3D")) == {"pixel_aspect"}
+    scene.cvd.use_principal = True
+    assert among < set(draw(scene, "VIEW_3D"))
+    assert "cvd.lens_from_clip" in draw(scene, "VIEW_3D")
+
+
+def test_a_known_distance_is_that_of_two_tracks(scene: bpy.types.Scene, addon: None) -> None:
+    cvd = scene.cvd
+    assert "distance" in draw(scene, "CLIP_EDITOR") and "distance_a" not in draw(scene, "CLIP_EDITOR")
+    cvd.distance = 2.0
+    assert {"distance_a", "distance_b", "cvd.distance_of_tracks"} < set(draw(scene, "CLIP_EDITOR"))
+    assert "in the clip editor" in " ".join(draw(scene, "VIEW_3D"))
+    cvd.camera_source = "chan"
+    assert "distance" not in draw(scene, "CLIP_EDITOR")
+
+
 def test_each_kind_of_camera_asks_for_its_own(scene: bpy.types.Scene, addon: None) -> None:
     among = {"camera", "camera_folder", "camera_chan", "rotation_order", "film_back", "camera_metric"}
     asked = {}

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from cvd_blender_addon import jobs
-from engine.request import CameraRequest, parse_request, schema
+from engine.request import BY_DEEPV2D, SOLVED, CameraRequest, KnownDistance, WorldRequest, parse_request, schema
 
 CLIP, FOLDER = Path("/shots/plate_1001.png"), Path("/shots/plate.solve")
 
@@ -57,6 +57,12 @@ def test_every_combination_is_read_as_it_was_meant():
         assert read == asked
 
 
+def test_both_know_the_same_cameras_as_solved():
+    assert jobs.SOLVED == SOLVED
+    assert set(SOLVED) < set(words("camera", "kind"))
+    assert set(BY_DEEPV2D) < set(words("method"))
+
+
 def test_numbers_and_what_is_not_said():
     request = parse_request(
         jobs.make_request(
@@ -67,6 +73,19 @@ def test_numbers_and_what_is_not_said():
     footage = request.footage
     assert (footage.first, footage.last, footage.step, footage.baseline) == (1002, 1040, 3, 0.065)
     assert request.lens.focal_px == 1500.5
+    sized = parse_request(
+        json.loads(
+            json.dumps(
+                jobs.make_request(
+                    CLIP, FOLDER, pixel_aspect=2.0, principal_px=(900.0, 550.0), camera_height=1.6,
+                    distance={"metres": 0.5, "a": [1001, 10.0, 20.0], "b": [1009, 30.0, 40.5]},
+                )
+            )
+        ),
+        "the add-on",
+    )  # fmt: skip
+    assert (sized.lens.pixel_aspect, sized.lens.principal_px) == (2.0, (900.0, 550.0))
+    assert sized.world == WorldRequest(1.6, KnownDistance(0.5, (1001, 10.0, 20.0), (1009, 30.0, 40.5)))
     given = parse_request(
         jobs.make_request(
             CLIP, FOLDER, focal_mm=35.0, body="Sony FX3", camera="chan", camera_path=Path("/shots/a.chan"),
