@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from engine.depth.guess import guess_depth
 from engine.depth.scale import calibrate_scale, read_scale, scale_track, units_per_prior
 from engine.depth.settings import DepthSettings, settings_of
 from engine.depth.stereo import estimate_rig
-from engine.device import choose_device
+from engine.device import choose_device, within_memory
 from engine.errors import CvdError, WorkspaceError
 from engine.export.edges import EdgeSharpener
 from engine.export.stage import Account, DepthResult, export
@@ -100,38 +101,38 @@ def _run(
 ) -> None:
     workspace.plan(list(stages.values()))
 
-    def run(name: str, work: Callable[[Path], object]) -> Path:
+    def run(name: str, work: Callable[[Path, torch.device], object]) -> Path:
         stage = stages[name]
         if stage.is_done:
             workspace.reuse(stage)
         else:
             with workspace.stage(stage) as folder:
-                work(folder)
+                within_memory(partial(work, folder), device, workspace)
         return stage.folder
 
-    prepared = run("footage", lambda folder: footage.prepare(clip, folder, workspace))
+    prepared = run("footage", lambda f, _: footage.prepare(clip, f, workspace))
     proxies = prepared / "proxy"
-    given = run("masks", lambda f: solve_given_masks(clip, proxies, request.masks, f, device, workspace))
-    tracked = run("poses", lambda f: solve_cameras(clip, proxies, given, f, request, known, device, workspace))
+    given = run("masks", lambda f, d: solve_given_masks(clip, proxies, request.masks, f, d, workspace))
+    tracked = run("poses", lambda f, d: solve_cameras(clip, proxies, given, f, request, known, d, workspace))
     track = CameraTrack.load(tracked)
     work = WorkClip.load(proxies, track, settings.long_side)
     flow, motion = stages["flow"].folder, stages["motion"].folder
     if track.measurable:
-        run("flow", lambda folder: solve_flow(work, folder, workspace))
-        run("motion", lambda f: solve_motion(work, track.lens, flow, given, request.masks, f, workspace))
+        run("flow", lambda f, _: solve_flow(work, f, workspace))
+        run("motion", lambda f, _: solve_motion(work, track.lens, flow, given, request.masks, f, workspace))
     guess = None
     if prior is not None:
-        guess = run("prior", lambda f: solve_prior(work, track.lens, prior, f, device, workspace))
+        guess = run("prior", lambda f, d: solve_prior(work, track.lens, prior, f, d, workspace))
     right = work_images(prepared / "proxy_right", track, work.lens.width, work.lens.height) if clip.right else None
     rig = None if right is None else estimate_rig(work, right)
     baseline = request.footage.baseline
     metres = rig.metres_per_unit(baseline) if rig is not None and baseline is not None else None
     if track.scale != "free":
         metres = 1.0  # given with the cameras, or known of the scene: whatever the unit is, it stays
-    scale = read_scale(run("scale", lambda folder: calibrate_scale(work, guess, metres, folder, workspace)))
+    scale = read_scale(run("scale", lambda f, _: calibrate_scale(work, guess, metres, f, workspace)))
     track, work = scale_track(track, scale), work.scaled(scale)
 
-    def measure(folder: Path) -> None:
+    def measure(folder: Path, device: torch.device) -> None:
         if request.method in BY_DEEPV2D:
             solve_deepv2d(work, DeepV2DSettings(), folder, device, workspace)
         else:
@@ -139,7 +140,7 @@ def _run(
 
     evidence = run("evidence", measure) if settings.measured and track.measurable else None
 
-    def train(folder: Path) -> None:
+    def train(folder: Path, device: torch.device) -> None:
         # What the built-in network says of a picture alone, it says better once it has been trained on the clip.
         fills = prior is not None and prior.output != "depth"
         # A known baseline goes before the prior; one that is not in metres itself follows the cameras.
@@ -169,7 +170,7 @@ def _run(
         scales=stages["scale"].folder,
     )
 
-    def write(_folder: Path) -> None:
+    def write(_folder: Path, _device: torch.device) -> None:
         def costs() -> dict[str, dict[str, float]]:
             finished = {name: workspace.record(stage)["cost"] for name, stage in stages.items() if stage.is_done}
             return {**finished, "export": workspace.cost()}

@@ -17,6 +17,7 @@ from engine.depth.cvd import consistency, enlarged
 from engine.depth.data import CONFIDENCE, LOG_DEPTH, WEIGHT, TrainingData
 from engine.depth.evidence import HalfGrid, confirm
 from engine.depth.fuse import fuse
+from engine.depth.result import write_frame
 from engine.depth.views import choose_views
 from engine.files import write_json, write_npy
 from engine.footage import Footage, frame_name
@@ -80,13 +81,12 @@ def finish_deepv2d(
     for row, number in enumerate(data.numbers):
         progress.step(row, len(data.numbers), f"depth of frame {number}")
         name = f"{frame_name(number)}.npy"
-        if not (folder / "confidence" / name).exists():
+        if not (folder / "depth" / name).exists():
             raw = torch.from_numpy(np.load(measured / "raw" / name, allow_pickle=False)[0]).to(device)
             known = data.evidence[row].to(device).float()
             image = torch.from_numpy(clip.images[row]).to(device).float() / 255.0
             depth = fuse((raw / data.unit).log(), known[LOG_DEPTH], known[WEIGHT], image).exp() * data.unit
-            write_npy(folder / "depth" / name, depth.cpu().numpy())
-            write_npy(folder / "confidence" / name, enlarged(known[CONFIDENCE]).cpu().numpy())
+            write_frame(folder, number, depth.cpu().numpy(), enlarged(known[CONFIDENCE]).cpu().numpy())
     write_json(folder / "consistency.json", consistency(clip, data, folder))
     progress.step(1.0, 1.0, "depth")
 

@@ -15,8 +15,10 @@ from engine.depth.clip import WorkClip
 from engine.depth.data import CONFIDENCE, WEIGHT, TrainingData
 from engine.depth.fuse import fuse
 from engine.depth.network import DepthNetwork
+from engine.depth.result import write_frame
 from engine.depth.settings import DepthSettings
 from engine.depth.training import train
+from engine.errors import DepthError
 from engine.files import write_json, write_npy
 from engine.flow.stage import load_pair
 from engine.footage import frame_name
@@ -55,6 +57,7 @@ def solve_depth(
 
     Raises:
         Cancelled: the user stopped it.
+        DepthError: `depth.diverged` or `depth.not_finite`.
     """
     for name in ("depth", "confidence"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -63,15 +66,17 @@ def solve_depth(
     if settings.consecutive:
         rank = {number: row for row, number in enumerate(data.numbers)}
         data = replace(data, pairs=[p for p in data.pairs if rank[p.second] - rank[p.first] == 1])
-    network = train(data, settings, folder, seed, device, Part(progress, 0.0, TRAINING_SHARE))
-    part = Part(progress, TRAINING_SHARE, 1.0)
-    for row, number in enumerate(data.numbers):
-        part.step(row, len(data.numbers), f"depth of frame {number}")
-        name = f"{frame_name(number)}.npy"
-        if not (folder / "depth" / name).exists():
-            depth, confidence = _predict(network, data, clip, settings, row, device)
-            write_npy(folder / "confidence" / name, confidence)
-            write_npy(folder / "depth" / name, depth)
+    try:
+        network = train(data, settings, folder, seed, device, Part(progress, 0.0, TRAINING_SHARE))
+        part = Part(progress, TRAINING_SHARE, 1.0)
+        for row, number in enumerate(data.numbers):
+            part.step(row, len(data.numbers), f"depth of frame {number}")
+            if not (folder / "depth" / f"{frame_name(number)}.npy").exists():
+                depth, confidence = _predict(network, data, clip, settings, row, device)
+                write_frame(folder, number, depth, confidence)
+    except DepthError:
+        (folder / "checkpoint.pt").unlink(missing_ok=True)  # nothing is to be gone on with
+        raise
     if not settings.measured:
         for number, confidence in _confirmed(clip, data, folder).items():
             write_npy(folder / "confidence" / f"{frame_name(number)}.npy", confidence)

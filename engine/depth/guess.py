@@ -9,9 +9,9 @@ import torch
 
 from engine.depth.clip import WorkClip
 from engine.depth.cvd import enlarged
+from engine.depth.result import write_frame
 from engine.errors import DepthError
-from engine.files import write_json, write_npy
-from engine.footage import frame_name
+from engine.files import write_json
 from engine.priors import load_prior
 from engine.progress import Progress
 
@@ -42,6 +42,5 @@ def guess_depth(clip: WorkClip, prior: Path | None, scale: float, folder: Path, 
     for row, number in enumerate(clip.numbers.tolist()):
         progress.step(row, len(clip.numbers), f"depth of frame {number}")
         depth = enlarged(torch.from_numpy(load_prior(prior, number))).numpy() * np.float32(scale)
-        write_npy(folder / "depth" / f"{frame_name(number)}.npy", depth)
-        write_npy(folder / "confidence" / f"{frame_name(number)}.npy", np.zeros(shape, np.float32))
+        write_frame(folder, number, depth, np.zeros(shape, np.float32))
     write_json(folder / "consistency.json", {"frames": {}, "distance": {}})

@@ -12,6 +12,8 @@ import math
 import torch
 from torch.nn import functional as F  # noqa: N812
 
+from engine.device import frugal
+
 NOISE_STD = 2.0 / 255.0  # below this contrast a window holds sensor noise only, and its correlation goes to zero
 EDGE = 20.0  # per unit of intensity: a jump across black to white costs a twentieth
 APART = 3  # planes: less than that is the same depth
@@ -102,8 +104,9 @@ def matching_scores(
     variance = (box_mean(reference * reference, radius) - mean * mean).clamp_min(0.0) + NOISE_STD**2
     keep = math.ceil(len(sources) / 2)
     volume = torch.empty(len(inverse_depths), height, width, device=device, dtype=dtype)
-    for start in range(0, len(inverse_depths), PLANES_AT_ONCE):
-        inverse = inverse_depths[start : start + PLANES_AT_ONCE, None, None]
+    at_once = 1 if frugal() else PLANES_AT_ONCE
+    for start in range(0, len(inverse_depths), at_once):
+        inverse = inverse_depths[start : start + at_once, None, None]
         best = [torch.full((len(inverse), height, width), -1.0, device=device, dtype=dtype) for _ in range(keep)]
         for source, transform in zip(sources, source_from_reference, strict=True):
             a = rays @ (projection @ transform[:3, :3]).T

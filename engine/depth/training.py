@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from engine.depth.data import CONFIDENCE, WEIGHT, TrainingData
 from engine.depth.losses import anchor_loss, pair_losses, smoothness_loss
 from engine.depth.network import DepthNetwork, load_network
 from engine.depth.photometric import disparity_smoothness, left_right_loss, photometric_loss, sparse_loss
 from engine.depth.settings import DepthSettings
+from engine.device import frugal
 from engine.errors import DepthError
 from engine.files import write_atomically
 from engine.flow.stage import load_pair
@@ -32,6 +35,7 @@ LEFT_RIGHT_WEIGHT = 0.05
 PHOTO_FRAMES = 3  # per step
 HIDE = 0.5  # share of the evidence hidden from the network's input while it learns
 CHECKPOINT_EVERY = 20
+MOST_LOST = 5  # steps in a row whose loss or gradient is no finite number
 
 
 @dataclass(frozen=True)
@@ -74,18 +78,19 @@ def train(
     in `folder` ends where uninterrupted training does.
 
     Raises:
-        DepthError: the loss became infinite, or the network's weights cannot be read.
+        DepthError: the loss stayed infinite, or the network's weights cannot be read.
         Cancelled: the user stopped it.
     """
     torch.manual_seed(seed)
+    lost = 0  # steps one after the other
     network = load_network(WEIGHTS, device) if settings.pretrained else DepthNetwork().to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(network.parameters(), lr=TUNE_RATE)
     schedule = Schedule.of(settings, len(data.numbers), len(data.pairs))
-    checkpoint = folder / "checkpoint.pt"
+    saved = folder / "checkpoint.pt"
     start = 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
+    if saved.exists():
+        state = torch.load(saved, map_location=device, weights_only=True)
         network.load_state_dict(state["network"])
         optimiser.load_state_dict(state["optimiser"])
         start = state["step"]
@@ -94,21 +99,26 @@ def train(
         for group in optimiser.param_groups:
             group["lr"] = _rate(step, schedule, settings)
         loss = step_loss(network, data, settings, seed, step, schedule.phase(step), device)
-        if not torch.isfinite(loss):
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        # CVD does not limit its steps.
+        limit = math.inf if settings.published_epochs else 1.0
+        steepness = torch.nn.utils.clip_grad_norm_(network.parameters(), limit)
+        if torch.isfinite(loss) and torch.isfinite(steepness):
+            optimiser.step()
+            lost = 0
+        else:  # left out: it would turn every weight into no number
+            lost += 1
+        if lost == MOST_LOST:
             raise DepthError(
                 "depth.diverged",
                 f"The training diverged at step {step + 1} of {schedule.total}.",
                 "The loss is no longer a finite number: cameras and flow contradict each other grossly.",
                 "Look at the camera track first; a known focal length or another seed may help.",
             )
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        if not settings.published_epochs:
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
         if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == schedule.total:
             state = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1}
-            write_atomically(checkpoint, lambda temporary, s=state: torch.save(s, temporary))  # type: ignore[misc]
+            write_atomically(saved, lambda temporary, s=state: torch.save(s, temporary))  # type: ignore[misc]
     return network
 
 
@@ -142,10 +152,20 @@ def step_loss(
     return _evidence_step(network, data, settings, generator, phase == "pairs", device)
 
 
+def _log_depth(network: DepthNetwork, inputs: torch.Tensor) -> torch.Tensor:
+    """(B, 5, h, w) to log depth (B, 1, h, w); where memory is short with the layers of one frame alone in it.
+
+    Nothing is normalised over the batch, so the result is the same (Chen et al. 2016, gradient checkpointing).
+    """
+    if not frugal():
+        return network(inputs)  # type: ignore[no-any-return]
+    return torch.cat([checkpoint(network, inputs[row : row + 1], use_reentrant=False) for row in range(len(inputs))])
+
+
 def _photometric_step(network: DepthNetwork, data: TrainingData, rows: list[int], device: torch.device) -> torch.Tensor:
     """Self-supervised: neighbours brought into view by depth and cameras look like the frame (Zeng, eq. 1 and 2)."""
     inputs = data.inputs(rows, device).contiguous(memory_format=torch.channels_last)
-    log_depth = network(inputs)
+    log_depth = _log_depth(network, inputs)
     depth, target = log_depth.exp(), data.colours(rows, device)
     sources, relative, still = [], [], []
     for k in range(data.sources.shape[1]):
@@ -161,7 +181,7 @@ def _photometric_step(network: DepthNetwork, data: TrainingData, rows: list[int]
         sources.append(eye)
         relative.append(rig)
         still.append(torch.ones_like(still[0]))  # both eyes see the same moment
-        other = network(torch.cat([eye * 2.0 - 1.0, torch.zeros_like(inputs[:, 3:])], dim=1)).exp()
+        other = _log_depth(network, torch.cat([eye * 2.0 - 1.0, torch.zeros_like(inputs[:, 3:])], dim=1)).exp()
         anchor = LEFT_RIGHT_WEIGHT * left_right_loss(depth, other, lens_matrix, rig).mean()
     loss = photometric_loss(
         target, torch.stack(sources), depth, lens_matrix, torch.stack(relative),
@@ -191,7 +211,7 @@ def _evidence_step(
     coarse = (torch.rand((len(rows), 1, 6, 8), generator=generator) < HIDE).float()
     hidden = torch.nn.functional.interpolate(coarse, size=data.images.shape[-2:], mode="nearest")
     inputs = data.inputs(rows, device, hidden).contiguous(memory_format=torch.channels_last)
-    log_depth = network(inputs)
+    log_depth = _log_depth(network, inputs)
     known = data.evidence[rows].to(device).float()
     loss = anchor_loss(log_depth, known[:, :1], known[:, WEIGHT:CONFIDENCE]).mean()
     loss = loss + SMOOTH_WEIGHT * smoothness_loss(log_depth, inputs[:, :3]).mean()
@@ -212,7 +232,7 @@ def _published_step(
     first, second = _rows(data, chosen)
     everything = torch.ones((2 * len(chosen), 1, *data.images.shape[-2:]))
     inputs = data.inputs(first + second, device, everything).contiguous(memory_format=torch.channels_last)
-    spatial, disparity = _over_pairs(network(inputs).exp(), data, chosen, False, device)
+    spatial, disparity = _over_pairs(_log_depth(network, inputs).exp(), data, chosen, False, device)
     return spatial + DISPARITY_WEIGHT * disparity
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scene import flow_between, plane_clip
 
-from engine.depth import training
+from engine.depth import cvd, training
 from engine.depth.cvd import solve_depth
 from engine.depth.data import Folders, TrainingData
 from engine.depth.evidence import solve_evidence
@@ -147,6 +147,47 @@ def test_a_loss_that_is_no_number_is_a_typed_error_and_leaves_no_depth(stages, t
         solve(stages, tmp_path)
     assert caught.value.code == "depth.diverged"
     assert not list(tmp_path.rglob("*.npy"))
+
+
+def test_steps_whose_loss_or_gradient_is_no_number_are_left_out(stages, tmp_path, monkeypatch):
+    real, calls = training.step_loss, [0]
+
+    def unsteady(network, *rest):
+        calls[0] += 1
+        loss = real(network, *rest)
+        if calls[0] % 7 == 2:
+            return loss * float("nan")
+        if calls[0] % 7 == 5:  # finite, but its gradient is not
+            return loss + 0.0 * (next(network.parameters()).sum() * 0.0).sqrt()
+        return loss
+
+    monkeypatch.setattr(training, "step_loss", unsteady)
+    depth = solve(stages, tmp_path)
+    assert calls[0] > 14
+    assert np.mean(np.abs(depth / stages[1] - 1.0)) < 0.05
+
+
+def test_depth_that_is_no_number_is_never_written_and_not_gone_on_with(stages, tmp_path, monkeypatch):
+    real = cvd._predict
+    monkeypatch.setattr(cvd, "_predict", lambda *args: tuple(part * np.float32("nan") for part in real(*args)))
+    with pytest.raises(DepthError) as caught:
+        solve(stages, tmp_path)
+    assert caught.value.code == "depth.not_finite"
+    assert not list(tmp_path.rglob("*.npy")) + list(tmp_path.rglob("*.pt"))
+
+
+def test_in_the_smallest_pieces_the_training_steps_are_the_same(stages, monkeypatch):
+    data, gradients = load(stages), []
+    torch.manual_seed(0)
+    network = training.DepthNetwork()
+    torch.nn.init.normal_(network.head.weight, std=0.01)
+    for small in (False, True):
+        monkeypatch.setattr(training, "frugal", lambda small=small: small)
+        network.zero_grad()
+        training.step_loss(network, data, TINY, 0, 3, "pairs", torch.device("cpu")).backward()
+        gradients.append(torch.cat([p.grad.ravel() for p in network.parameters()]))
+    assert gradients[0].norm() > 0
+    assert torch.allclose(gradients[0], gradients[1], rtol=1e-3, atol=1e-5 * float(gradients[0].abs().max()))
 
 
 def test_photometric_training_alone_finds_the_depth(stages, tmp_path):
