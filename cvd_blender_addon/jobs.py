@@ -7,21 +7,28 @@ job can be picked up again by its folder alone (`Job(folder)`).
 
 from __future__ import annotations
 
+import errno
 import json
+import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 HEARTBEAT_S = 60.0
 CANCEL_GRACE_S = 10.0
 LOG_NAME = "engine_stdout.log"
+LOG_BYTES = 16 * 2**20
+LOG_TAIL_BYTES = 16 * 2**10
+STATUS_BYTES = 2**16
+LOCK_BYTE = 1 << 30  # the engine's (engine/workspace.py)
 SOLVE_FOLDER_SIGNS = ("request.json", "status.json")  # docs/solve-folder.md
 SOLVED = ("solve", "deepv2d")  # cameras that are not given
 FINAL_STATES = ("done", "failed", "cancelled")
@@ -255,7 +262,9 @@ def prepare(engine_python: Path, engine_root: Path, request: dict[str, Any]) -> 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # The request makes it a solve folder, in which the engine replaces depth/ and more: never make one of others'.
-        if any(folder.iterdir()) and not any((folder / name).exists() for name in SOLVE_FOLDER_SIGNS):
+        # An engine that was killed while it opened the folder has left no more than its lock.
+        others = {path.name for path in folder.iterdir()} - {"lock", "cancel"}
+        if others and not others & set(SOLVE_FOLDER_SIGNS):
             raise StartError(
                 "engine.folder",
                 what,
@@ -279,7 +288,10 @@ def start(engine_python: Path, engine_root: Path, request: dict[str, Any]) -> Jo
     """
     folder = prepare(engine_python, engine_root, request)
     try:
-        with (folder / LOG_NAME).open("wb") as log:
+        (folder / LOG_NAME).unlink(missing_ok=True)
+        # Whoever finds the folder before the engine has said a word, such as a Blender that opens the file again.
+        _write_json(folder / "status.json", _queued())
+        with (folder / LOG_NAME).open("ab") as log:
             process = subprocess.Popen(
                 [str(engine_python), "-u", "-m", "engine", "solve", str(folder / "request.json")],
                 cwd=engine_root,
@@ -292,6 +304,14 @@ def start(engine_python: Path, engine_root: Path, request: dict[str, Any]) -> Jo
     except OSError as error:
         raise _cannot_start(error) from error
     return Job(folder, process)
+
+
+def _queued() -> dict[str, Any]:
+    """The first `cvd.status/1` of a solve, until its engine writes its own."""
+    words = {"state": "queued", "stage": None, "message": "starting the engine"}
+    now = time.time()
+    times = {"fraction": 0.0, "eta_s": None, "pid": 0, "started": now, "updated": now}
+    return {"schema": "cvd.status/1", **words, **times, "error": None}
 
 
 def _cannot_start(error: OSError) -> StartError:
@@ -354,36 +374,43 @@ class Job:
         self._process = process
         self._kill_at: float | None = None
         self._killed = False
+        self._news = 0.0, time.monotonic()  # time of the last status, and when it was first seen
 
     def poll(self) -> Status:
         """What the job is doing now. Also ends an engine that did not heed `cancel` in time."""
-        # The exit is looked at before the file: whatever an ended engine had to say is in the file by then.
+        # Life is looked at before the file: whatever an ended engine had to say is in the file by then.
         exit_code = self._process.poll() if self._process is not None else None
+        locked = _locked(self.folder)
         status = _read_status(self.folder)
         if status is not None and status.final:
             return status
-        if self._kill_at is not None and time.time() > self._kill_at:
-            self._kill(status)
+        self._bound_log()
+        if self._kill_at is not None and time.monotonic() > self._kill_at:
+            self._kill(status, locked)
         if self._killed:
             return Status("cancelled", message="stopped by force; what was finished is kept")
-        gone = exit_code is not None or (
-            self._process is None and (status is None or not _alive(status.pid) or _silent(status))
-        )
-        if gone:
+        # Locked by another engine although ours has ended: that one goes on.
+        ours_gone = exit_code is not None and not locked
+        if ours_gone or (self._process is None and not _at_work(status, locked)):
+            if (self.folder / "cancel").exists():  # its own word on that did not come any more
+                return Status("cancelled", message="stopped; what was finished is kept")
             return Status("failed", error=self._crash(exit_code))
-        if status is not None:
-            return status
-        return Status("queued", message="starting the engine")
+        if status is None:
+            return Status("queued", message="starting the engine")
+        if self._quiet_s(status) > HEARTBEAT_S:
+            return replace(status, eta_s=None, message="no sign of life from the engine; cancel ends it")
+        return status
 
     def cancel(self, grace_s: float = CANCEL_GRACE_S) -> None:
         """Ask the engine to stop; `poll` ends it by force once `grace_s` have passed."""
+        locked = _locked(self.folder)
         status = _read_status(self.folder)
         if status is not None and status.final:
             return
         with suppress(OSError):
             (self.folder / "cancel").touch()
-        self._kill_at = time.time() + grace_s
-        pid = self._pid(status)
+        self._kill_at = time.monotonic() + grace_s
+        pid = self._pid(status, locked)
         if pid:
             with suppress(OSError):
                 if sys.platform == "win32":
@@ -393,32 +420,55 @@ class Job:
                     os.kill(pid, signal.SIGTERM)
 
     def log_tail(self, lines: int = 8) -> str:
-        """The last lines that the engine printed."""
+        """The last lines that the engine printed, as far as they are text."""
         try:
-            text = (self.folder / LOG_NAME).read_text(encoding="utf-8", errors="replace")
+            with (self.folder / LOG_NAME).open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
+                text = file.read().decode("utf-8", errors="replace")
         except OSError:
             return ""
-        return "\n".join(text.splitlines()[-lines:])
+        return "\n".join(_clean(line) for line in text.splitlines()[-lines:])
 
-    def _pid(self, status: Status | None) -> int:
-        """Process to signal: our own child, or a foreign one that still gives signs of life."""
+    def _bound_log(self) -> None:
+        """An engine that floods its output must not fill the disk."""
+        path = self.folder / LOG_NAME
+        with suppress(OSError):
+            if path.stat().st_size > LOG_BYTES:
+                os.truncate(path, 0)  # it is written at its end, wherever that is
+
+    def _quiet_s(self, status: Status) -> float:
+        """Seconds since the status last changed, by a clock that nobody sets."""
+        if status.updated != self._news[0]:
+            self._news = status.updated, time.monotonic()
+        return time.monotonic() - self._news[1]
+
+    def _pid(self, status: Status | None, locked: bool | None) -> int:
+        """Process to signal: our own child, or a foreign one that is known to be the engine of this folder; else 0."""
         if self._process is not None:
             return self._process.pid if self._process.poll() is None else 0
-        return status.pid if status is not None and not _silent(status) and _alive(status.pid) else 0
+        if status is None:
+            return 0
+        if locked is None:  # no lock to tell by
+            return status.pid if not _silent(status) and _alive(status.pid) else 0
+        return status.pid if locked and _holder(self.folder) == (status.pid, socket.gethostname()) else 0
 
-    def _kill(self, status: Status | None) -> None:
-        pid = self._pid(status)
+    def _kill(self, status: Status | None, locked: bool | None) -> None:
+        pid = self._pid(status, locked)
+        if not pid and self._process is None and locked:
+            return  # on another computer: it will find the `cancel` file
         self._killed = True
         if not pid:
             return
         with suppress(OSError):
             if sys.platform == "win32":
                 os.kill(pid, signal.SIGTERM)  # TerminateProcess
+            elif os.getpgid(pid) == pid:
+                os.killpg(pid, signal.SIGKILL)  # an engine started here leads its own group
             else:
-                # The engine leads its own group; its children must not outlive it.
-                os.killpg(pid, signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)  # one started in a terminal; its children end with it
         if self._process is not None:
-            self._process.wait()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(CANCEL_GRACE_S)
 
     def _crash(self, exit_code: int | None) -> JobError:
         tail = self.log_tail()
@@ -459,7 +509,8 @@ def _write_json(path: Path, document: dict[str, Any]) -> None:
 def _read_status(folder: Path) -> Status | None:
     """`status.json`, or None where there is none that makes sense (yet)."""
     try:
-        document = json.loads((folder / "status.json").read_text(encoding="utf-8"))
+        with (folder / "status.json").open("rb") as file:
+            document = json.loads(file.read(STATUS_BYTES).decode("utf-8"))
         state = document["state"]
         if state not in ("queued", "running", *FINAL_STATES):
             return None
@@ -467,30 +518,92 @@ def _read_status(folder: Path) -> Status | None:
         error = document["error"]
         return Status(
             state=state,
-            stage=str(document["stage"] or ""),
-            fraction=min(max(float(document["fraction"]), 0.0), 1.0),
-            eta_s=None if eta is None else float(eta),
-            message=str(document["message"]),
-            pid=int(document["pid"]),
-            updated=float(document["updated"]),
+            stage=_clean(str(document["stage"] or "")),
+            fraction=min(max(_finite(document["fraction"]), 0.0), 1.0),
+            eta_s=None if eta is None else max(_finite(eta), 0.0),
+            message=_clean(str(document["message"])),
+            pid=int(document["pid"]) if 0 < int(document["pid"]) < 2**31 else 0,
+            updated=_finite(document["updated"]),
             error=_error(error) if state == "failed" else None,
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is no time and no share")
+    return number
+
+
+def _clean(text: str) -> str:
+    """What a label can show: one line of printable text, not longer than a screen."""
+    return "".join(c for c in text[:400] if c.isprintable())
 
 
 def _error(entry: dict[str, Any] | None) -> JobError:
     fields = entry or {}
+
+    def part(name: str, otherwise: str) -> str:
+        return _clean(str(fields.get(name, otherwise)))
+
     return JobError(
-        str(fields.get("code", "engine.unknown")),
-        str(fields.get("what", "The solve failed.")),
-        str(fields.get("why", "The engine did not say why.")),
-        str(fields.get("fix", "Read engine.log in the solve folder.")),
+        part("code", "engine.unknown"),
+        part("what", "The solve failed."),
+        part("why", "The engine did not say why."),
+        part("fix", "Read engine.log in the solve folder."),
     )
 
 
+def _at_work(status: Status | None, locked: bool | None) -> bool:
+    """An engine works in the folder, or has just been started for it."""
+    if locked or status is None:
+        return bool(locked)
+    if status.state == "queued":
+        return not _silent(status)
+    return locked is None and not _silent(status) and _alive(status.pid)
+
+
+def _locked(folder: Path) -> bool | None:
+    """An engine holds the folder's lock, as the operating system knows it; None where it does not say.
+
+    The one sign of life that outlives neither a crash nor a reboot, and that other processes of the same number, other
+    computers' process numbers and clocks that are set do not confuse.
+    """
+    try:
+        file = (folder / "lock").open("rb")
+    except OSError:
+        return None
+    with file:
+        try:
+            if sys.platform == "win32":
+                import msvcrt
+
+                file.seek(LOCK_BYTE)
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+                file.seek(LOCK_BYTE)
+                msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+            else:
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            return True if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK) else None
+    return False
+
+
+def _holder(folder: Path) -> tuple[int, str]:
+    """(process number, computer) that the lock file names."""
+    try:
+        entry = json.loads((folder / "lock").read_text(encoding="utf-8"))
+        return int(entry["pid"]), str(entry["host"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0, ""
+
+
 def _silent(status: Status) -> bool:
-    return time.time() - status.updated > HEARTBEAT_S
+    return abs(time.time() - status.updated) > HEARTBEAT_S
 
 
 def _alive(pid: int) -> bool:

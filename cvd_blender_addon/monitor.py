@@ -15,6 +15,7 @@ from .jobs import Job, Status, describe, duration
 
 INTERVAL_S = 0.5
 _jobs: dict[Path, Job] = {}
+_scenes: dict[Path, tuple[str, str]] = {}  # of the jobs that were started here: the .blend file and the scene's name
 
 
 def folder_of(scene: bpy.types.Scene) -> Path | None:
@@ -31,6 +32,7 @@ def job_of(scene: bpy.types.Scene) -> Job | None:
 def follow(scene: bpy.types.Scene, job: Job) -> None:
     """Watch a job that was just started for `scene`."""
     _jobs[job.folder] = job
+    _scenes[job.folder] = bpy.data.filepath, scene.name
     scene.cvd.job_running = True
     show(scene, Status("queued", message="starting the engine"))
     _start_timer()
@@ -54,11 +56,20 @@ def tick() -> float | None:
         status = job.poll() if job else Status("cancelled")
         show(scene, status)
         if status.final and job:
-            _jobs.pop(job.folder, None)
+            _forget(job)
             if status.state == "done" and scene.cvd.import_when_done:
                 _import(scene)
+    watched = {folder_of(scene) for scene in running}
+    for job in [job for folder, job in _jobs.items() if folder not in watched]:
+        if job.poll().final:  # of a file that is no longer open; its process is not to stay as a zombie
+            _forget(job)
     _redraw()
-    return INTERVAL_S if any(scene.cvd.job_running for scene in bpy.data.scenes) else None
+    return INTERVAL_S if _jobs or any(scene.cvd.job_running for scene in bpy.data.scenes) else None
+
+
+def _forget(job: Job) -> None:
+    _jobs.pop(job.folder, None)
+    _scenes.pop(job.folder, None)
 
 
 def _import(scene: bpy.types.Scene) -> None:
@@ -87,23 +98,61 @@ def _start_timer() -> None:
 
 @bpy.app.handlers.persistent
 def reattach(_file: str = "") -> None:
-    """After a file has been opened: go on watching what was running when it was saved."""
-    _jobs.clear()
+    """After a file has been opened: go on watching what was running when it was saved, or has been started since."""
+    for folder, (file, _) in list(_scenes.items()):
+        if not file or file != bpy.data.filepath:
+            _scenes.pop(folder)  # of another file: it goes on by itself
+    for scene in bpy.data.scenes:
+        folder = folder_of(scene)
+        if folder is not None and not scene.cvd.job_running:
+            scene.cvd.job_running = not Job(folder).poll().final
+    _find_scenes()
     if any(scene.cvd.job_running for scene in bpy.data.scenes):
         _start_timer()
 
 
+@bpy.app.handlers.persistent
+def after_undo(_scene: object = None) -> None:
+    """Undo and redo bring back what a scene said of its job at another time; the job itself they do not touch."""
+    _find_scenes()
+    for scene in bpy.data.scenes:
+        job = job_of(scene) if scene.cvd.job_running or folder_of(scene) in _jobs else None
+        if job is not None:
+            status = job.poll()
+            show(scene, status)
+            if status.final:  # its result was built before, and maybe that is what was undone
+                _forget(job)
+    if any(scene.cvd.job_running for scene in bpy.data.scenes):
+        _start_timer()
+
+
+def _find_scenes() -> None:
+    """Scenes know of the jobs that were started for them."""
+    for folder, (_, name) in _scenes.items():
+        scene = bpy.data.scenes.get(name)
+        if scene is not None and folder_of(scene) != folder:
+            scene.cvd.solve_folder = str(folder)
+        if scene is not None:
+            scene.cvd.job_running = True
+
+
+_HANDLERS = {"load_post": reattach, "undo_post": after_undo, "redo_post": after_undo}
+
+
 def register() -> None:
-    """Watch for files being opened."""
+    """Watch for files being opened, and for undo."""
     # Without a window there are no timers, and a handler left behind hangs the 4.5 module when Python ends.
     if not bpy.app.background:
-        bpy.app.handlers.load_post.append(reattach)
+        for name, handler in _HANDLERS.items():
+            getattr(bpy.app.handlers, name).append(handler)
 
 
 def unregister() -> None:
     """Stop watching."""
     if bpy.app.timers.is_registered(tick):
         bpy.app.timers.unregister(tick)
-    if reattach in bpy.app.handlers.load_post:
-        bpy.app.handlers.load_post.remove(reattach)
+    for name, handler in _HANDLERS.items():
+        if handler in getattr(bpy.app.handlers, name):
+            getattr(bpy.app.handlers, name).remove(handler)
     _jobs.clear()
+    _scenes.clear()

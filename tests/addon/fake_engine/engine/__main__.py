@@ -64,3 +64,24 @@ elif mode == "obedient":
     signal.pause()
     say("cancelled", 0.3, "stopped" if (folder / "cancel").exists() else "no cancel file")
     sys.exit(130)
+elif mode == "flood":
+    say("running", 0.3, "talking")
+    line = b"nothing to say " * 4000 + b"\n"
+    while not (folder / "cancel").exists():
+        os.write(1, line)
+    say("cancelled", 0.3, "stopped")
+    sys.exit(130)
+elif mode == "rubbish":
+    os.write(1, bytes(range(256)) * 200 + b"\x1b[31m\nlast words\x00\x07\n")
+    (folder / "status.json").write_bytes(bytes(range(256)))
+elif mode == "locking":
+    import fcntl
+
+    lock = (folder / "lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    lock.write(json.dumps({"pid": os.getpid(), "host": os.uname().nodename, "started": time.time()}))
+    lock.flush()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    say("running", 0.3, "working")
+    while True:
+        signal.pause()
