@@ -22,8 +22,9 @@ _MOTION_LONG_SIDE = 640
 _MOTION_SAMPLES = 25
 _DUPLICATE = 0.25
 """Mean absolute difference of 8-bit grey below which two neighbours count as one picture."""
-_CUT, _CUT_RATIO = 0.08, 2.5
-"""Mean absolute difference of neighbours, of white, that a cut has at least, and over that of all frames around it."""
+_CUT, _CUT_RATIO, _CUT_FOLLOWED = 0.08, 1.5, 0.3
+"""Change of neighbours, see `_change`, that a cut has at least; the same over that of all frames around it; and the
+share of corners that can be followed across it at most."""
 _STATIC_PX = 0.5
 """Pixels, at `_MOTION_LONG_SIDE`: what noise and compression alone make of a tripod shot stays below."""
 
@@ -57,12 +58,15 @@ def prepare(footage: Footage, folder: Path, progress: Progress) -> None:
     for index, (number, proxy) in enumerate(_proxies(footage, folder / "proxy")):
         grey = _motion_grey(proxy)
         difference = None if before is None else float(cv2.absdiff(grey, before).mean())
+        change, followed = _change(before, grey) if before is not None else (None, None)
         frames.append(
             {
                 "frame": number,
                 "mean_luma": float(grey.mean()) / 255.0,
                 "sharpness": float(cv2.Laplacian(grey, cv2.CV_32F).var()),
                 "difference": None if difference is None else difference / 255.0,
+                "change": change,
+                "followed": followed,
                 "duplicate": difference is not None and difference < _DUPLICATE,
             }
         )
@@ -106,13 +110,29 @@ def prepare(footage: Footage, folder: Path, progress: Progress) -> None:
     )
 
 
+def _change(a: Grey, b: Grey) -> tuple[float, float | None]:
+    """How much a picture changes.
+
+    Returns:
+        (mean absolute difference, of white, of both with one exposure and contrast, since a lamp that is switched on is
+        no cut; share of corners that are followed from `a` to `b`, None where the difference is below `_CUT` anyway).
+    """
+    (x, dark), (y, light) = ((p.astype(np.float32) - p.mean(), float(p.std()) + 1.0) for p in (a, b))
+    change = float(np.abs(x / dark - y / light).mean()) * (dark + light) / 2.0 / 255.0
+    if change < _CUT:
+        return change, None
+    corners, found, _ = _followed(a, b)
+    return change, len(found) / max(1, corners)
+
+
 def _cuts(frames: list[dict[str, Any]]) -> list[int]:
-    """Frame numbers before which the picture changes at once: far more than around them, and by much."""
-    change = np.array([frame["difference"] or 0.0 for frame in frames])
+    """Frame numbers before which the picture changes at once: more than around them, and nothing can be followed."""
+    change = np.array([frame["change"] or 0.0 for frame in frames])
     cuts = []
     for index in range(2, len(change) - 1):
         around = np.delete(change[max(1, index - 5) : index + 6], min(index - 1, 5))
-        if change[index] > max(_CUT, _CUT_RATIO * float(around.max())):
+        followed = frames[index]["followed"]
+        if followed is not None and followed < _CUT_FOLLOWED and change[index] > _CUT_RATIO * float(around.max()):
             cuts.append(int(frames[index]["frame"]))
     return cuts
 
@@ -160,6 +180,17 @@ def _motion_grey(proxy: Grey) -> Grey:
     return small
 
 
+def _followed(a: Grey, b: Grey) -> tuple[int, NDArray[np.float32], NDArray[np.float32]]:
+    """How many corners there are in `a`, and those found in `b` and back again: their places (n, 2) in either."""
+    corners = cv2.goodFeaturesToTrack(a, 400, 0.01, 8)
+    if corners is None or len(corners) < 8:
+        return 0, np.zeros((0, 2), np.float32), np.zeros((0, 2), np.float32)
+    there, found, _ = cv2.calcOpticalFlowPyrLK(a, b, corners, None, winSize=(21, 21), maxLevel=4)
+    back, returned, _ = cv2.calcOpticalFlowPyrLK(b, a, there, None, winSize=(21, 21), maxLevel=4)
+    same = (found.ravel() == 1) & (returned.ravel() == 1) & (np.linalg.norm(corners - back, axis=-1).ravel() < 1.0)
+    return len(corners), corners[same, 0], there[same, 0]
+
+
 def _motion(a: Grey, b: Grey) -> tuple[float, float | None] | None:
     """How the picture moves from `a` to `b`; None where there is nothing to follow.
 
@@ -167,13 +198,9 @@ def _motion(a: Grey, b: Grey) -> tuple[float, float | None] | None:
         (median displacement of tracked corners in px, share of the corners that follow the epipolar geometry but no
         single homography: near zero for a turning camera or a flat scene; None when too few can be followed).
     """
-    corners = cv2.goodFeaturesToTrack(a, 400, 0.01, 8)
-    if corners is None or len(corners) < 8:
+    corners, x, y = _followed(a, b)
+    if corners < 8:
         return None
-    there, found, _ = cv2.calcOpticalFlowPyrLK(a, b, corners, None, winSize=(21, 21), maxLevel=4)
-    back, returned, _ = cv2.calcOpticalFlowPyrLK(b, a, there, None, winSize=(21, 21), maxLevel=4)
-    same = (found.ravel() == 1) & (returned.ravel() == 1) & (np.linalg.norm(corners - back, axis=-1).ravel() < 1.0)
-    x, y = corners[same, 0], there[same, 0]
     if len(x) < 8:
         # Nothing of the one picture is found in the other: that is motion, whatever else it is.
         return float(max(a.shape)), None

@@ -171,6 +171,14 @@ def test_cut_is_found_and_a_fast_move_is_none(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "b" / "preflight.json").read_text())["cuts"] == [9]
 
 
+def test_change_of_exposure_is_no_cut(tmp_path: Path) -> None:
+    big = textured(160, 700)
+    slow = [cv2.getRectSubPix(big, (160, 120), (100 + 1.0 * i, 70)) for i in range(12)]
+    lit = [frame if i < 6 else (frame * 0.5 + 10).astype(np.uint8) for i, frame in enumerate(slow)]
+    prepare(probe(sequence(tmp_path / "in", lit)), tmp_path, Silent())
+    assert json.loads((tmp_path / "preflight.json").read_text())["cuts"] == []
+
+
 def test_slow_move_is_not_static(tmp_path: Path) -> None:
     big = textured(120, 400)
     frames = [cv2.getRectSubPix(big, (160, 120), (100 + 0.4 * i, 60)) for i in range(8)]
