@@ -103,9 +103,9 @@ def reattach(_file: str = "") -> None:
         if not file or file != bpy.data.filepath:
             _scenes.pop(folder)  # of another file: it goes on by itself
     for scene in bpy.data.scenes:
-        folder = folder_of(scene)
-        if folder is not None and not scene.cvd.job_running:
-            scene.cvd.job_running = not Job(folder).poll().final
+        where = folder_of(scene)
+        if where is not None and not scene.cvd.job_running:
+            scene.cvd.job_running = not Job(where).poll().final
     _find_scenes()
     if any(scene.cvd.job_running for scene in bpy.data.scenes):
         _start_timer()
