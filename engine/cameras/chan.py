@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.cameras.document import MAX_BYTES, GivenCamera, constant_focal, unreadable
+from engine.cameras.document import MAX_BYTES, GivenCamera, named_lens, unreadable, zoom_of
+from engine.cameras.knowledge import LensKnowledge
 from engine.errors import CameraError
-from engine.geometry import Lens
 
 _Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 _CV_FROM_CHAN = np.diag([1.0, -1.0, -1.0])
@@ -24,7 +24,7 @@ def read_chan(
     path: Path,
     width: int,
     height: int,
-    focal_px: float | None,
+    known: LensKnowledge,
     film_back_mm: tuple[float, float] | None,
     rotation_order: str,
     metric: bool,
@@ -38,34 +38,35 @@ def read_chan(
         path: the file.
         width: of the plate, pixels.
         height: of the plate, pixels.
-        focal_px: known focal length in plate pixels, which goes before the file's field of view; None = unknown.
+        known: of the lens: a focal length goes before the file's field of view; pixel aspect and principal point.
         film_back_mm: (width, height) that the field of view belongs to; None = it has the plate's shape.
         rotation_order: such as "ZXY": the axis that is turned about first comes first.
         metric: the file is in metres.
 
     Raises:
-        CameraError: `camera.unreadable`, `.chan`, `.no_lens` or `.zooms`.
+        CameraError: `camera.unreadable`, `.chan` or `.no_lens`.
     """
-    rows = _rows(path)
-    shape = height / width if film_back_mm is None else film_back_mm[1] / film_back_mm[0]
-    poses, focals = {}, []
+    rows, aspect = _rows(path), known.pixel_aspect or 1.0
+    shape = height / aspect / width if film_back_mm is None else film_back_mm[1] / film_back_mm[0]
+    poses, focals = {}, {}
     for row in rows:
         pose = np.eye(4)
         pose[:3, :3] = _Z_UP @ _rotation(np.radians(row[4:7]), rotation_order) @ _CV_FROM_CHAN
         pose[:3, 3] = _Z_UP @ row[1:4]
         poses[round(row[0])] = pose
         if len(row) > _MIN_COLUMNS and 0.0 < row[7] < 180.0:
-            focals.append(float(width * shape / (2.0 * np.tan(np.radians(row[7]) / 2.0))))
-    if focal_px is None and len(focals) < len(rows):
+            focals[round(row[0])] = float(width * shape / (2.0 * np.tan(np.radians(row[7]) / 2.0)))
+    if known.focal_px is None and len(focals) < len(rows):
         raise CameraError(
             "camera.no_lens",
             f"{path.name} does not say what lens it was filmed with.",
             "Its lines have no vertical field of view in an eighth column.",
             "Export it with the field of view, or give the focal length.",
         )
-    focal = focal_px or constant_focal(focals, path.name)
-    lens = Lens("SIMPLE_PINHOLE", width, height, focal, focal, width / 2, height / 2)
-    return GivenCamera(lens, poses, metric)
+    focal, zoom = (known.focal_px, {}) if known.focal_px is not None else zoom_of(focals)
+    cx, cy = known.principal_px or (width / 2, height / 2)
+    lens = named_lens(width, height, fx=focal, fy=focal * aspect, cx=cx, cy=cy, k1=0.0, k2=0.0, p1=0.0, p2=0.0)
+    return GivenCamera(lens, poses, metric, zoom)
 
 
 def _rows(path: Path) -> list[NDArray[np.float64]]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path, PureWindowsPath
 
 import numpy as np
 import pycolmap
 
-from engine.cameras.document import LENS_PARTS, GivenCamera, constant_focal, named_lens, unreadable
+from engine.cameras.document import LENS_PARTS, GivenCamera, named_lens, unreadable, zoom_of
 from engine.errors import CameraError
 from engine.geometry import Lens
 
@@ -37,7 +37,7 @@ def read_colmap(folder: Path, plate_names: dict[str, int], numbers: list[int], m
         metric: the model is in metres.
 
     Raises:
-        CameraError: `camera.unreadable`, `.lens_model`, `.several_lenses`, `.zooms`, `.twice` or `.frames`.
+        CameraError: `camera.unreadable`, `.lens_model`, `.several_lenses`, `.twice` or `.frames`.
     """
     model = _read(folder)
     named = {_base(image.name): image for image in model.images.values() if image.has_pose}
@@ -64,11 +64,9 @@ def read_colmap(folder: Path, plate_names: dict[str, int], numbers: list[int], m
             f"{numbers[0]} to {numbers[-1]}.",
             "Choose the model of this plate; its pictures need the plate's names or its frame numbers.",
         )
-    return GivenCamera(
-        _lens(folder, [model.cameras[image.camera_id] for image in images.values()]),
-        {n: np.vstack([i.cam_from_world().inverse().matrix(), (0, 0, 0, 1)]) for n, i in images.items()},
-        metric,
-    )
+    lens, focals = _lens(folder, {n: model.cameras[image.camera_id] for n, image in images.items()})
+    poses = {n: np.vstack([i.cam_from_world().inverse().matrix(), (0, 0, 0, 1)]) for n, i in images.items()}
+    return GivenCamera(lens, poses, metric, focals)
 
 
 def _read(folder: Path) -> pycolmap.Reconstruction:
@@ -85,9 +83,11 @@ def _base(name: str) -> str:
     return PureWindowsPath(name).name  # takes both slashes
 
 
-def _lens(folder: Path, cameras: list[pycolmap.Camera]) -> Lens:
-    parts, none = [], dict.fromkeys(LENS_PARTS, 0.0)
-    for camera in cameras:
+def _lens(folder: Path, cameras: dict[int, pycolmap.Camera]) -> tuple[Lens, dict[int, float]]:
+    """The lens in the middle of a zoom, and fx of each frame where it zooms."""
+    parts: dict[int, Lens] = {}
+    none = dict.fromkeys(LENS_PARTS, 0.0)
+    for number, camera in cameras.items():
         names = _PARAMETERS.get(camera.model_name)
         if names is None:
             raise CameraError(
@@ -100,19 +100,21 @@ def _lens(folder: Path, cameras: list[pycolmap.Camera]) -> Lens:
         values = dict(zip(names, camera.params.tolist(), strict=True))
         focal = values.pop("f", None)
         fx, fy = values.pop("fx", focal), values.pop("fy", focal)
-        parts.append(named_lens(camera.width, camera.height, **{**none, **values, "fx": fx, "fy": fy}))
-    focal = constant_focal([part.fx for part in parts], str(folder))
-    middle = min(parts, key=lambda part: abs(part.fx - focal))
-    for part in parts:
-        a, b = asdict(part), asdict(middle)
+        parts[number] = named_lens(camera.width, camera.height, **{**none, **values, "fx": fx, "fy": fy})
+    focal, focals = zoom_of({number: part.fx for number, part in parts.items()})
+    middle = min(parts.values(), key=lambda part: abs(part.fx - focal))
+    for part in parts.values():
+        # A zoom changes the focal length and nothing else.
+        a, b = asdict(replace(part, fx=middle.fx, fy=part.fy * middle.fx / part.fx)), asdict(middle)
         if (part.width, part.height) != (middle.width, middle.height) or any(
-            abs(a[name] - b[name]) > 0.01 * (part.fx if name in ("cx", "cy", "fy") else 1.0)
+            abs(a[name] - b[name]) > 0.01 * (middle.fx if name in ("cx", "cy", "fy") else 1.0)
             for name in ("fy", "cx", "cy", "k1", "k2", "p1", "p2")
         ):
             raise CameraError(
                 "camera.several_lenses",
                 f"The COLMAP model in {folder} cannot be used.",
-                "Its pictures were solved with different lenses or sizes; a plate has one.",
+                "Its pictures were solved with different lenses or sizes; a plate has one, of which only the focal "
+                "length may change.",
                 "Solve it again with one camera for all pictures (ImageReader.single_camera 1).",
             )
-    return middle
+    return middle, focals

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ MAX_BYTES = 64 << 20
 """A camera of 100,000 frames has less."""
 _SAME_SHAPE = 0.01
 _ORTHOGONAL = 1e-3
+_STEADY = 1.002
+"""Longest over shortest focal length of a lens that does not zoom: what breathes less is as good as steady."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,13 @@ class GivenCamera:
         lens: in pixels of the picture it was made for, which has the plate's shape but perhaps another size.
         world_from_camera: plate frame number -> (4, 4), camera x right, y down, z forward.
         metric: the world is in metres.
+        focals: plate frame number -> fx, for a lens that zooms; empty for one that does not.
     """
 
     lens: Lens
     world_from_camera: dict[int, NDArray[np.float64]]
     metric: bool
+    focals: dict[int, float] = field(default_factory=dict)
 
     def on_plate(self, width: int, height: int) -> GivenCamera:
         """The same camera with its lens in pixels of a plate of `width` x `height`.
@@ -55,7 +59,13 @@ class GivenCamera:
                 "another shape.",
                 "Choose the camera of this very plate, or export it again with the plate's resolution.",
             )
-        return replace(self, lens=self.lens.scaled(width, height))
+        focals = {number: focal * width / self.lens.width for number, focal in self.focals.items()}
+        return replace(self, lens=self.lens.scaled(width, height), focals=focals)
+
+    def lens_at(self, number: int) -> Lens:
+        """The lens of a plate frame, at the focal length that a zoom has there."""
+        zoom = self.focals.get(number, self.lens.fx) / self.lens.fx
+        return replace(self.lens, fx=self.lens.fx * zoom, fy=self.lens.fy * zoom)
 
     def save(self, path: Path) -> None:
         """Write a `cvd.camera/1` document."""
@@ -66,7 +76,10 @@ class GivenCamera:
             "height": self.lens.height,
             "metric": self.metric,
             "lens": {name: lens[name] for name in LENS_PARTS},
-            "frames": [{"frame": n, "world_from_camera": pose.tolist()} for n, pose in self.world_from_camera.items()],
+            "frames": [
+                {"frame": n, "world_from_camera": pose.tolist(), "focal_px": self.focals.get(n)}
+                for n, pose in self.world_from_camera.items()
+            ],
         }
         write_json(path, document)
 
@@ -75,12 +88,11 @@ class GivenCamera:
         """Read and check a `cvd.camera/1` document.
 
         Raises:
-            CameraError: `camera.unreadable`, `.invalid`, `.pose`, `.twice` or `.zooms`.
+            CameraError: `camera.unreadable`, `.invalid`, `.pose` or `.twice`.
         """
         document = read_document(path, "camera-1")
         lens = {name: float(document["lens"].get(name, 0.0)) for name in LENS_PARTS}
         poses: dict[int, NDArray[np.float64]] = {}
-        focals = [entry.get("focal_px") or lens["fx"] for entry in document["frames"]]
         for entry in document["frames"]:
             number, pose = int(entry["frame"]), np.array(entry["world_from_camera"], np.float64)
             if number in poses:
@@ -91,12 +103,14 @@ class GivenCamera:
                     "Export the camera again, with each frame once.",
                 )
             poses[number] = checked_pose(pose, f"frame {number} of {path}")
-        focal = constant_focal(focals, str(path))
+        said = {int(entry["frame"]): float(entry.get("focal_px") or lens["fx"]) for entry in document["frames"]}
+        focal, focals = zoom_of(said)
         lens |= {"fx": focal, "fy": lens["fy"] * focal / lens["fx"]}
         return cls(
             named_lens(int(document["width"]), int(document["height"]), **lens),
             poses,
             bool(document.get("metric", False)),
+            focals,
         )
 
 
@@ -153,21 +167,14 @@ def named_lens(width: int, height: int, **parts: float) -> Lens:
     return Lens(model, width, height, fx, fy, cx, cy, k1, k2, p1, p2)
 
 
-def constant_focal(focals: list[float], origin: str) -> float:
-    """The one focal length of all frames.
+def zoom_of(focals: dict[int, float]) -> tuple[float, dict[int, float]]:
+    """The focal length in the middle, and those of the frames where the lens zooms; none of them where it does not.
 
-    Raises:
-        CameraError: `camera.zooms`, where it changes.
+    Args:
+        focals: plate frame number -> fx.
     """
-    low, high, middle = min(focals), max(focals), float(np.median(focals))
-    if high / low > 1.002:
-        raise CameraError(
-            "camera.zooms",
-            "The given camera zooms.",
-            f"The focal length of {origin} goes from {low:.1f} to {high:.1f} px; depth needs one for all frames.",
-            "Solve the frame ranges before and after the zoom.",
-        )
-    return middle
+    middle, steady = float(np.median(list(focals.values()))), max(focals.values()) < _STEADY * min(focals.values())
+    return middle, {} if steady else focals
 
 
 def checked_pose(pose: NDArray[np.float64], origin: str) -> NDArray[np.float64]:

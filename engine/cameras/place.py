@@ -10,6 +10,7 @@ import numpy as np
 from engine.cameras.chan import read_chan
 from engine.cameras.document import GivenCamera, unreadable
 from engine.cameras.job import PlaceJob
+from engine.cameras.knowledge import LensKnowledge
 from engine.footage import Footage, frame_name
 from engine.poses.child import run_worker
 from engine.poses.job import Job
@@ -42,7 +43,7 @@ def place_points(
     masks: Path | None,
     folder: Path,
     camera: CameraRequest,
-    focal_px: float | None,
+    known: LensKnowledge,
     tracks: Path | None,
     seed: int,
     progress: Progress,
@@ -57,13 +58,14 @@ def place_points(
         masks: folder with `<frame>.png`, 255 where something moves by itself; None = nothing does.
         folder: for the result and the intermediate files.
         camera: which camera; not of kind "solve".
-        focal_px: known focal length in plate pixels, for a `.chan` that does not tell.
+        known: of the lens, for a `.chan`, which tells at most its field of view.
         tracks: a `cvd.tracks/1` file, or None.
         seed: of every random choice.
         progress: told about steps, metrics and warnings.
 
     Returns:
-        Lens and pixels in plate pixels; cameras as they were given, in their own world and scale.
+        Lens and pixels in plate pixels; cameras as they were given, in their own world and scale. Of cameras that stand
+        in one place there are no points.
 
     Raises:
         CameraError: the file cannot be used.
@@ -76,7 +78,7 @@ def place_points(
     source = camera.path
     if camera.kind == "chan":
         given = read_chan(
-            source, footage.width, footage.height, focal_px, camera.film_back_mm, camera.rotation_order, camera.metric
+            source, footage.width, footage.height, known, camera.film_back_mm, camera.rotation_order, camera.metric
         )
         given.save(folder / "camera.json")
         source = folder / "camera.json"
@@ -108,6 +110,17 @@ def place_points(
     progress.metric("registered_share", len(track.world_from_camera) / len(footage.numbers))
     progress.metric("reprojection_px", float(np.median(list(track.reprojection_px.values()))))
     progress.metric("sparse_points", float(len(track.points.xyz)))
+    if track.motion != "travels":
+        does = "only turns" if track.motion == "turns" else "does not move"
+        progress.warning(
+            f"The given camera {does}: near things do not shift against far ones, so nothing measures depth in this "
+            "shot or how it fits the camera's world. Depth is the network's guess alone."
+        )
+    elif track.focals:
+        progress.warning(
+            f"The given camera zooms, from {min(track.focals.values()):.0f} to {max(track.focals.values()):.0f} px of "
+            "focal length. Points are placed with it; between them depth is the network's guess, fitted to the points."
+        )
     if track.reasons:
         progress.warning(f"The given camera does not have {len(track.reasons)} of the frames.", sorted(track.reasons))
     return track

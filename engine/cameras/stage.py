@@ -71,7 +71,7 @@ def solve_cameras(
     """
     if request.camera.kind not in SOLVED:
         return place_points(
-            footage, proxies, masks, folder, request.camera, known.focal_px, request.tracks, request.seed, progress
+            footage, proxies, masks, folder, request.camera, known, request.tracks, request.seed, progress
         )
     if request.camera.kind == "deepv2d":
         track = solve_deepv2d_cameras(footage, proxies, masks, folder, known, device, progress)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,10 @@ from engine.cameras.document import FollowedPoints, GivenCamera
 from engine.cameras.job import PlaceJob
 from engine.cameras.tracks import join_tracks
 from engine.errors import CameraError, CvdError
-from engine.geometry import Lens, rigid_inverse
+from engine.geometry import rigid_inverse
 from engine.poses import features
 from engine.poses.holdout import held_out_errors
+from engine.poses.parallax import tolerance
 from engine.poses.speech import end_with_parent, say
 from engine.track import CameraTrack, SparsePoints
 
@@ -30,7 +32,34 @@ _WRONG, _DOUBTFUL = 0.01, 0.003
 sensors, a degree or two off, have 0.002 to 0.004."""
 _MIN_HELD_OUT = 50
 _MIN_POINTS = 20
+_MIN_MATCHES = 30
+_TURNING_ONLY = 0.85
+"""Share of matches between far frames that rotations alone explain from which on hardly anything may have parallax."""
+_SAME_PLACE, _SAME_DIRECTION = 1e-6, 1e-5
 _TOTAL, _MATCHED, _CHECKED = 100.0, 85.0, 90.0
+
+
+@dataclass(frozen=True)
+class _View:
+    """A given camera in the pixels of the pictures: its lens, and camera_from_world (3, 4)."""
+
+    lens: pycolmap.Camera
+    camera_from_world: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """How well rotations alone explain the matches.
+
+    Attributes:
+        share: of the matches between far frames that they explain.
+        off: median error of all, pixels of the pictures.
+        error: image -> median error of its matches.
+    """
+
+    share: float
+    off: float
+    error: dict[int, float]
 
 
 def main(arguments: list[str]) -> int:
@@ -54,20 +83,42 @@ def place(job: PlaceJob) -> None:
     pycolmap.set_random_seed(job.job.seed)
     images, ratio = features.pictures(job.job)
     database = work / "database.db"
-    features.extract_features(job.job, database, images, ratio)
-    lens = _set_lens(database, camera.lens)
-    features.match(job.job, database, exhaustive=False)
+    features.extract_features(job.job, database, images, ratio, zooms=bool(camera.focals))
     frames = dict(zip(job.job.names, job.numbers, strict=True))
+    views = _views(database, frames, camera)
+    features.match(job.job, database, exhaustive=False)
     if job.tracks is not None:
         join_tracks(database, FollowedPoints.load(Path(job.tracks)), frames, job.job.seed)
-    poses = _camera_from_world(database, frames, camera)
     say("step", [_MATCHED, _TOTAL, "checking the given camera"])
-    off = _judge(database, job.job.seed, lens, poses, ratio)
-    say("step", [_CHECKED, _TOTAL, "placing points"])
-    reconstruction = _triangulate(database, lens, poses, images, off * ratio)
-    track = _track(reconstruction, images, frames, camera, job.numbers)
+    track = _placed(job, database, views, images, frames, camera, ratio)
     track.save(work)
     say("step", [_TOTAL, _TOTAL, "points placed"])
+
+
+def _placed(
+    job: PlaceJob,
+    database: Path,
+    views: dict[int, _View],
+    images: Path,
+    frames: dict[str, int],
+    camera: GivenCamera,
+    ratio: float,
+) -> CameraTrack:
+    """The track with points; without any where the camera stands in one place, or as good as."""
+    side = max(job.job.width, job.job.height)
+    standing = _standing(database, views)
+    if _in_one_place(camera):
+        _tell_misfit(standing.off / ratio, side)
+        return _standing_track(standing, frames, camera, job.numbers, ratio)
+    if standing.share >= _TURNING_ONLY:
+        tried = _triangulate(database, views, images, standing.off)
+        if tried.num_points3D() < _MIN_POINTS:
+            return _standing_track(standing, frames, camera, job.numbers, ratio)
+    off = _judge(database, job.job.seed, views) / ratio
+    _tell_misfit(off, side)
+    say("step", [_CHECKED, _TOTAL, "placing points"])
+    reconstruction = _triangulate(database, views, images, off * ratio)
+    return _track(reconstruction, images, frames, camera, job.numbers)
 
 
 def _given(job: PlaceJob) -> GivenCamera:
@@ -86,53 +137,83 @@ def _given(job: PlaceJob) -> GivenCamera:
     return camera
 
 
-def _set_lens(database: Path, plate_lens: Lens) -> pycolmap.Camera:
-    """The given lens, in pixels of the pictures that the features lie on, into the database."""
+def _views(database: Path, frames: dict[str, int], camera: GivenCamera) -> dict[int, _View]:
+    """The views of the images that have a camera; every image gets its lens in the database."""
+    views = {}
     with pycolmap.Database.open(database) as data:
-        stored = data.read_all_cameras()[0]
-        lens = plate_lens.scaled(stored.width, stored.height)
-        camera = pycolmap.Camera(
-            camera_id=stored.camera_id,
-            model="OPENCV",
-            width=stored.width,
-            height=stored.height,
-            params=[lens.fx, lens.fy, lens.cx, lens.cy, lens.k1, lens.k2, lens.p1, lens.p2],
-            has_prior_focal_length=True,
-        )
-        data.update_camera(camera)
-    return camera
+        for image in sorted(data.read_all_images(), key=lambda image: image.image_id):
+            number, stored = frames[image.name], data.read_camera(image.camera_id)
+            lens = camera.lens_at(number).scaled(stored.width, stored.height)
+            view = pycolmap.Camera(
+                camera_id=stored.camera_id,
+                model="OPENCV",
+                width=stored.width,
+                height=stored.height,
+                params=[lens.fx, lens.fy, lens.cx, lens.cy, lens.k1, lens.k2, lens.p1, lens.p2],
+                has_prior_focal_length=True,
+            )
+            data.update_camera(view)
+            if number in camera.world_from_camera:
+                pose = rigid_inverse(camera.world_from_camera[number])[:3].astype(np.float64)
+                views[image.image_id] = _View(view, pose)
+    return views
 
 
-def _camera_from_world(database: Path, frames: dict[str, int], camera: GivenCamera) -> dict[int, NDArray[np.float64]]:
-    """Image of the database -> (3, 4)."""
-    with pycolmap.Database.open(database) as data:
-        numbers = {image.image_id: frames[image.name] for image in data.read_all_images()}
-    return {
-        image: rigid_inverse(camera.world_from_camera[number])[:3].astype(np.float64)
-        for image, number in sorted(numbers.items())
-        if number in camera.world_from_camera
-    }
+def _in_one_place(camera: GivenCamera) -> bool:
+    centres = np.array([pose[:3, 3] for pose in camera.world_from_camera.values()])
+    return bool(np.ptp(centres, axis=0).max() <= _SAME_PLACE * max(1.0, np.abs(centres).max()))
 
 
-def _judge(
-    database: Path, seed: int, lens: pycolmap.Camera, poses: dict[int, NDArray[np.float64]], ratio: float
-) -> float:
-    """How far off the cameras are: median error, plate pixels, with which they predict held-out observations.
+def _standing(database: Path, views: dict[int, _View]) -> _Standing:
+    """How well the given cameras explain the pictures by their rotations and lenses alone.
+
+    Each image is looked at with the later one against which its points move most.
+    """
+    matches = features.Matches.load(database)
+    farthest: dict[int, tuple[float, tuple[int, int]]] = {}
+    for pair, found in matches.pairs.items():
+        if len(found) >= _MIN_MATCHES and views.keys() >= set(pair):
+            a, b = matches.pixels_of(pair)
+            moved = float(np.median(np.linalg.norm(b - a, axis=1)))
+            farthest[pair[0]] = max(farthest.get(pair[0], (-1.0, pair)), (moved, pair))
+    errors: dict[int, list[NDArray[np.float64]]] = {}
+    for _, pair in farthest.values():
+        (first, second), (a, b) = (views[i] for i in pair), matches.pixels_of(pair)
+        turn = second.camera_from_world[:, :3] @ first.camera_from_world[:, :3].T
+        there = np.column_stack([first.lens.cam_from_img(a), np.ones(len(a))]) @ turn.T
+        ahead = there[:, 2] > 0
+        error = np.full(len(a), np.inf)
+        error[ahead] = np.linalg.norm(second.lens.img_from_cam(there[ahead]) - b[ahead], axis=1)
+        for image in pair:
+            errors.setdefault(image, []).append(error)
+    every = np.concatenate([e for found in errors.values() for e in found]) if errors else np.array([np.inf])
+    side = max(matches.width, matches.height)
+    return _Standing(
+        float((every < tolerance(side)).mean()),
+        float(np.median(every)),
+        {image: float(np.median(np.concatenate(found))) for image, found in errors.items()},
+    )
+
+
+def _judge(database: Path, seed: int, views: dict[int, _View]) -> float:
+    """How far off the cameras are: median error, pixels of the pictures, with which they predict what was held out.
 
     Raises:
-        CameraError: `camera.unmatched` where nothing can be followed, `camera.misfit` where they are wrong.
+        CameraError: `camera.unmatched` where nothing can be followed.
     """
     tracks = features.tracks_of(database, seed)
-    known = np.isin(tracks.image, list(poses))
+    known = np.isin(tracks.image, list(views))
     track = np.unique(tracks.track[known], return_inverse=True)[1]
     placed = list(zip(tracks.image[known].tolist(), tracks.feature[known].tolist(), strict=True))
     with pycolmap.Database.open(database) as data:
-        rays = {i: lens.cam_from_img(data.read_keypoints(i)[:, :2].astype(np.float64)) for i in poses}
+        rays = {
+            i: view.lens.cam_from_img(data.read_keypoints(i)[:, :2].astype(np.float64)) for i, view in views.items()
+        }
     errors = held_out_errors(
         track,
         np.array([rays[i][f] for i, f in placed]).reshape(-1, 2),
-        np.array([poses[i] for i, _ in placed]).reshape(-1, 3, 4),
-        lens.mean_focal_length(),
+        np.array([views[i].camera_from_world for i, _ in placed]).reshape(-1, 3, 4),
+        np.array([views[i].lens.mean_focal_length() for i, _ in placed]),
     )
     if len(errors) < _MIN_HELD_OUT:
         raise CameraError(
@@ -141,7 +222,19 @@ def _judge(
             f"Only {len(errors)} points can be followed over four frames that have a camera.",
             "Use a sharper clip or one with more texture, a smaller step, or cameras for more of its frames.",
         )
-    off, side = float(np.median(errors)) / ratio, max(lens.width, lens.height) / ratio
+    return float(np.median(errors))
+
+
+def _tell_misfit(off: float, side: float) -> None:
+    """Say how far off the cameras are.
+
+    Args:
+        off: median error, plate pixels.
+        side: the long side of the plate, pixels.
+
+    Raises:
+        CameraError: `camera.misfit` where they are wrong.
+    """
     say("metric", ["camera_misfit_px", min(off, side)])
     if off > _WRONG * side:
         raise CameraError(
@@ -158,21 +251,18 @@ def _judge(
             f"The given camera fits this plate only roughly: it predicts where points are seen with an error of "
             f"{off:.1f} px in the median. Depth will be as rough.",
         )
-    return off
 
 
-def _triangulate(
-    database: Path, lens: pycolmap.Camera, poses: dict[int, NDArray[np.float64]], images: Path, off: float
-) -> pycolmap.Reconstruction:
+def _triangulate(database: Path, views: dict[int, _View], images: Path, off: float) -> pycolmap.Reconstruction:
     """Points by COLMAP's triangulator, the cameras held; `off`: error of the cameras, picture pixels."""
     with pycolmap.Database.open(database) as data:
         cache = pycolmap.DatabaseCache.create(data, pycolmap.DatabaseCacheOptions())
     reconstruction = pycolmap.Reconstruction()
     reconstruction.load(cache)
-    for image_id, pose in poses.items():
+    for image_id, view in views.items():
         if reconstruction.exists_image(image_id):
             frame = reconstruction.image(image_id).frame
-            frame.set_cam_from_world(lens.camera_id, pycolmap.Rigid3d(pose))
+            frame.set_cam_from_world(view.lens.camera_id, pycolmap.Rigid3d(view.camera_from_world))
             reconstruction.register_frame(frame.frame_id)
     options = pycolmap.IncrementalPipelineOptions()
     options.num_threads = 1
@@ -181,7 +271,7 @@ def _triangulate(
     options.mapper.filter_max_reproj_error = error
     options.triangulation.merge_max_reproj_error = error
     options.triangulation.complete_max_reproj_error = error
-    angle = float(np.degrees(error / lens.mean_focal_length()))
+    angle = float(np.degrees(error / np.median([view.lens.mean_focal_length() for view in views.values()])))
     options.triangulation.create_max_angle_error = max(2.0, angle)
     options.triangulation.continue_max_angle_error = max(2.0, angle)
     folder = database.parent / "placed"
@@ -219,14 +309,9 @@ def _track(
     predicted = np.array([reconstruction.image(i).project_point(points[p][1].xyz) for _, p, i, _ in seen])
     errors = np.linalg.norm((predicted - pixel) * to_plate, axis=1)
     frame = np.array([number for number, _, _, _ in seen], np.int64)
-    return CameraTrack(
-        lens=camera.lens,
-        lens_known=True,
-        focal_std_pct=0.0,
-        world_from_camera={n: camera.world_from_camera[n] for n in numbers if n in camera.world_from_camera},
-        reasons={n: "The given camera does not have this frame." for n in numbers if n not in camera.world_from_camera},
+    return replace(
+        _as_given(camera, numbers),
         reprojection_px={int(n): float(np.median(errors[frame == n])) for n in np.unique(frame)},
-        up_estimated=False,
         points=SparsePoints(
             xyz=np.array([point.xyz for _, point in points]),
             rgb=np.array([point.color for _, point in points], np.uint8),
@@ -235,8 +320,41 @@ def _track(
             observation_point=np.array([index for _, index, _, _ in seen], np.int64),
             observation_pixel=pixel * to_plate,
         ),
+    )
+
+
+def _standing_track(
+    standing: _Standing, frames: dict[str, int], camera: GivenCamera, numbers: list[int], ratio: float
+) -> CameraTrack:
+    """Cameras in one place. Whatever their unit is, nothing relates the depth to it."""
+    track = _as_given(camera, numbers)
+    number_of = dict(enumerate(frames.values(), 1))  # images are numbered in the order of their names
+    first, *others = (pose[:3, :3] for pose in track.world_from_camera.values())
+    still = not camera.focals and all(np.abs(first - other).max() < _SAME_DIRECTION for other in others)
+    return replace(
+        track,
+        reprojection_px={number_of[i]: error / ratio for i, error in standing.error.items() if np.isfinite(error)},
+        scale="own",
+        motion="static" if still else "turns",
+    )
+
+
+def _as_given(camera: GivenCamera, numbers: list[int]) -> CameraTrack:
+    """Lens and cameras of a track, without points."""
+    none = np.zeros(0, np.int64)
+    placed = [n for n in numbers if n in camera.world_from_camera]
+    return CameraTrack(
+        lens=camera.lens,
+        lens_known=True,
+        focal_std_pct=0.0,
+        world_from_camera={n: camera.world_from_camera[n] for n in placed},
+        reasons={n: "The given camera does not have this frame." for n in numbers if n not in placed},
+        reprojection_px={},
+        up_estimated=False,
+        points=SparsePoints(np.zeros((0, 3)), np.zeros((0, 3), np.uint8), np.zeros(0), none, none, np.zeros((0, 2))),
         scale="metric" if camera.metric else "own",
         lens_origin="given with the camera",
+        focals={n: camera.focals[n] for n in placed} if camera.focals else {},
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,7 +29,7 @@ _MASK_GROWTH = 0.008
 _EXTRACTION_THREADS = 4
 _CHUNK_FRAMES = 4
 _CHUNK_PAIRS = 24
-_PAIR_STEPS = (1, 2, 3, 4, 8, 16, 32, 64, 128, 256)
+PAIR_STEPS = (1, 2, 3, 4, 8, 16, 32, 64, 128, 256)
 """Frames are matched with those so many places later: near ones for long tracks, far ones against drift."""
 
 Pixels = NDArray[np.float64]
@@ -65,7 +66,7 @@ class Matches:
         principal = camera.principal_point_x, camera.principal_point_y
         return cls(camera.width, camera.height, images, pixels, pairs, principal)
 
-    def only(self, positions: range) -> Matches:
+    def only(self, positions: Sequence[int]) -> Matches:
         """Those of the frames at some positions."""
         images = [self.images[i] for i in positions]
         among = set(images)
@@ -88,11 +89,12 @@ class Matches:
         return self.pixels[pair[0]][matches[:, 0]], self.pixels[pair[1]][matches[:, 1]]
 
 
-def extract_features(job: Job, database: Path, images: Path, ratio: float) -> None:
-    """SIFT features of every picture, outside of the masks, into the database, one shared camera."""
+def extract_features(job: Job, database: Path, images: Path, ratio: float, *, zooms: bool = False) -> None:
+    """SIFT features of every picture, outside of the masks, into the database; one camera, or one each if it zooms."""
     done = database.with_name("features.done")
     if done.exists():
         return
+    mode = pycolmap.CameraMode.PER_IMAGE if zooms else pycolmap.CameraMode.SINGLE
     options = pycolmap.FeatureExtractionOptions()
     options.use_gpu = False
     options.num_threads = min(_EXTRACTION_THREADS, os.cpu_count() or 1)
@@ -110,11 +112,11 @@ def extract_features(job: Job, database: Path, images: Path, ratio: float) -> No
             radial = ",0" if reader.camera_model == "SIMPLE_RADIAL" else ""
             reader.camera_params = f"{job.focal_px * ratio},{centre[0]},{centre[1]}{radial}"
         pycolmap.Database.open(unfinished).close()
-        pycolmap.import_images(unfinished, images, pycolmap.CameraMode.SINGLE, job.names, reader)
+        pycolmap.import_images(unfinished, images, mode, job.names, reader)
         with pycolmap.Database.open(unfinished) as data:
-            camera = data.read_all_cameras()[0]
-            camera.params = np.array([camera.params[0], *centre, *camera.params[3:]])
-            data.update_camera(camera)
+            for camera in data.read_all_cameras():
+                camera.params = np.array([camera.params[0], *centre, *camera.params[3:]])
+                data.update_camera(camera)
         unfinished.replace(database)
     outside = pycolmap.ImageReaderOptions()
     if job.masks is not None and any((Path(job.masks) / name).exists() for name in job.names):
@@ -125,7 +127,7 @@ def extract_features(job: Job, database: Path, images: Path, ratio: float) -> No
             database,
             images,
             image_names=job.names[start : start + _CHUNK_FRAMES],
-            camera_mode=pycolmap.CameraMode.SINGLE,
+            camera_mode=mode,
             reader_options=outside,
             extraction_options=options,
         )
@@ -139,7 +141,23 @@ def mapping_model(job: Job) -> str:
 
 def match(job: Job, database: Path, exhaustive: bool) -> None:
     """Match and verify pairs of pictures; those in the database already are kept."""
-    done = database.with_name("matches_exhaustive.done" if exhaustive else "matches.done")
+    count = len(job.names)
+    steps = range(1, count) if exhaustive else PAIR_STEPS
+    pairs = [(i, i + step) for i in range(count) for step in steps if i + step < count]
+    match_pairs(job, database, pairs, "matches_exhaustive" if exhaustive else "matches", (FEATURES, MATCHES))
+
+
+def match_pairs(job: Job, database: Path, pairs: list[tuple[int, int]], name: str, span: tuple[float, float]) -> None:
+    """Match and verify those pairs of pictures, by their positions, that are not in the database.
+
+    Args:
+        job: what to solve.
+        database: with features.
+        pairs: positions in the job's names.
+        name: of the file that says that this is done.
+        span: progress before and after.
+    """
+    done = database.with_name(f"{name}.done")
     if done.exists():
         return
     options = pycolmap.FeatureMatchingOptions()
@@ -147,17 +165,14 @@ def match(job: Job, database: Path, exhaustive: bool) -> None:
     options.num_threads = 1
     verification = pycolmap.TwoViewGeometryOptions()
     verification.ransac.random_seed = job.seed
-    count = len(job.names)
-    steps = range(1, count) if exhaustive else _PAIR_STEPS
-    pairs = [(job.names[i], job.names[i + step]) for i in range(count) for step in steps if i + step < count]
     pairing = pycolmap.ImportedPairingOptions()
     pairing.match_list_path = database.with_name("pairs.txt")
+    low, high = span
     for start in range(0, len(pairs), _CHUNK_PAIRS):
         chunk = pairs[start : start + _CHUNK_PAIRS]
-        write_text(database.with_name("pairs.txt"), "".join(f"{a} {b}\n" for a, b in chunk))
+        write_text(database.with_name("pairs.txt"), "".join(f"{job.names[a]} {job.names[b]}\n" for a, b in chunk))
         pycolmap.match_image_pairs(database, options, pairing, verification)
-        done_share = min(1.0, (start + len(chunk)) / len(pairs))
-        say("step", [FEATURES + (MATCHES - FEATURES) * done_share, TOTAL, "matching frames"])
+        say("step", [low + (high - low) * (start + len(chunk)) / len(pairs), TOTAL, "matching frames"])
     write_text(done, "")
 
 

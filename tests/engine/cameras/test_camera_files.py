@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from engine.cameras.chan import read_chan
 from engine.cameras.colmap import read_colmap
 from engine.cameras.document import FollowedPoints, GivenCamera, named_lens
+from engine.cameras.knowledge import LensKnowledge
 from engine.cameras.place import content_of
 from engine.errors import CameraError
 
@@ -22,7 +24,7 @@ W, H = 1920, 1080
 def chan(tmp_path: Path, text: str, **options: object) -> GivenCamera:
     path = tmp_path / "camera.chan"
     path.write_text(text)
-    settings = {"focal_px": None, "film_back_mm": None, "rotation_order": "ZXY", "metric": False} | options
+    settings = {"known": LensKnowledge(), "film_back_mm": None, "rotation_order": "ZXY", "metric": False} | options
     return read_chan(path, W, H, **settings)
 
 
@@ -54,7 +56,27 @@ def test_chan_field_of_view_goes_by_the_film_back(tmp_path: Path) -> None:
     vfov = np.degrees(2 * np.arctan(aperture[1] / 2 / 35.0))
     camera = chan(tmp_path, f"1 0 0 0 0 0 0 {vfov}", film_back_mm=aperture)
     assert camera.lens.fx == pytest.approx(35.0 / 24.0 * W)
-    assert chan(tmp_path, "1 0 0 0 0 0 0", focal_px=1234.0).lens.fx == 1234.0
+    assert chan(tmp_path, "1 0 0 0 0 0 0", known=LensKnowledge(focal_px=1234.0)).lens.fx == 1234.0
+
+
+def test_chan_of_a_squeezed_plate(tmp_path: Path) -> None:
+    """Nuke's field of view is that of the picture with square pixels: here half as high."""
+    known = LensKnowledge(pixel_aspect=2.0, principal_px=(900.0, 500.0))
+    lens = chan(tmp_path, "1 0 0 0 0 0 0 40", known=known).lens
+    assert (lens.model, lens.cx, lens.cy) == ("PINHOLE", 900.0, 500.0)
+    assert lens.fx == pytest.approx(H / 2 / 2 / np.tan(np.radians(20)))
+    assert lens.fy == pytest.approx(2 * lens.fx)
+    assert 2 * np.degrees(np.arctan(H / 2 / lens.fy)) == pytest.approx(40)
+
+
+def test_chan_that_zooms_has_a_focal_length_for_every_frame(tmp_path: Path) -> None:
+    text = "7 0 0 0 0 0 0 50\n8 0 0 0 0 0 0 40\n9 0 0 0 0 0 0 30\n"
+    camera = chan(tmp_path, text)
+    wanted = {n: H / 2 / np.tan(np.radians(vfov / 2)) for n, vfov in ((7, 50), (8, 40), (9, 30))}
+    assert camera.focals == pytest.approx(wanted)
+    assert camera.lens.fx == pytest.approx(wanted[8])
+    assert camera.lens_at(9).fx == camera.lens_at(9).fy == pytest.approx(wanted[9])
+    assert chan(tmp_path, text, known=LensKnowledge(focal_px=1000.0)).focals == {}
 
 
 @pytest.mark.parametrize(
@@ -67,7 +89,6 @@ def test_chan_field_of_view_goes_by_the_film_back(tmp_path: Path) -> None:
         ("1 0 0 0 nan 0 0 50", "camera.chan"),
         ("1 0 0 0 0 0 0 50\n1 0 0 0 0 0 0 50", "camera.chan"),
         ("1 0 0 0 0 0 0", "camera.no_lens"),
-        ("1 0 0 0 0 0 0 50\n2 0 0 0 0 0 0 30", "camera.zooms"),
     ],
 )
 def test_what_is_wrong_with_a_chan_is_said(tmp_path: Path, text: str, code: str) -> None:
@@ -98,6 +119,17 @@ def test_a_camera_document_survives_and_fits_a_larger_plate(tmp_path: Path) -> N
         read.on_plate(1440, 1080)
 
 
+def test_a_camera_document_of_a_zoom_survives_and_fits_a_larger_plate(tmp_path: Path) -> None:
+    zoom = replace(some_camera(), focals={7: 800.0, 9: 1000.0})
+    zoom.save(tmp_path / "camera.json")
+    read = GivenCamera.load(tmp_path / "camera.json")
+    assert read.focals == zoom.focals
+    assert read.lens.fx == read.lens.fy == 900.0
+    larger = read.on_plate(1920, 1080)
+    assert (larger.focals, larger.lens.fx) == ({7: 1600.0, 9: 2000.0}, 1800.0)
+    assert (larger.lens_at(9).fx, larger.lens_at(9).fy, larger.lens_at(9).k1) == (2000.0, 2000.0, -0.1)
+
+
 @pytest.mark.parametrize(
     ("damage", "code"),
     [
@@ -105,7 +137,6 @@ def test_a_camera_document_survives_and_fits_a_larger_plate(tmp_path: Path) -> N
         (lambda d: d.pop("lens"), "camera.invalid"),
         (lambda d: d["lens"].update(fx=0), "camera.invalid"),
         (lambda d: d["frames"][1].update(frame=7), "camera.twice"),
-        (lambda d: d["frames"][1].update(focal_px=900.0), "camera.zooms"),
         (lambda d: d["frames"][0]["world_from_camera"][0].__setitem__(2, 2.0), "camera.pose"),
         (lambda d: d["frames"][0]["world_from_camera"][0].__setitem__(2, -1.0), "camera.pose"),
     ],
@@ -190,8 +221,8 @@ def test_colmap_pictures_of_other_names_go_by_their_last_number(tmp_path: Path) 
         (["1.png"], {1: ("OPENCV_FISHEYE", [900.0, 900.0, 960.0, 540.0, 0, 0, 0, 0])}, "camera.lens_model"),
         (
             ["1.png", "2.png"],
-            {k: ("SIMPLE_PINHOLE", [f, 960.0, 540.0]) for k, f in ((1, 900.0), (2, 1200.0))},
-            "camera.zooms",
+            {k: ("SIMPLE_PINHOLE", [f, cx, 540.0]) for k, f, cx in ((1, 900.0, 960.0), (2, 1200.0, 900.0))},
+            "camera.several_lenses",
         ),
         (
             ["1.png", "2.png"],
@@ -207,6 +238,14 @@ def test_colmap_models_that_cannot_be_used_say_why(
     with pytest.raises(CameraError) as error:
         read_colmap(folder, {}, [1, 2], False)
     assert error.value.code == code
+
+
+def test_colmap_models_that_zoom_have_a_focal_length_for_every_frame(tmp_path: Path) -> None:
+    cameras = {k: ("PINHOLE", [f, 1.1 * f, 960.0, 540.0]) for k, f in ((1, 900.0), (2, 1000.0), (3, 1200.0))}
+    camera = read_colmap(model(tmp_path / "m", ["5.png", "6.png", "7.png"], False, cameras), {}, [5, 6, 7], False)
+    assert camera.focals == {5: 900.0, 6: 1000.0, 7: 1200.0}
+    assert (camera.lens.fx, camera.lens.fy) == (1000.0, 1100.0)
+    assert camera.lens_at(7).fy == pytest.approx(1320.0)
 
 
 def test_damaged_colmap_models_are_refused(tmp_path: Path) -> None:

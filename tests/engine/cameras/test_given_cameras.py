@@ -11,6 +11,7 @@ import pytest
 import walk_scene as scene
 
 from engine.cameras.document import FollowedPoints, GivenCamera, named_lens
+from engine.cameras.knowledge import LensKnowledge
 from engine.cameras.place import place_points
 from engine.cameras.tracks import join_tracks
 from engine.errors import CvdError
@@ -43,7 +44,9 @@ def placed(walk_folder: Path, footage: Footage, poses: scene.Frames, work: Path,
     work.mkdir(exist_ok=True)
     GivenCamera(LENS, poses, bool(options.get("metric", False))).save(work / "camera.json")
     request = CameraRequest("json", work / "camera.json")
-    return place_points(footage, walk_folder / "proxy", None, work / "poses", request, None, None, 0, Silent())
+    return place_points(
+        footage, walk_folder / "proxy", None, work / "poses", request, LensKnowledge(), None, 0, Silent()
+    )
 
 
 @pytest.fixture(scope="session")
