@@ -16,6 +16,7 @@ from . import masks, preferences
 from .jobs import SOLVED, StartError
 
 CAMERA, TRACKS = "camera.json", "tracks.json"
+_SAME_PX = 0.05
 # Blender's camera looks along -z with y up, the engine's along +z with y down.
 BLENDER_FROM_CV = Matrix.Diagonal((1.0, -1.0, -1.0, 1.0))
 
@@ -215,6 +216,11 @@ def write_camera(
         scene.frame_set(before[0], subframe=before[1])
     if not frames:
         raise _unusable("The clip has no frames in the range asked for.", "Choose another range.")
+    if any(abs(lens[name] - lenses[0][name]) > _SAME_PX for lens in lenses for name in ("cx", "cy")):
+        raise _unusable(
+            f"The shift of {camera.name} changes over time, and a lens has one optical centre.",
+            "Remove the keys of Shift X and Shift Y.",
+        )
     _write(
         path,
         {

@@ -20,6 +20,7 @@ from cvd_blender_addon.scene.camera import find_camera
 from cvd_blender_addon.solve_reader import read
 
 SIZE = (320, 180)
+ALEMBIC_ZOOMS = bpy.app.version >= (5, 1, 0)
 
 
 def written(path: Path) -> dict[str, Any]:
@@ -66,6 +67,54 @@ def test_a_camera_that_is_driven_in_every_way_is_handed_over_as_it_plays(
         for point in np.random.default_rng(1).uniform([-1, 3, 0], [1, 6, 2], (10, 3)):
             x, y, _ = world_to_camera_view(scene, camera, Vector(point))
             assert projected(document, frame, point) == pytest.approx([x * SIZE[0], (1 - y) * SIZE[1]], abs=0.01)
+
+
+def test_an_alembic_camera_that_zooms_is_handed_over(scene: bpy.types.Scene, tmp_path: Path) -> None:
+    """Exported and imported by Blender: a camera that a cache moves, and whose lens is keyed."""
+    scene.render.resolution_x, scene.render.resolution_y = SIZE
+    data = bpy.data.cameras.new("Shot")
+    camera = bpy.data.objects.new("Shot", data)
+    scene.collection.objects.link(camera)
+    data.sensor_width, data.sensor_fit = 24.0, "HORIZONTAL"
+    for number in (1, 5):
+        camera.location, camera.rotation_euler = (0.2 * number, -2.0, 1.0), (1.4, 0.05 * number, 0.1 * number)
+        data.lens = 30.0 + 2 * number
+        for path in ("location", "rotation_euler"):
+            camera.keyframe_insert(path, frame=number)
+        data.keyframe_insert("lens", frame=number)
+    numbers = range(1, 6)
+    cameras.write_camera(scene, camera, None, numbers, SIZE, True, tmp_path / "own.json")
+    scene.frame_start, scene.frame_end = 1, 5
+    file = str(tmp_path / "shot.abc")
+    assert bpy.ops.wm.alembic_export(filepath=file, start=1, end=5, as_background_job=False) == {"FINISHED"}
+    bpy.data.objects.remove(camera)
+    bpy.data.cameras.remove(data)
+    assert bpy.ops.wm.alembic_import(filepath=file, as_background_job=False) == {"FINISHED"}
+    (imported,) = (ob for ob in scene.objects if ob.type == "CAMERA")
+    assert [constraint.type for constraint in imported.constraints] == ["TRANSFORM_CACHE"]
+    cameras.write_camera(scene, imported, None, numbers, SIZE, True, tmp_path / "alembic.json")
+    own, alembic = written(tmp_path / "own.json"), written(tmp_path / "alembic.json")
+    for wanted, found in zip(own["frames"], alembic["frames"], strict=True):
+        assert np.array(found["world_from_camera"]) == pytest.approx(np.array(wanted["world_from_camera"]), abs=1e-5)
+    focals = [[frame["focal_px"] for frame in document["frames"]] for document in (own, alembic)]
+    assert np.ptp(focals[0]) > 50
+    if ALEMBIC_ZOOMS:
+        assert focals[1] == pytest.approx(focals[0], rel=1e-4)
+    else:
+        # Blender's importer takes the first focal length alone: what the engine then says is that it does not fit.
+        assert focals[1] == pytest.approx([focals[0][0]] * 5)
+
+
+def test_a_camera_whose_shift_changes_is_refused(scene: bpy.types.Scene, tmp_path: Path) -> None:
+    data = bpy.data.cameras.new("Shot")
+    camera = bpy.data.objects.new("Shot", data)
+    scene.collection.objects.link(camera)
+    for number in (1, 3):
+        data.shift_y = 0.02 * number
+        data.keyframe_insert("shift_y", frame=number)
+    with pytest.raises(jobs.StartError, match="shift"):
+        cameras.write_camera(scene, camera, None, [1, 2, 3], SIZE, False, tmp_path / "camera.json")
+    cameras.write_camera(scene, camera, None, [2], SIZE, False, tmp_path / "camera.json")
 
 
 def test_a_solved_camera_comes_back_as_it_was(synthetic: Synthetic, scene: bpy.types.Scene, tmp_path: Path) -> None:
