@@ -46,11 +46,31 @@ class CvdProperties(bpy.types.PropertyGroup):
     )
     method: bpy.props.EnumProperty(
         name="Method",
+        description="How depth is made",
         items=(
-            ("cvd", "Geometry", "Measure depth in the clip and train the network on it, so that all frames agree"),
-            ("selfsup", "Self-supervised", "Train the network on how the pictures look from frame to frame: slower"),
-            ("deepv2d", "DeepV2D", "A network that matches the frames; nothing is trained on the clip"),
-            ("deepv2d+cvd", "DeepV2D, Refined", "Start from DeepV2D's depth instead of the measured one"),
+            (
+                "cvd",
+                "Geometry",
+                "For most shots. Depth is measured in the clip and carried on by a network, so that all frames agree",
+            ),
+            (
+                "selfsup",
+                "Self-supervised",
+                "Where Geometry fails, and for stereo clips. A network is trained on how the pictures look from frame "
+                "to frame: much slower",
+            ),
+            (
+                "deepv2d",
+                "DeepV2D",
+                "Where Geometry leaves holes (little texture, few frames), as an experiment. A network matches the "
+                "frames; nothing is trained on the clip: rough",
+            ),
+            (
+                "deepv2d+cvd",
+                "DeepV2D, Refined",
+                "Where DeepV2D comes close but frames disagree. What it says is the start from which the network is "
+                "trained on the clip: slower",
+            ),
         ),
         default="cvd",
     )
@@ -74,8 +94,13 @@ class CvdProperties(bpy.types.PropertyGroup):
         description="Where the camera comes from. One that is given is not moved: only points and depth are solved, in "
         "its own world",
         items=(
-            ("solve", "Solve", "Solve the camera from the clip"),
-            ("deepv2d", "Solve by DeepV2D", "Where the solver finds too little to hold on to"),
+            ("solve", "Solve", "For most shots. Solve the camera from points that are followed through the clip"),
+            (
+                "deepv2d",
+                "Solve by DeepV2D",
+                "Where Solve finds too little to hold on to. A network solves camera and depth in turns, without "
+                "points: rough, CG will slide",
+            ),
             ("SCENE", "From the Scene", "A camera of this scene, however it moves: keys, constraints, Alembic, USD"),
             ("colmap", "COLMAP Model", "A folder with cameras, images and points, binary or text"),
             ("chan", "Nuke .chan", "Frame, position, rotation and vertical field of view, a line for each frame"),

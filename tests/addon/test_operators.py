@@ -220,8 +220,12 @@ def test_panel_offers_what_the_schema_knows(scene: bpy.types.Scene, addon: None)
         assert offered == entry["enum"], name
     # Each says in its tooltip what it is for.
     for name in ("method", "camera_source", "preset", "prior"):
+        said = [item.description for item in scene.cvd.bl_rna.properties[name].enum_items]
+        assert min(map(len, said)) > 10 and len(set(said)) == len(said), name
+    for name, solved in (("method", schema["method"]["enum"]), ("camera_source", jobs.SOLVED)):
         for item in scene.cvd.bl_rna.properties[name].enum_items:
-            assert len(item.description) > 10, item.identifier
+            if item.identifier in solved:
+                assert item.description.startswith(("Where ", "For ")), item.identifier  # when to choose it
     # A camera of the scene is written as cvd.camera/1, which is what the schema calls json.
     offered = [item.identifier for item in scene.cvd.bl_rna.properties["camera_source"].enum_items]
     assert {"json" if kind == "SCENE" else kind for kind in offered} == set(
