@@ -12,7 +12,7 @@ from typing import Any
 import bpy
 from mathutils import Matrix
 
-from . import masks, preferences
+from . import compat, masks, preferences
 from .jobs import SOLVED, StartError
 
 CAMERA, TRACKS = "camera.json", "tracks.json"
@@ -264,7 +264,7 @@ def distortion_of(clip: bpy.types.MovieClip | None) -> dict[str, float]:
         "POLYNOMIAL": ({"k1": lens.k1, "k2": lens.k2}, (lens.k3,)),
         "BROWN": ({"k1": lens.brown_k1, "k2": lens.brown_k2}, (lens.brown_k3, lens.brown_k4)),
         "DIVISION": ({}, (lens.division_k1, lens.division_k2)),
-        "NUKE": ({}, (lens.nuke_k1, lens.nuke_k2)),
+        "NUKE": ({}, compat.nuke_distortion(lens)),
     }[lens.distortion_model]
     if lens.distortion_model == "BROWN":
         # Blender has p1 and p2 the other way about, and y upwards.

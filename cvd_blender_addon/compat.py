@@ -48,6 +48,14 @@ def remove_fcurve(action: bpy.types.Action, block: bpy.types.ID, path: str) -> N
         bag.fcurves.remove(curve)
 
 
+# --- clips ------------------------------------------------------------------------------------------------------------
+
+
+def nuke_distortion(lens: bpy.types.MovieTrackingCamera) -> tuple[float, ...]:
+    """All terms of the distortion model Nuke; it has tangential ones from 5.2 on."""
+    return tuple(getattr(lens, name) for name in ("nuke_k1", "nuke_k2", "nuke_p1", "nuke_p2") if hasattr(lens, name))
+
+
 # --- geometry nodes ---------------------------------------------------------------------------------------------------
 
 

@@ -25,12 +25,19 @@ def known_scale(track: CameraTrack, world: WorldRequest, ground: float | None, p
         track: solved, z up.
         world: what is known.
         ground: height of the ground, None where none was found.
-        progress: told how well the two agree, where both are known.
+        progress: told how well the two agree, where both are known, and where neither can count.
 
     Raises:
         CameraError: `camera.no_ground` or `camera.place`.
     """
     by_distance = by_height = None
+    if track.motion != "travels":
+        if world.distance is not None or world.camera_height is not None:
+            progress.warning(
+                "What is known of the scene's size does not count in this shot: the camera does not travel, so nothing "
+                "tells how far away anything is."
+            )
+        return None
     if world.distance is not None:
         a, b = (place(track, *picked) for picked in (world.distance.a, world.distance.b))
         by_distance = world.distance.metres / max(float(np.linalg.norm(a - b)), 1e-9)

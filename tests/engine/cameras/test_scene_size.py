@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -74,6 +75,20 @@ def test_the_cameras_height_makes_the_scene_metric(track: CameraTrack) -> None:
         with pytest.raises(CameraError) as error:
             known_scale(track, world, ground, Silent())
         assert error.value.code == "camera.no_ground"
+
+
+def test_a_known_size_does_not_count_where_the_camera_only_turns(track: CameraTrack) -> None:
+    class Listening(Silent):
+        said = ""
+
+        def warning(self, message: str, frames: Sequence[int] = ()) -> None:
+            self.said += message
+
+    turning, listening = replace(track, motion="turns"), Listening()
+    assert known_scale(turning, WorldRequest(), None, listening) is None
+    assert listening.said == ""
+    assert known_scale(turning, WorldRequest(camera_height=1.6), None, listening) is None
+    assert "does not travel" in listening.said
 
 
 def test_a_point_that_was_picked_itself_counts_alone(track: CameraTrack) -> None:
