@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The one entry for people: `python3 build.py demo | test | solve | package | env | lint`.
+"""The one entry for people: `python3 build.py demo | test | solve | package | env | lint | lock`.
 
 Needs Python 3.11 or newer and nothing else: each command first makes the environments it uses, under `.venvs/`.
 """
@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent
 VENVS = ROOT / ".venvs"
 BUILD = ROOT / "build"
 REQUIREMENTS = ROOT / "requirements"
+LOCKED = REQUIREMENTS / "locked"
 STAMP = "made-from.txt"
 LEG_LIMIT_S = 40 * 60  # a hanging test ends the leg, not the machine's patience
 
@@ -48,8 +49,11 @@ class Environment:
 
     Attributes:
         versions: Pythons it can be made with, the preferred one first.
-        requirements: files in `requirements/`.
+        requirements: files in `requirements/`: what is wanted, in pinned versions.
         size: what it downloads, for people.
+
+    `requirements/locked/<name>.txt` says the same with everything that comes along and the hashes of all its files, for
+    every platform that there are files for; nothing else is installed. `python3 build.py lock` makes it.
     """
 
     name: str
@@ -61,6 +65,11 @@ class Environment:
     def folder(self) -> Path:
         """Where it is."""
         return VENVS / self.name
+
+    @property
+    def locked(self) -> Path:
+        """What is installed."""
+        return LOCKED / f"{self.name}.txt"
 
     @property
     def python(self) -> Path:
@@ -81,6 +90,13 @@ BLENDERS = (
     Environment("blender-5.2", ((3, 13),), ("blender-5.2.txt", "blender-test.txt"), "about 0.4 GB"),
     Environment("blender-4.5", ((3, 11),), ("blender-4.5.txt", "blender-test.txt"), "about 0.4 GB"),
 )
+LOCK = Environment("lock", ((3, 11), (3, 12), (3, 13), (3, 14)), ("lock.txt",), "about 25 MB")
+# PyTorch's CUDA build needs these, its CPU build does not: which of the two pip takes is found out when it has.
+CUDA = LOCKED / "engine-cuda.txt"
+CUDA_PACKAGES = ("cuda-", "nvidia-", "triton")
+# Builds of a pinned version that the registry does not have: PyTorch 2.13.0+cpu, Python 3.11, x86-64 Linux, which some
+# computers bring along.
+MORE_HASHES = {"torch": "6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b"}
 ENVIRONMENTS = {environment.name: environment for environment in (ENGINE, *BLENDERS)}
 
 
@@ -101,27 +117,36 @@ def ensure(environment: Environment) -> Path:
         return environment.python
     say(f"setting up {environment.folder.relative_to(ROOT)} with {base} (downloads {environment.size})")
     shutil.rmtree(environment.folder, ignore_errors=True)  # of other requirements, or half made
-    install: Command = [
-        environment.python,
-        "-m",
-        "pip",
-        "install",
-        "--disable-pip-version-check",
-        "--progress-bar",
-        "off",
-    ]
-    for name in environment.requirements:
-        install += ["--requirement", REQUIREMENTS / name]
     make: Command = [base, "-m", "venv", environment.folder]
-    for command in (make, install):
-        if run(command) != 0:
-            raise BuildError(
-                f"The environment {environment.name} could not be made.",
-                f"`{' '.join(str(part) for part in command)}` failed; its own words are above.",
-                "Check the network and the free disk space, then run the same command again.",
-            )
+    for command in (make, installation(environment, environment.locked)):
+        _must_make(environment, command)
+    if environment is ENGINE and run([environment.python, "-c", NEEDS_CUDA]) != 0:
+        _must_make(environment, installation(environment, CUDA))
     stamp_file.write_text(stamp, encoding="utf-8")  # last: without it the environment counts as half made
     return environment.python
+
+
+NEEDS_CUDA = """
+import importlib.metadata, sys
+needed = importlib.metadata.requires("torch") or []
+sys.exit(sys.platform == "linux" and any(line.startswith(("nvidia-", "cuda-")) for line in needed))
+"""
+
+
+def installation(environment: Environment, locked: Path) -> Command:
+    """The command that installs what a locked file lists, and nothing that has another hash or is not in it."""
+    quiet = ["--disable-pip-version-check", "--progress-bar", "off"]
+    safe = ["--require-hashes", "--no-deps", "--only-binary", ":all:"]
+    return [environment.python, "-m", "pip", "install", *quiet, *safe, "--requirement", locked]
+
+
+def _must_make(environment: Environment, command: Command) -> None:
+    if run(command) != 0:
+        raise BuildError(
+            f"The environment {environment.name} could not be made.",
+            f"`{' '.join(str(part) for part in command)}` failed; its own words are above.",
+            "Check the network and the free disk space, then run the same command again.",
+        )
 
 
 def known_environment(name: str) -> Environment:
@@ -132,10 +157,8 @@ def known_environment(name: str) -> Environment:
 
 
 def stamp_of(environment: Environment, base: Path) -> str:
-    """What an environment is made from: its interpreter, and a hash of its requirements."""
-    digest = hashlib.sha256()
-    for name in environment.requirements:
-        digest.update((REQUIREMENTS / name).read_bytes())
+    """What an environment is made from: its interpreter, and a hash of what is installed."""
+    digest = hashlib.sha256(environment.locked.read_bytes())
     return f"{base.resolve()}\n{digest.hexdigest()}\n"
 
 
@@ -251,6 +274,59 @@ def command_env(options: argparse.Namespace) -> int:
                 raise
             say(f"{environment.name}: skipped. {error}")
     return 0
+
+
+def command_lock(_options: argparse.Namespace) -> int:
+    """Write `requirements/locked/` anew from the files in `requirements/`."""
+    uv: Command = [
+        ensure(LOCK),
+        "-m",
+        "uv",
+        "pip",
+        "compile",
+        "--quiet",
+        "--no-config",
+        "--universal",
+        "--generate-hashes",
+    ]
+    for environment in (LOCK, *ENVIRONMENTS.values()):
+        wanted: Command = [REQUIREMENTS / name for name in environment.requirements]
+        oldest = ".".join(map(str, min(environment.versions)))
+        found = BUILD / f"{environment.name}.txt"
+        found.parent.mkdir(exist_ok=True)
+        found.unlink(missing_ok=True)  # else its versions are kept
+        options: Command = ["--no-header", "--no-annotate", "--python-version", oldest, "--output-file", found]
+        must(f"Locking {environment.name}", [*uv, *options, *wanted])
+        entries, cuda = locked_entries(found.read_text(encoding="utf-8"))
+        write_locked(environment.locked, entries)
+        if environment is ENGINE:
+            write_locked(CUDA, cuda)
+        say(f"{environment.locked.relative_to(ROOT)}: {len(entries)} packages")
+    return 0
+
+
+def locked_entries(text: str) -> tuple[list[str], list[str]]:
+    """Entries of a file that uv has made, each with its hashes: those of every environment, and those of CUDA alone."""
+    entries: list[str] = []
+    for line in text.splitlines(keepends=True):
+        if line.startswith((" ", "\t")):
+            entries[-1] += line
+        elif line.strip():
+            entries.append(line)
+    entries = [entry for entry in entries if "sys_platform == 'emscripten'" not in entry]
+    for name, digest in MORE_HASHES.items():
+        entries = [
+            entry.replace("\n", f"\n    --hash=sha256:{digest} \\\n", 1) if entry.startswith(f"{name}==") else entry
+            for entry in entries
+        ]
+    cuda = [entry for entry in entries if entry.startswith(CUDA_PACKAGES)]
+    return [entry for entry in entries if entry not in cuda], cuda
+
+
+def write_locked(path: Path, entries: Sequence[str]) -> None:
+    """Write entries under a heading that says where they come from."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("# Made by `python3 build.py lock` from requirements/.\n" + "".join(entries), encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -375,7 +451,8 @@ def write_package(folder: Path) -> Path:
 
 def package_files() -> Iterator[tuple[str, Path]]:
     """(name in the zip, file) of everything the extension holds: the add-on at the top, the engine beside it."""
-    for name in ("blender_manifest.toml", "LICENSE", "requirements/engine.txt", "requirements/priors.txt"):
+    wanted = ("engine.txt", "priors.txt", "locked/engine.txt", "locked/engine-cuda.txt")
+    for name in ("blender_manifest.toml", "LICENSE", *(f"requirements/{name}" for name in wanted)):
         yield name, ROOT / name
     for path in source_files(ROOT / "cvd_blender_addon"):
         yield path.relative_to(ROOT / "cvd_blender_addon").as_posix(), path
@@ -410,6 +487,7 @@ def main(arguments: Sequence[str]) -> int:
         ("package", command_package, "make build/consistent_video_depth-VERSION.zip for Blender"),
         ("env", command_env, "make the environments under .venvs/"),
         ("lint", command_lint, "ruff and mypy"),
+        ("lock", command_lock, "after a change in requirements/: find all versions and hashes anew"),
     ):
         passes_on = name in {"test", "solve"}
         command = commands.add_parser(name, help=words, description=words, add_help=not passes_on)

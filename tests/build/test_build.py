@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -68,7 +71,7 @@ def test_the_running_python_is_found() -> None:
 def test_an_environment_is_kept_until_its_requirements_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "ROOT", tmp_path)
     monkeypatch.setattr(build, "VENVS", tmp_path / ".venvs")
-    monkeypatch.setattr(build, "REQUIREMENTS", tmp_path)
+    monkeypatch.setattr(build, "LOCKED", tmp_path)
     commands: list[list[str]] = []
 
     def pretend(command: list[object], timeout_s: float | None = None) -> int:
@@ -78,12 +81,12 @@ def test_an_environment_is_kept_until_its_requirements_change(tmp_path: Path, mo
 
     monkeypatch.setattr(build, "run", pretend)
     env = environment((sys.version_info[0], sys.version_info[1]))
-    (tmp_path / "blender-test.txt").write_text("one==1\n")
+    (tmp_path / "made-up.txt").write_text("one==1\n")
     build.ensure(env)
     assert [command[2] for command in commands] == ["venv", "pip"]
     build.ensure(env)
     assert len(commands) == 2
-    (tmp_path / "blender-test.txt").write_text("one==2\n")
+    (tmp_path / "made-up.txt").write_text("one==2\n")
     build.ensure(env)
     assert len(commands) == 4
 
@@ -91,6 +94,8 @@ def test_an_environment_is_kept_until_its_requirements_change(tmp_path: Path, mo
 def test_a_half_made_environment_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "ROOT", tmp_path)
     monkeypatch.setattr(build, "VENVS", tmp_path / ".venvs")
+    monkeypatch.setattr(build, "LOCKED", tmp_path)
+    (tmp_path / "made-up.txt").write_text("one==1\n")
     env = environment((sys.version_info[0], sys.version_info[1]))
     rest = env.folder / "left over"
     outcomes = iter([0, 1, 0, 0])
@@ -123,18 +128,81 @@ def test_the_package_is_the_same_twice_and_holds_addon_engine_and_contract(tmp_p
         "docs/schemas/solve-1.json",
         "requirements/engine.txt",
         "requirements/priors.txt",
+        "requirements/locked/engine.txt",
     }
     assert wanted <= set(names)
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc") or "/." in name]
 
 
-def test_every_environment_names_requirements_that_are_pinned() -> None:
-    for env in build.ENVIRONMENTS.values():
+def entries(path: Path) -> dict[str, str]:
+    """Name -> version of the packages in a file of requirements; names as pip compares them."""
+    pins = {}
+    for line in path.read_text().splitlines():
+        if line and not line.startswith(("#", " ")):
+            name, version = line.split(";")[0].rstrip(" \\").split("==")
+            pins.setdefault(name.strip().lower().replace("_", "-"), version.strip())
+    return pins
+
+
+def test_everything_that_is_installed_is_pinned_to_hashes_and_is_what_was_wanted() -> None:
+    for env in (*build.ENVIRONMENTS.values(), build.LOCK):
+        locked = entries(env.locked)
         for name in env.requirements:
-            lines = (ROOT / "requirements" / name).read_text().splitlines()
-            pins = [line for line in lines if line and not line.startswith("#")]
-            assert pins
-            assert all("==" in pin for pin in pins)
+            wanted = entries(ROOT / "requirements" / name)
+            assert wanted
+            assert wanted.items() <= locked.items(), f"{name} has changed: run `python3 build.py lock`"
+        lines = env.locked.read_text().splitlines()[1:]
+        packages = [line for line in lines if not line.startswith(" ")]
+        hashes = [line for line in lines if line.startswith("    --hash=sha256:")]
+        assert all(line.endswith("\\") for line in packages), "each is followed by its hashes"
+        assert len(packages) + len(hashes) == len(lines)
+        command = [str(part) for part in build.installation(env, env.locked)]
+        assert {"--require-hashes", "--no-deps"} <= set(command)
+    assert entries(build.CUDA) and not entries(build.CUDA).keys() & entries(build.ENGINE.locked).keys()
+
+
+def test_a_package_whose_file_has_another_hash_is_not_installed(tmp_path: Path) -> None:
+    made = tmp_path / "made_up-1-py3-none-any.whl"
+    with zipfile.ZipFile(made, "w") as wheel:
+        wheel.writestr("made_up-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: made-up\nVersion: 1\n")
+        wheel.writestr("made_up-1.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        wheel.writestr("made_up-1.dist-info/RECORD", "")
+    locked = tmp_path / "locked.txt"
+    command = [str(part) for part in build.installation(build.ENGINE, locked)]
+    command = [sys.executable, *command[1:], "--dry-run", "--no-index", "--find-links", str(tmp_path)]
+    for digest, code in ((hashlib.sha256(made.read_bytes()).hexdigest(), 0), ("0" * 64, 1)):
+        locked.write_text(f"made-up==1 --hash=sha256:{digest}\n")
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert result.returncode == code, result.stderr
+    assert "DO NOT MATCH THE HASHES" in result.stderr
+
+
+def test_what_cuda_needs_is_kept_apart_and_other_systems_are_left_out() -> None:
+    text = (
+        "numpy==2 \\\n    --hash=sha256:aa\ntorch==2.13.0 \\\n    --hash=sha256:bb \\\n    --hash=sha256:cc\n"
+        "nvidia-x==1 ; sys_platform == 'linux' \\\n    --hash=sha256:dd\n"
+        "js==1 ; sys_platform == 'emscripten' \\\n    --hash=sha256:ee\n"
+    )
+    entries, cuda = build.locked_entries(text)
+    assert [entry.split("==")[0] for entry in entries] == ["numpy", "torch"]
+    assert entries[1].count("--hash") == 3
+    assert [entry.split("==")[0] for entry in cuda] == ["nvidia-x"]
+
+
+def test_the_package_is_the_same_from_a_copy_at_another_place_and_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = build.write_package(tmp_path / "first").read_bytes()
+    copy = tmp_path / "a copy"
+    for folder in ("cvd_blender_addon", "engine", "docs/schemas", "requirements"):
+        shutil.copytree(ROOT / folder, copy / folder, copy_function=shutil.copyfile)
+    for name in ("blender_manifest.toml", "LICENSE"):
+        shutil.copyfile(ROOT / name, copy / name)
+    for path in copy.rglob("*"):
+        path.chmod(0o700)
+        os.utime(path, (0, 10**9))
+    monkeypatch.setattr(build, "ROOT", copy)
+    assert build.write_package(tmp_path / "second").read_bytes() == first
 
 
 def run_build(*arguments: str) -> subprocess.CompletedProcess[str]:
