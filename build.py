@@ -278,25 +278,15 @@ def command_env(options: argparse.Namespace) -> int:
 
 def command_lock(_options: argparse.Namespace) -> int:
     """Write `requirements/locked/` anew from the files in `requirements/`."""
-    uv: Command = [
-        ensure(LOCK),
-        "-m",
-        "uv",
-        "pip",
-        "compile",
-        "--quiet",
-        "--no-config",
-        "--universal",
-        "--generate-hashes",
-    ]
+    quiet = ["--quiet", "--no-config", "--universal", "--generate-hashes", "--no-header", "--no-annotate"]
     for environment in (LOCK, *ENVIRONMENTS.values()):
         wanted: Command = [REQUIREMENTS / name for name in environment.requirements]
         oldest = ".".join(map(str, min(environment.versions)))
         found = BUILD / f"{environment.name}.txt"
         found.parent.mkdir(exist_ok=True)
         found.unlink(missing_ok=True)  # else its versions are kept
-        options: Command = ["--no-header", "--no-annotate", "--python-version", oldest, "--output-file", found]
-        must(f"Locking {environment.name}", [*uv, *options, *wanted])
+        options: Command = [*quiet, "--python-version", oldest, "--output-file", found]
+        must(f"Locking {environment.name}", [ensure(LOCK), "-m", "uv", "pip", "compile", *options, *wanted])
         entries, cuda = locked_entries(found.read_text(encoding="utf-8"))
         write_locked(environment.locked, entries)
         if environment is ENGINE:
