@@ -40,9 +40,7 @@ class Listening(Silent):
 def shot(folder: Path, poses: list[np.ndarray], zooms: bool) -> Path:
     """The folder of a clip."""
     room = scene.room()
-    frames = {
-        n: scene.render(room, pose, zoom=ZOOM[n] if zooms else 1.0) for n, pose in zip(NUMBERS, poses, strict=True)
-    }
+    frames = {n: scene.render(room, pose, zoom=ZOOM[n] if zooms else 1.0) for n, pose in enumerate(poses, NUMBERS[0])}
     prepare(probe(scene.write(folder / "in", frames)), folder, Silent())
     return folder
 
@@ -62,6 +60,12 @@ def placed(
 @pytest.fixture(scope="module")
 def zooming(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return shot(tmp_path_factory.mktemp("zoom"), scene.travelling(COUNT), zooms=True)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `pan` is placed by all tests: features are found and matched once."""
+    return tmp_path_factory.mktemp("work")
 
 
 @pytest.fixture(scope="module")
@@ -87,14 +91,14 @@ def test_points_are_placed_with_a_camera_that_zooms(zooming: Path, tmp_path: Pat
     assert "zooms, from 430 to 602 px" in listening.warnings[0]
     # With one focal length for all frames the same camera does not fit.
     with pytest.raises(CvdError) as error:
-        placed(zooming, GivenCamera(LENS, poses, True), tmp_path / "steady")
+        placed(zooming, GivenCamera(LENS, poses, True), tmp_path)  # features are there already
     assert error.value.code == "camera.misfit"
 
 
-def test_a_camera_in_one_place_only_turns(pan: Path, tmp_path: Path) -> None:
+def test_a_camera_in_one_place_only_turns(pan: Path, work: Path) -> None:
     poses = dict(zip(NUMBERS, scene.turning(COUNT), strict=True))
     listening = Listening()
-    track = placed(pan, GivenCamera(LENS, poses, True), tmp_path, listening)
+    track = placed(pan, GivenCamera(LENS, poses, True), work, listening)
     assert track.motion == "turns"
     assert track.scale == "own"  # in metres, but nothing relates the depth to them
     assert len(track.points.xyz) == 0
@@ -105,25 +109,25 @@ def test_a_camera_in_one_place_only_turns(pan: Path, tmp_path: Path) -> None:
     assert "only turns" in listening.warnings[0]
 
 
-def test_a_camera_that_trembles_in_its_place_only_turns_as_well(pan: Path, tmp_path: Path) -> None:
+def test_a_camera_that_trembles_in_its_place_only_turns_as_well(pan: Path, work: Path) -> None:
     rng = np.random.default_rng(0)
     poses = dict(zip(NUMBERS, scene.turning(COUNT), strict=True))
     for pose in poses.values():
         pose[:3, 3] += rng.normal(0, 0.001, 3)
-    assert placed(pan, GivenCamera(LENS, poses, False), tmp_path).motion == "turns"
+    assert placed(pan, GivenCamera(LENS, poses, False), work).motion == "turns"
 
 
-def test_a_turning_camera_that_does_not_fit_is_refused(pan: Path, tmp_path: Path) -> None:
+def test_a_turning_camera_that_does_not_fit_is_refused(pan: Path, work: Path) -> None:
     poses = dict(zip(NUMBERS, reversed(scene.turning(COUNT)), strict=True))
     with pytest.raises(CvdError) as error:
-        placed(pan, GivenCamera(LENS, poses, False), tmp_path)
+        placed(pan, GivenCamera(LENS, poses, False), work)
     assert error.value.code == "camera.misfit"
 
 
 def test_a_camera_that_does_not_move_is_static(tmp_path: Path) -> None:
-    poses = [scene.turning(3)[1]] * COUNT
-    clip = shot(tmp_path, poses, zooms=False)
-    track = placed(clip, GivenCamera(LENS, dict(zip(NUMBERS, poses, strict=True)), False), tmp_path / "work")
+    poses = dict.fromkeys(NUMBERS[:3], scene.turning(3)[1])
+    clip = shot(tmp_path, list(poses.values()), zooms=False)
+    track = placed(clip, GivenCamera(LENS, poses, False), tmp_path / "work")
     assert (track.motion, len(track.points.xyz)) == ("static", 0)
 
 
