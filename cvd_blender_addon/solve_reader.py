@@ -251,8 +251,8 @@ def _damaged(folder: Path, why: str) -> SolveError:
 
 def _document(folder: Path) -> dict[str, Any]:
     path = folder / "solve.json"
-    if not path.is_file():
-        if (folder / "status.json").is_file():
+    if not _is_file(path):
+        if _is_file(folder / "status.json"):
             raise SolveError(
                 f"The solve in {folder} is not finished.",
                 "It has a status.json but no solve.json, which is written last.",
@@ -433,8 +433,8 @@ def _inside(folder: Path, name: Any) -> Path:
             "Do not use this solve unless you trust who made it; solve the clip again.",
         )
     path = folder.joinpath(*pure.parts)
-    if not path.is_file():
-        raise _damaged(folder, f"The file {name} is missing.")
+    if not _is_file(path):
+        raise _damaged(folder, f"The file {name[:200]} is missing.")
     if not path.resolve().is_relative_to(folder.resolve()):
         raise SolveError(
             "The solve points outside its own folder.",
@@ -442,6 +442,13 @@ def _inside(folder: Path, name: Any) -> Path:
             "Do not use this solve unless you trust who made it; solve the clip again.",
         )
     return path.resolve()
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long for the disk
+        return False
 
 
 def _number(value: Any) -> float:

@@ -13,6 +13,9 @@ import numpy as np
 import OpenEXR
 from numpy.typing import NDArray
 
+EXR_ERRORS = (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, MemoryError)
+"""What the OpenEXR library raises on damaged files: its own words are RuntimeErrors, the rest slips through."""
+
 _TEMPORARY = re.compile(r"\..+\.(\d+(\.\w+)?|unfinished\.mp4)")  # what `write_atomically` and the movie writer use
 
 
@@ -101,6 +104,6 @@ def read_exr(path: Path) -> NDArray[np.float32]:
     try:
         with OpenEXR.File(str(path), separate_channels=True) as file:
             channels = file.channels()
-            return np.asarray(channels["Y" if "Y" in channels else next(iter(channels))].pixels, np.float32)
-    except RuntimeError as error:
+            return np.asarray(channels["Y" if "Y" in channels else min(channels)].pixels, np.float32)
+    except EXR_ERRORS as error:
         raise OSError(f"{path}: {error}") from error

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -155,7 +156,7 @@ def read_request(path: Path) -> Request:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RequestError("request.unreadable", f"Cannot read {path}.", f"{error.strerror}.", fix) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RequestError("request.not_json", f"{path} is not a JSON document.", f"{error}.", fix) from error
     return parse_request(document, str(path))
 
@@ -185,7 +186,20 @@ def parse_request(document: Any, origin: str) -> Request:
             f"{where}: {problem.message}.",
             "Correct that field; docs/schemas/request-1.json describes all of them.",
         )
-    footage = FootageRequest(**_with_paths(document["footage"], "path", "right"))
+    for value in _values(document):
+        wrong = (
+            (isinstance(value, str) and not _is_text(value))
+            or (isinstance(value, int | float) and not abs(value) < 2.0**63)  # also what is no number
+        )
+        if wrong:
+            raise RequestError(
+                "request.invalid",
+                f"{origin} is not a valid request.",
+                f"{str(value)[:80]!r} is no number that can be reckoned with, and no text either.",
+                "Correct that value.",
+            )
+    document = _whole_numbers(document)
+    footage = FootageRequest(**_known(FootageRequest, _with_paths(document["footage"], "path", "right")))
     if footage.first is not None and footage.last is not None and footage.first > footage.last:
         raise RequestError(
             "request.empty_range",
@@ -200,7 +214,7 @@ def parse_request(document: Any, origin: str) -> Request:
             'footage/right is the right eye\'s footage: stereo "two_files" needs it, and nothing else uses it.',
             "Give both or neither.",
         )
-    prior = PriorRequest(**document.get("prior", {}))
+    prior = PriorRequest(**_known(PriorRequest, document.get("prior", {})))
     if (prior.kind in ("transformers", "maps")) != (prior.path is not None):
         raise RequestError(
             "request.prior",
@@ -230,18 +244,51 @@ def parse_request(document: Any, origin: str) -> Request:
     return Request(
         footage,
         Path(document["output"]),
-        LensRequest(**_with_pair(document.get("lens", {}), "principal_px")),
+        LensRequest(**_known(LensRequest, _with_pair(document.get("lens", {}), "principal_px"))),
         camera,
         None if tracks is None else Path(tracks),
-        WorldRequest(**{**world, "distance": _distance(world.get("distance"))}),
-        MaskRequest(**_with_paths(document.get("masks", {}), "path")),
+        WorldRequest(**_known(WorldRequest, {**world, "distance": _distance(world.get("distance"))})),
+        MaskRequest(**_known(MaskRequest, _with_paths(document.get("masks", {}), "path"))),
         prior,
         **settings,
     )
 
 
+def _values(part: Any) -> Iterator[Any]:
+    """Every value of a document."""
+    if isinstance(part, dict | list):
+        for inner in part.values() if isinstance(part, dict) else part:
+            yield from _values(inner)
+    else:
+        yield part
+
+
+def _is_text(value: str) -> bool:
+    """Every program can hold it as a name: no NUL, and nothing that is no Unicode."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in value
+
+
+def _known(part: type, document: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a document that this version knows; others are a later one's."""
+    names = {each.name for each in fields(part)}
+    return {name: value for name, value in document.items() if name in names}
+
+
+def _whole_numbers(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with frame numbers and seed as the integers that JSON Schema also sees in 3.0."""
+    footage = dict(document["footage"])
+    for name in ("first", "last", "step"):
+        if footage.get(name) is not None:
+            footage[name] = int(footage[name])
+    return {**document, "footage": footage, "seed": int(document.get("seed", 0))}
+
+
 def _camera(document: dict[str, Any], origin: str) -> CameraRequest:
-    camera = CameraRequest(**_with_pair(_with_paths(document, "path"), "film_back_mm"))
+    camera = CameraRequest(**_known(CameraRequest, _with_pair(_with_paths(document, "path"), "film_back_mm")))
     if (camera.kind in SOLVED) != (camera.path is None):
         raise RequestError(
             "request.camera",

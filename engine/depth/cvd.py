@@ -62,6 +62,7 @@ def solve_depth(
     for name in ("depth", "confidence"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     if (folder / "consistency.json").exists():
+        (folder / "checkpoint.pt").unlink(missing_ok=True)
         return
     if settings.consecutive:
         rank = {number: row for row, number in enumerate(data.numbers)}

@@ -24,6 +24,7 @@ from engine.footage.decode import (
 )
 from engine.footage.sequence import only_sequence, sequence_of
 
+MOST_MISSING = 100_000  # frames of a sequence
 _FIX_DAMAGED = "Export or copy it again, or choose a frame range without it."
 
 
@@ -117,8 +118,9 @@ def probe(
         The footage; of a stereo clip its left eye, which knows its right one.
 
     Raises:
-        FootageError: `footage.missing`, `.empty`, `.unsupported`, `.not_video`, `.unreadable_frame`, `.no_frames`,
-            `.several_sequences`, `.empty_range`, `.stereo_odd_width` or `.stereo_mismatch`.
+        FootageError: `footage.missing`, `.name`, `.unreadable`, `.empty`, `.unsupported`, `.not_video`,
+            `.unreadable_frame`, `.no_frames`, `.several_sequences`, `.gaps`, `.empty_range`, `.stereo_odd_width` or
+            `.stereo_mismatch`.
     """
     footage = _probe_file(path, first, last, step, colourspace)
     if stereo == "side_by_side":
@@ -132,7 +134,37 @@ def probe(
 
 def _probe_file(path: Path, first: int | None, last: int | None, step: int, colourspace: str) -> Footage:
     path = Path(path).absolute()
-    if not path.exists():
+    require_text(path.name if path.name else str(path), str(path))
+    try:
+        return _probe_existing(path, first, last, step, colourspace)
+    except OSError as error:  # a folder that may not be read, a name too long for the disk, a drive that went away
+        raise FootageError(
+            "footage.unreadable",
+            f"{path} cannot be read.",
+            f"{error.strerror or error}.",
+            "Check the path, its permissions and its drive.",
+        ) from error
+
+
+def require_text(name: str, path: str) -> None:
+    """Refuse names that are no text: JSON, reports and image readers cannot hold them.
+
+    Raises:
+        FootageError: `footage.name`.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise FootageError(
+            "footage.name",
+            f"The name {name.encode(errors='replace').decode()} cannot be used.",
+            "It, or a folder above it, holds bytes that are no UTF-8 text.",
+            "Rename it.",
+        ) from error
+
+
+def _probe_existing(path: Path, first: int | None, last: int | None, step: int, colourspace: str) -> Footage:
+    if "\0" in str(path) or not path.exists():
         raise FootageError(
             "footage.missing",
             f"There is no footage at {path}.",
@@ -273,6 +305,7 @@ def _probe_sequence(path: Path, first: int | None, last: int | None, step: int, 
     numbers, missing = _selection(list(sequence.files), first, last, step, sequence.pattern)
     files = tuple(sequence.files[n] for n in numbers)
     content = hashlib.blake2b(digest_size=16)
+    require_text(files[0], "".join(files))
     # Everything is hashed: a frame may be replaced by another of the same size that differs in its middle only.
     for number, name in zip(numbers, files, strict=True):
         file = sequence.folder / name
@@ -344,9 +377,7 @@ def _selection(
         raise FootageError("footage.not_video", f"{name} holds no frames.", "No picture can be decoded.", _FIX_DAMAGED)
     start = present[0] if first is None else first
     end = present[-1] if last is None else min(last, present[-1])
-    have = set(present)
-    asked = range(start, end + 1, step)
-    numbers = tuple(n for n in asked if n in have)
+    numbers = tuple(n for n in present if start <= n <= end and (n - start) % step == 0)
     if not numbers:
         raise FootageError(
             "footage.empty_range",
@@ -354,7 +385,15 @@ def _selection(
             f"Its frames are numbered {present[0]} to {present[-1]}.",
             "Choose a range within these numbers.",
         )
-    return numbers, tuple(n for n in asked if n not in have and numbers[0] < n < numbers[-1])
+    if (numbers[-1] - numbers[0]) // step - len(numbers) > MOST_MISSING:
+        raise FootageError(
+            "footage.gaps",
+            f"Nearly all frames of {name} are missing: it has {len(numbers)} between {numbers[0]} and {numbers[-1]}.",
+            "The numbers in the names of its files seem to be something else than frame numbers.",
+            "Rename the files, or choose a frame range.",
+        )
+    have = set(numbers)
+    return numbers, tuple(n for n in range(numbers[0], numbers[-1] + 1, step) if n not in have)
 
 
 def _file_hash(path: Path) -> bytes:

@@ -12,9 +12,12 @@ import numpy as np
 import OpenEXR
 from numpy.typing import NDArray
 
+from engine.files import EXR_ERRORS
+
 STILL_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".exr", ".bmp", ".webp", ".dpx")
 MOVIE_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".mts", ".m2ts", ".mxf", ".wmv")
 
+_MOST_PIXELS = 65536  # along a side
 Image = NDArray[np.float32]
 Stored = NDArray[Any]
 
@@ -148,8 +151,10 @@ def read_exr(path: Path, choose: Callable[[list[str]], list[str]]) -> Stored:
             data = np.stack([np.asarray(channels[name].pixels, np.float32) for name in names], axis=-1)
             (x0, y0), (x1, y1) = (np.array(corner) for corner in header["displayWindow"])
             (u0, v0), (u1, v1) = (np.array(corner) for corner in header["dataWindow"])
-    except RuntimeError as error:  # OpenEXR reports every failure as a RuntimeError
+    except EXR_ERRORS as error:
         raise ValueError(str(error)) from error
+    if max(abs(int(v)) for v in (x0, y0, x1, y1, u0, v0, u1, v1)) > _MOST_PIXELS:
+        raise ValueError(f"its window {x0}, {y0} to {x1}, {y1} is no picture's")
     if (x0, y0, x1, y1) == (u0, v0, u1, v1):
         return data
     picture = np.zeros((y1 - y0 + 1, x1 - x0 + 1, data.shape[2]), np.float32)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from engine.errors import FootageError
 
-_DIGITS = re.compile(r"(\d+)")
+_DIGITS = re.compile(r"([0-9]+)")
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ def sequence_of(file: Path, names: Iterable[str]) -> Sequence:
         width = _padding(parts[group], [p[group] for p in alike])
         # Another padding ("1.png" beside "0001.png") is another sequence.
         files = {int(p[group]): "".join(p) for p in alike if str(int(p[group])).zfill(width) == p[group]}
+        if file.name not in files.values():
+            continue
         hashes = "#" * max(width, min(len(str(number)) for number in files))
         pattern = "".join(parts[:group]) + hashes + "".join(parts[group + 1 :])
         candidates.append(Sequence(file.parent, pattern, dict(sorted(files.items()))))
