@@ -4,6 +4,6 @@ import os
 
 __version__ = "0.3.0"
 
-# A damaged picture that says it has more pixels than that is refused before memory is taken for it. It stands here since
-# OpenCV reads it when it is loaded.
+# A damaged picture that says it has more pixels than that is refused before memory is taken for it. It stands here
+# since OpenCV reads it when it is loaded.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**28))
