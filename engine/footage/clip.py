@@ -19,11 +19,13 @@ from engine.footage.decode import (
     Stored,
     display_referred,
     movie_frames,
+    movie_length,
     movie_rate,
     read_still,
 )
 from engine.footage.sequence import only_sequence, sequence_of
 
+CUT_SHORT = 0.05  # of a movie's frames: containers often miscount by one or two
 MOST_MISSING = 100_000  # frames of a sequence
 _FIX_DAMAGED = "Export or copy it again, or choose a frame range without it."
 
@@ -46,6 +48,7 @@ class Footage:
         content_id: a hash of the contents, the same wherever the footage lies; of a stereo clip, of both eyes.
         half: "left" or "right": the plate is this half of the stored pictures; None: it is the whole of them.
         right: the right eye of a stereo clip, whose left eye this is; None for every other footage.
+        cut_short: how many frames the movie says that it has, where far fewer can be decoded; else None.
     """
 
     path: Path
@@ -61,6 +64,7 @@ class Footage:
     content_id: str
     half: str | None = None
     right: Footage | None = None
+    cut_short: int | None = None
 
     @property
     def stereo(self) -> str:
@@ -337,7 +341,7 @@ def _probe_movie(path: Path, first: int | None, last: int | None, step: int, col
     start = 1 if first is None else first
     count, size = 0, None
     try:
-        rate = movie_rate(path)
+        rate, said = movie_rate(path), movie_length(path)
         for number, frame in movie_frames(path, lambda n: n == max(start, 1)):
             count = number
             if frame is not None:
@@ -352,6 +356,7 @@ def _probe_movie(path: Path, first: int | None, last: int | None, step: int, col
             "Play it in a media player to check it; export it again, or convert it to an image sequence.",
         ) from error
     numbers, missing = _selection(range(1, count + 1), first, last, step, path.name)
+    whole = said if last is None else min(said, last)  # of what was asked for
     if size is None:
         raise _unreadable(numbers[0], path.name, "it cannot be decoded")
     return Footage(
@@ -366,6 +371,7 @@ def _probe_movie(path: Path, first: int | None, last: int | None, step: int, col
         files=(),
         colourspace="srgb" if colourspace == "auto" else colourspace,
         content_id=_file_hash(path).hex(),
+        cut_short=said if whole - count > max(2, CUT_SHORT * whole) else None,
     )
 
 

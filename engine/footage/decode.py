@@ -107,6 +107,18 @@ def movie_rate(path: Path) -> tuple[int, int]:
     return frame_rate(value)
 
 
+def movie_length(path: Path) -> int:
+    """How many frames a movie says that it has; 0 where it does not. Not to be relied on (`movie_frames`).
+
+    Raises:
+        ValueError: not a movie that can be read.
+    """
+    capture = _open(path)
+    value = float(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    capture.release()
+    return round(value) if 0 < value < 1e9 else 0
+
+
 def frame_rate(value: float) -> tuple[int, int]:
     """A frame rate as the fraction it stands for: 29.97003 -> (30000, 1001); 24 fps when it is not known."""
     if not 0.1 < value < 1000:
@@ -128,6 +140,10 @@ def _open(path: Path) -> cv2.VideoCapture:
 
 
 def _read_dpx(path: Path) -> Stored:
+    with path.open("rb") as file:
+        if file.read(4) not in (b"SDPX", b"XPDS"):
+            # FFmpeg would take it for what it is, and bring other values out of it than the reader for that.
+            raise ValueError("it is not a DPX picture, whatever its name says")
     for _, frame in movie_frames(path, lambda number: number == 1):
         if frame is not None:
             return frame

@@ -49,6 +49,12 @@ def prepare(footage: Footage, folder: Path, progress: Progress) -> None:
             "Depth comes from how things shift between frames; three are the least, twenty or more are good.",
             "Choose a longer range or a smaller step.",
         )
+    for eye in (footage, footage.right):
+        if eye is not None and eye.cut_short is not None:
+            progress.warning(
+                f"{eye.path.name} says that it has {eye.cut_short} frames, and only {numbers[-1]} can be decoded: it "
+                "is cut short or damaged. What can be decoded is solved."
+            )
     total = len(numbers) * (1 if footage.right is None else 2)
     sampled = set(np.linspace(0, len(numbers) - 1, min(_MOTION_SAMPLES, len(numbers))).astype(int).tolist())
     frames = []
