@@ -126,7 +126,7 @@ class Targets:
 
     def names(self, data: bytes) -> None:
         """File names of a folder; only names, since a disk would refuse many of them."""
-        names = sorted({"".join(NAME_PARTS[b % len(NAME_PARTS)] for b in part) for part in data.split(b"\0")} - {""})
+        names = sorted({"".join(NAME_PARTS[b % len(NAME_PARTS)] for b in part) for part in data.split(b"\0")} - {"", ".", ".."})
         folder = _Listing(names)
         for choose in (lambda: only_sequence(folder, (".png", ".exr")), lambda: sequence_of(Path(names[0]), names)):  # type: ignore[arg-type]
             if names:
