@@ -302,8 +302,17 @@ def start(engine_python: Path, engine_root: Path, request: dict[str, Any]) -> Jo
                 **_detached(),
             )
     except OSError as error:
+        _forget_queued(folder)
         raise _cannot_start(error) from error
     return Job(folder, process)
+
+
+def _forget_queued(folder: Path) -> None:
+    """Of an engine that ended before it had said a word, or never began: nothing is to wait for it."""
+    status = _read_status(folder)
+    if status is not None and status.state == "queued":
+        with suppress(OSError):
+            (folder / "status.json").unlink()
 
 
 def _queued() -> dict[str, Any]:
@@ -392,6 +401,7 @@ class Job:
         # Locked by another engine although ours has ended: that one goes on.
         ours_gone = exit_code is not None and not locked
         if ours_gone or (self._process is None and not _at_work(status, locked)):
+            _forget_queued(self.folder)
             if (self.folder / "cancel").exists():  # its own word on that did not come any more
                 return Status("cancelled", message="stopped; what was finished is kept")
             return Status("failed", error=self._crash(exit_code))

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_jobs import FAST, alive, request_, run, until_running, write_status
+from test_jobs import FAKE, FAST, alive, request_, run, until_running, write_status
 
 from cvd_blender_addon import jobs
 
@@ -183,3 +183,21 @@ def test_a_folder_in_which_an_engine_was_killed_at_once_can_be_solved_into(
     for name in ("lock", "cancel"):
         (folder / name).touch()
     assert ended(run(request_, "succeed", monkeypatch)).state == "done"
+
+
+def test_an_engine_that_ended_before_its_first_word_can_be_started_again_at_once(
+    request_: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ended(run(request_, "refuse", monkeypatch)).state == "failed"
+    assert ended(run(request_, "succeed", monkeypatch)).state == "done"
+
+
+def test_an_engine_that_could_not_be_started_at_all_is_not_waited_for(
+    request_: dict, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "python").touch()  # nothing that can be run
+    monkeypatch.setenv("FAKE_ENGINE", "succeed")
+    for _ in range(2):
+        with pytest.raises(jobs.StartError) as caught:
+            jobs.start(tmp_path / "python", FAKE, request_)
+        assert caught.value.error.code == "engine.start"
