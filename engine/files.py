@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 EXR_ERRORS = (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, MemoryError)
 """What the OpenEXR library raises on damaged files: its own words are RuntimeErrors, the rest slips through."""
 
+_NO_ROOM = 2**16  # bytes that are free on a disk that is full
 _TEMPORARY = re.compile(r"\..+\.(\d+(\.\w+)?|unfinished\.mp4)")  # what `write_atomically` and the movie writer use
 
 
@@ -34,6 +37,10 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        if shutil.disk_usage(path.parent).free < _NO_ROOM:  # which image and array writers do not say
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 def explain_os_error(error: OSError, folder: Path) -> WorkspaceError:
     """The typed error for what the file system said while the engine wrote into `folder`."""
-    if error.errno == errno.ENOSPC or "No space left" in str(error):
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)) or _is_no_room(str(error)):
         return WorkspaceError(
             "workspace.disk_full",
             f"The disk that holds {folder} is full.",
@@ -451,7 +451,8 @@ def open_workspace(root: Path, listener: Listener) -> Iterator[Workspace]:
             signal.signal(number, handler)
         if log_handler is not None:
             logging.getLogger().removeHandler(log_handler)
-            log_handler.close()
+            with suppress(OSError):  # a full disk
+                log_handler.close()
         lock.release()
 
 
@@ -489,7 +490,8 @@ def require_unicode(path: Path) -> None:
 def explain(error: Exception, root: Path) -> CvdError:
     """The typed error for whatever stopped a solve in `root`."""
     if isinstance(error, CvdError):
-        return error
+        no_room = error.code == "poses.crashed" and _is_no_room(error.why)
+        return explain_os_error(OSError(errno.ENOSPC, error.why), root) if no_room else error
     if isinstance(error, OSError):
         return explain_os_error(error, root)
     if isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_MEMORY):
@@ -500,6 +502,11 @@ def explain(error: Exception, root: Path) -> CvdError:
             "Close other programs, or solve fewer frames or with a lighter preset: it goes on where it stopped.",
         )
     return defect(error, root / "engine.log")
+
+
+def _is_no_room(words: str) -> bool:
+    """Native code (SQLite, OpenEXR) has met a full disk, as its own words or those of the system tell."""
+    return "No space left" in words or "disk is full" in words
 
 
 _NO_MEMORY = ("not enough memory", "can't allocate memory", "insufficient memory", "out of memory")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import math
 from dataclasses import dataclass
+from operator import methodcaller
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +120,9 @@ def train(
             )
         if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == schedule.total:
             state = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1}
-            write_atomically(saved, lambda temporary, s=state: torch.save(s, temporary))  # type: ignore[misc]
+            whole = io.BytesIO()  # PyTorch's own writer does not say that the disk is full
+            torch.save(state, whole)
+            write_atomically(saved, methodcaller("write_bytes", whole.getbuffer()))
     return network
 
 
