@@ -126,13 +126,14 @@ class Targets:
 
     def names(self, data: bytes) -> None:
         """File names of a folder; only names, since a disk would refuse many of them."""
-        names = sorted({"".join(NAME_PARTS[b % len(NAME_PARTS)] for b in part) for part in data.split(b"\0")} - {"", ".", ".."})
-        folder = _Listing(names)
-        for choose in (lambda: only_sequence(folder, (".png", ".exr")), lambda: sequence_of(Path(names[0]), names)):  # type: ignore[arg-type]
-            if names:
-                sequence = choose()
-                assert sequence.files and list(sequence.files) == sorted(sequence.files)
-                assert set(sequence.files.values()) <= set(names)
+        made = ("".join(NAME_PARTS[byte % len(NAME_PARTS)] for byte in part) for part in data.split(b"\0"))
+        names = sorted(set(made) - {"", ".", ".."})
+        if not names:
+            return
+        folder: Any = _Listing(names)
+        for sequence in (sequence_of(Path(names[0]), names), only_sequence(folder, (".png", ".exr"))):
+            assert sequence.files and list(sequence.files) == sorted(sequence.files)
+            assert set(sequence.files.values()) <= set(names)
 
     def still(self, data: bytes, suffix: str) -> None:
         """A picture by `engine.footage`, and an EXR also by `engine.files`."""
