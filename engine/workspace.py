@@ -29,6 +29,8 @@ from engine.errors import Cancelled, CvdError, WorkspaceError
 Listener = Callable[[dict[str, Any]], None]
 HEARTBEAT_S = 2.0
 STATUS_INTERVAL_S = 0.25
+_LITTLE_ROOM = 2**20
+"""Bytes: with less than that nothing can be solved."""
 LOG_BYTES = 8 * 2**20
 """Of `engine.log`, after which it becomes `engine.log.1`."""
 _LOCK_BYTE = 1 << 30
@@ -490,7 +492,8 @@ def require_unicode(path: Path) -> None:
 def explain(error: Exception, root: Path) -> CvdError:
     """The typed error for whatever stopped a solve in `root`."""
     if isinstance(error, CvdError):
-        no_room = error.code == "poses.crashed" and _is_no_room(error.why)
+        # Of a process that died on a full disk not always a word remains, but the disk is still full.
+        no_room = error.code == "poses.crashed" and (_is_no_room(error.why) or free_bytes(root) < _LITTLE_ROOM)
         return explain_os_error(OSError(errno.ENOSPC, error.why), root) if no_room else error
     if isinstance(error, OSError):
         return explain_os_error(error, root)
