@@ -12,9 +12,18 @@ from numpy.typing import NDArray
 from engine.poses.features import TOTAL, Matches
 from engine.poses.holdout import Tracks
 from engine.poses.job import Job, Model
-from engine.poses.judge import COMMON_FOCAL, COMMON_SPREAD, Candidate, lens_of, prediction_errors, predictive_error
+from engine.poses.judge import (
+    COMMON_FOCAL,
+    COMMON_SPREAD,
+    Candidate,
+    lens_of,
+    pixels_in,
+    prediction_errors,
+    predictive_error,
+)
 from engine.poses.mapping import MAPPED
 from engine.poses.output import model_of
+from engine.poses.register import place_others
 from engine.poses.shutter import readout_share
 from engine.poses.speech import say
 from engine.poses.zoom import SOLVED, focals_of, set_focals, split_cameras, zoom_curve
@@ -90,10 +99,12 @@ class Fit:
 def adjust(job: Job, best: Candidate, matches: Matches, tracks: Tracks, images: Path) -> Model:
     """Go over to plate pixels, drop bad points, choose the lens, adjust all, and say how sure the focal length is.
 
+    Frames that mapping did not place, or was not asked to, are placed by the points of the others.
+
     Args:
         job: what to solve.
         best: what mapping made; its model is changed.
-        matches: of the database it was made from.
+        matches: of the database it was made from, all frames that are to be placed among them.
         tracks: of that database, which lenses are compared by.
         images: the pictures.
     """
@@ -101,9 +112,32 @@ def adjust(job: Job, best: Candidate, matches: Matches, tracks: Tracks, images: 
     model.extract_colors_for_all_images(images)
     scale = to_plate(model, job)
     pixels = {i: p * (job.width / matches.width, job.height / matches.height) for i, p in matches.pixels.items()}
+    model, spread = _with_lens(job, best, model, scale, tracks, pixels)
+    if model.num_reg_images() < len(matches.images):
+        say("step", [MAPPED + 4.5, TOTAL, "placing the frames between"])
+        place_others(model, {i: job.names[i - 1] for i in matches.images}, pixels, matches.pairs, 4.0 * scale, job.seed)
+        options = bundle_options(scale, focal=False, distortion=False)
+        filter_points(model, 4.0 * scale)
+        bundle(model, options)
+        filter_points(model, 3.0 * scale)
+        bundle(model, options)
+    _warn_of_shutter(model)
+    made = model_of(job, model)
+    return replace(made, focal_range=made.lens[0] * np.exp(spread))
+
+
+def _with_lens(
+    job: Job,
+    best: Candidate,
+    model: pycolmap.Reconstruction,
+    scale: float,
+    tracks: Tracks,
+    pixels: dict[int, NDArray[np.float64]],
+) -> tuple[pycolmap.Reconstruction, tuple[float, float]]:
+    """The model with the lens that suits it, adjusted; and how far its focal length may be off, in logarithm."""
     if best.zooms:
         filter_points(model, 4.0 * scale)
-        return _adjust_zoom(job, model, focals_of(model), scale, tracks, pixels)
+        return _adjust_zoom(model, focals_of(model), scale, tracks, pixels)
     kind = Kind("SIMPLE_PINHOLE") if job.model == "SIMPLE_PINHOLE" else SIMPLE
     held = best.focal_std_pct is not None
     options = bundle_options(scale, focal=job.focal_px is None and not held, distortion=not held)
@@ -112,20 +146,17 @@ def adjust(job: Job, best: Candidate, matches: Matches, tracks: Tracks, images: 
     bundle(model, options)
     filter_points(model, 3.0 * scale)
     if not options.refine_focal_length:
-        made = model_of(job, model)
-        if best.focal_std_pct is not None:
-            made = made.with_focal_std(best.focal_std_pct / 100.0)
-        return made
+        return model, _both_ways((best.focal_std_pct or 0.0) / 100.0)
     some = _some_points(model, tracks)
-    base = _fitted(some, kind, options, tracks, pixels)
+    base, some = _fitted(some, kind, options, tracks, pixels)
     fits = [base]
     for index, other in enumerate(_alternatives(job)):
         say("step", [MAPPED + 2.0 * index / len(_OTHERS), TOTAL, "comparing lenses"])
-        fits.append(_fitted(some, other, options, tracks, pixels))
+        fits.append(_fitted(some, other, options, tracks, pixels)[0])
     chosen = chosen_lens(fits)
     zoom = _zoom(some, options, tracks, pixels, fits) if job.model == "AUTO" else None
     if zoom is not None:
-        return _adjust_zoom(job, model, zoom, scale, tracks, pixels)
+        return _adjust_zoom(model, zoom, scale, tracks, pixels)
     say("metric", ["held_out_px", predictive_error(chosen.errors)])
     std = float(np.hypot(_noise_std(some, options), _jackknife_std(some, chosen.kind, options)))
     say("step", [MAPPED + 4.0, TOTAL, "refining cameras and lens"])
@@ -135,12 +166,15 @@ def adjust(job: Job, best: Candidate, matches: Matches, tracks: Tracks, images: 
         bundle(model, options)
         filter_points(model, 3.0 * scale)
     bundle(model, options)
-    _warn_of_shutter(model)
-    made = model_of(job, model)
-    low, high = focal_range(float(made.lens[0]), std, chosen, fits)
-    if np.log(high / low) > 4.0 * _UNSURE:
-        return _likely(job, model, options, _UNSURE_FACTOR * float(np.log(high / low)) / 4.0)
-    return replace(made, focal_range=np.array([low, high]))
+    focal = float(lens_of(next(iter(model.cameras.values())))[0])
+    low, high = np.log(focal_range(focal, std, chosen, fits)) - np.log(focal)
+    if high - low > 4.0 * _UNSURE:
+        return model, _likely(job, model, options, _UNSURE_FACTOR * float(high - low) / 4.0)
+    return model, (float(low), float(high))
+
+
+def _both_ways(std: float) -> tuple[float, float]:
+    return -_SIGMAS * std, _SIGMAS * std
 
 
 def _alternatives(job: Job) -> list[Kind]:
@@ -153,11 +187,14 @@ def _alternatives(job: Job) -> list[Kind]:
     ]
 
 
-def _likely(job: Job, model: pycolmap.Reconstruction, options: pycolmap.BundleAdjustmentOptions, std: float) -> Model:
-    """The model with a focal length between what the pictures say and what lenses are like, by how sure either is.
+def _likely(
+    job: Job, model: pycolmap.Reconstruction, options: pycolmap.BundleAdjustmentOptions, std: float
+) -> tuple[float, float]:
+    """Give the model a focal length between what the pictures say and what lenses are like, by how sure either is.
 
     Where the camera's motion hardly tells the focal length, any that is plausible fits as well as the one that noise
-    happened to favour.
+    happened to favour, and still less does it tell where the lens has its centre: that is where it is as a rule.
+    Returns how far the focal length may be off, in logarithm.
     """
     expected = job.start_px if job.start_px is not None else COMMON_FOCAL * max(job.width, job.height)
     pictures, habit = 1.0 / std**2, 1.0 / COMMON_SPREAD**2
@@ -166,11 +203,12 @@ def _likely(job: Job, model: pycolmap.Reconstruction, options: pycolmap.BundleAd
         focal = float(lens[:2].mean())
         likely = np.exp((pictures * np.log(focal) + habit * np.log(expected)) / (pictures + habit))
         lens[:2] *= likely / focal
+        lens[2:4] = job.centre
         _set_lens(model, Kind(camera.model.name), lens)
     options.refine_focal_length = False
     options.refine_principal_point = False
     bundle(model, options)
-    return model_of(job, model).with_focal_std(float(1.0 / np.sqrt(pictures + habit)))
+    return _both_ways(float(1.0 / np.sqrt(pictures + habit)))
 
 
 def chosen_lens(fits: list[Fit]) -> Fit:
@@ -300,13 +338,13 @@ def _fitted(
     options: pycolmap.BundleAdjustmentOptions,
     tracks: Tracks,
     pixels: dict[int, NDArray[np.float64]],
-) -> Fit:
+) -> tuple[Fit, pycolmap.Reconstruction]:
     model = pycolmap.Reconstruction(some)
     _set_lens(model, kind)
     options.refine_principal_point = kind.off_centre
     bundle(model, options)
     _, errors = prediction_errors(model, tracks, pixels)
-    return Fit(kind, lens_of(next(iter(model.cameras.values()))), errors)
+    return Fit(kind, lens_of(next(iter(model.cameras.values()))), errors), model
 
 
 def _zoom(
@@ -332,14 +370,13 @@ def _zoom(
 
 
 def _adjust_zoom(
-    job: Job,
     model: pycolmap.Reconstruction,
     zoom: dict[int, float],
     scale: float,
     tracks: Tracks,
     pixels: dict[int, NDArray[np.float64]],
-) -> Model:
-    """The cameras of a zoom, adjusted over all tracks."""
+) -> tuple[pycolmap.Reconstruction, tuple[float, float]]:
+    """The cameras of a zoom, adjusted over all tracks, and how far its focal lengths may be off, in logarithm."""
     split = split_cameras(model)
     set_focals(split, zoom)
     options = bundle_options(scale, focal=False, distortion=False)
@@ -354,7 +391,7 @@ def _adjust_zoom(
         bundle(split, options)
         filter_points(split, limit * scale)
     bundle(split, options)
-    return model_of(job, split).with_focal_std(_zoom_std(_some_points(split, tracks), options, tracks, pixels))
+    return split, _both_ways(_zoom_std(_some_points(split, tracks), options, tracks, pixels))
 
 
 def _zoom_std(
@@ -399,9 +436,9 @@ def _jackknife_std(some: pycolmap.Reconstruction, kind: Kind, options: pycolmap.
     """
     camera = next(iter(some.cameras.values()))
     size = np.array([camera.width, camera.height])
-    quarter = {}
+    quarter, pixels = {}, pixels_in(some)
     for number, point in some.points3D.items():
-        where = np.mean([some.image(e.image_id).points2D[e.point2D_idx].xy for e in point.track.elements], axis=0)
+        where = np.mean([pixels[e.image_id][e.point2D_idx] for e in point.track.elements], axis=0)
         column, line = np.clip(4 * where / size, 0, 3).astype(int)
         quarter[number] = int(column + 2 * line) % 4
     options.refine_principal_point = kind.off_centre

@@ -121,3 +121,11 @@ def lens_of(camera: pycolmap.Camera) -> NDArray[np.float64]:
     fx = values.get("f", values.get("fx", 0.0))
     rest = [values.get("cx", 0.0), values.get("cy", 0.0), values.get("k1", values.get("k", 0.0))]
     return np.array([fx, values.get("fy", fx), *rest, *(values.get(name, 0.0) for name in ("k2", "p1", "p2"))])
+
+
+def pixels_in(model: pycolmap.Reconstruction) -> dict[int, NDArray[np.float64]]:
+    """Image -> (n, 2) its features, of all registered images; asking for them one by one copies all each time."""
+    return {
+        i: np.array([point.xy for point in model.image(i).points2D], np.float64).reshape(-1, 2)
+        for i in sorted(model.reg_image_ids())
+    }

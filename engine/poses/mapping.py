@@ -73,28 +73,30 @@ def _with_zoom(
     pycolmap.Database.open(own).close()
     reader = pycolmap.ImageReaderOptions()
     reader.camera_model = "SIMPLE_RADIAL"
-    pycolmap.import_images(own, images, pycolmap.CameraMode.PER_IMAGE, job.names, reader)
-    with pycolmap.Database.open(database) as data, pycolmap.Database.open(own) as copy:
-        for camera in copy.read_all_cameras():
-            camera.params = np.array([camera.params[0], *matches.centre, *camera.params[3:]])
-            copy.update_camera(camera)
-        number = {image.name: image.image_id for image in copy.read_all_images()}
-        new = {image.image_id: number[image.name] for image in data.read_all_images() if image.name in number}
-        for old, image_id in sorted(new.items()):
-            copy.write_keypoints(image_id, data.read_keypoints(old))
+    among = set(matches.images)
+    with pycolmap.Database.open(database) as data:
+        # all of them, so that each has the number that it has in the other database
+        names = [image.name for image in sorted(data.read_all_images(), key=lambda image: image.image_id)]
+        pycolmap.import_images(own, images, pycolmap.CameraMode.PER_IMAGE, names, reader)
         ids, geometries = data.read_two_view_geometries()
         found = zip(map(pycolmap.pair_id_to_image_pair, ids), geometries, strict=True)
-        pairs = {(new[i], new[j]): geometry for (i, j), geometry in found if i in new and j in new}
-        for (i, j), geometry in pairs.items():
-            copy.write_two_view_geometry(i, j, geometry)
+        pairs = {pair: geometry for pair, geometry in found if among.issuperset(pair)}
+        with pycolmap.Database.open(own) as copy:
+            for camera in copy.read_all_cameras():
+                camera.params = np.array([camera.params[0], *matches.centre, *camera.params[3:]])
+                copy.update_camera(camera)
+            for image_id in matches.images:
+                copy.write_keypoints(image_id, data.read_keypoints(image_id))
+            for (i, j), geometry in pairs.items():
+                copy.write_two_view_geometry(i, j, geometry)
     options = pycolmap.ViewGraphCalibrationOptions()
     options.random_seed = job.seed
     options.min_calibrated_pair_ratio = 0.0
     if not pycolmap.calibrate_view_graph(own, options):
         return []
     with pycolmap.Database.open(own) as data:
-        cameras = {image.image_id: data.read_camera(image.camera_id) for image in data.read_all_images()}
-        curve = zoom_curve({i: float(cameras[i].params[0]) for i in sorted(cameras)}, ROUGH)
+        cameras = {i: data.read_camera(data.read_image(i).camera_id) for i in matches.images}
+        curve = zoom_curve({i: float(camera.params[0]) for i, camera in cameras.items()}, ROUGH)
         if curve is None:
             return []
         for image_id, focal in curve.items():
@@ -105,10 +107,7 @@ def _with_zoom(
             data.update_two_view_geometry(i, j, geometry)
     say("step", [_SECOND, TOTAL, "solving cameras (with a zoom)"])
     models = made(folder / "zoom", lambda out: map_globally(job, own, images, out, hold_lens=True))
-    first = min(matches.images) - 1  # the images of a part of a clip are numbered anew
-    pixels = {i - first: pixel for i, pixel in matches.pixels.items()}
-    shifted = replace(tracks, image=tracks.image - first)
-    return judged(models, shifted, pixels, zooms=True)
+    return judged(models, tracks, matches.pixels, zooms=True)
 
 
 def _with_tried_focals(
@@ -152,40 +151,6 @@ def map_globally(job: Job, database: Path, images: Path, folder: Path, *, hold_l
     options.mapper.bundle_adjustment.refine_focal_length = job.focal_px is None and not hold_lens
     options.mapper.bundle_adjustment.refine_extra_params = not hold_lens
     pycolmap.global_mapping(database, images, folder, options)
-    for model in sorted(folder.iterdir()):
-        register_others(job, database, model)
-
-
-def register_others(job: Job, database: Path, folder: Path) -> None:
-    """Place the images that a model leaves out by the points it has, one after the other, where enough are seen.
-
-    Args:
-        job: only its images are placed.
-        database: features and matches that the model was made from.
-        folder: of the model, which is changed.
-    """
-    model = pycolmap.Reconstruction(folder)
-    if model.num_reg_images() == len(job.names):
-        return
-    with pycolmap.Database.open(database) as data:
-        limits = pycolmap.DatabaseCacheOptions()
-        limits.image_names = set(job.names)
-        cache = pycolmap.DatabaseCache.create(data, limits)
-    mapper = pycolmap.IncrementalMapper(cache)
-    mapper.begin_reconstruction(model)
-    options = pycolmap.IncrementalMapperOptions()
-    options.num_threads, options.random_seed = 1, job.seed
-    options.abs_pose_refine_focal_length = options.abs_pose_refine_extra_params = False
-    points = pycolmap.IncrementalTriangulatorOptions()
-    points.random_seed = job.seed
-    while True:
-        found = mapper.find_next_images(options, structure_less=False)
-        placed = next((i for i in found if mapper.register_next_image(options, i)), None)
-        if placed is None:
-            break
-        mapper.triangulate_image(points, placed)
-    mapper.end_reconstruction(False)
-    model.write(folder)
 
 
 def map_incrementally(job: Job, database: Path, images: Path, folder: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pycolmap
 
 from engine.poses.job import Job, Model
-from engine.poses.judge import lens_of
+from engine.poses.judge import lens_of, pixels_in
 from engine.poses.turning import Turning
 
 
@@ -27,7 +27,8 @@ def model_of(job: Job, reconstruction: pycolmap.Reconstruction) -> Model:
         for index, (_, point) in enumerate(points)
         for element in point.track.elements
     )
-    pixel = np.array([reconstruction.image(i).points2D[k].xy for _, _, i, k in seen]).reshape(-1, 2)
+    pixels = pixels_in(reconstruction)
+    pixel = np.array([pixels[i][k] for _, _, i, k in seen]).reshape(-1, 2)
     predicted = np.array([reconstruction.image(i).project_point(points[p][1].xyz) for _, p, i, _ in seen])
     errors = np.linalg.norm(predicted.reshape(-1, 2) - pixel, axis=1)
     rows = np.array([row for row, _, _, _ in seen], np.int64)

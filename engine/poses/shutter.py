@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pycolmap
 
+from engine.poses.judge import pixels_in
+
 
 def readout_share(model: pycolmap.Reconstruction) -> tuple[float, float]:
     """How late the last row is against the first, as far as the adjusted cameras have not taken it over.
@@ -20,18 +22,18 @@ def readout_share(model: pycolmap.Reconstruction) -> tuple[float, float]:
     Returns:
         (delay over the time between two frames, share of the residuals' variance that it explains).
     """
-    speeds, residuals = [], []
+    speeds, residuals, pixels = [], [], pixels_in(model)
     for _, point in sorted(model.points3D.items()):
         seen = {e.image_id: e.point2D_idx for e in point.track.elements}
         for image_id, index in seen.items():
             if image_id - 1 not in seen or image_id + 1 not in seen:
                 continue
             image = model.image(image_id)
-            before, after = (model.image(i).points2D[seen[i]].xy for i in (image_id - 1, image_id + 1))
+            before, after = (pixels[i][seen[i]] for i in (image_id - 1, image_id + 1))
             predicted = image.project_point(point.xyz)
             if predicted is None:
                 continue
-            here = image.points2D[index].xy
+            here = pixels[image_id][index]
             speeds.append((after - before) / 2.0 * (here[1] / image.camera.height - 0.5))
             residuals.append(here - predicted)
     if len(speeds) < 100:

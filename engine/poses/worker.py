@@ -31,6 +31,7 @@ from engine.poses.features import TOTAL, Matches, extract_features, match, pictu
 from engine.poses.fill import fill_gaps
 from engine.poses.job import Job, Model
 from engine.poses.judge import COMMON_SPREAD, MIN_REGISTERED, NEARLY_ALL, POOR_HELD_OUT, Candidate
+from engine.poses.keyframes import LONG, key_frames, match_long
 from engine.poses.mapping import MAPPED, best_model
 from engine.poses.motion import Motion, motion_of
 from engine.poses.output import turning_model
@@ -65,9 +66,12 @@ def solve(job: Job) -> None:
     database = work / "database.db"
     extract_features(job, database, images, ratio)
     sharpness = sharpness_of(images, job.names)
-    exhaustive, best = False, None
+    exhaustive, best, long, asked = False, None, len(job.names) >= LONG, len(job.names)
     while True:
-        match(job, database, exhaustive)
+        if long:
+            match_long(job, database)
+        else:
+            match(job, database, exhaustive)
         if job.tracks is not None:
             frames = {name: int(Path(name).stem) for name in job.names}
             join_tracks(database, FollowedPoints.load(Path(job.tracks)), frames, job.seed)
@@ -77,17 +81,20 @@ def solve(job: Job) -> None:
         motion = motion_of(matches, None if job.focal_px is None else job.focal_px * ratio)
         if motion.kind == "travels":
             folder = work / ("exhaustive" if exhaustive else "sequential")
-            found = best_model(part, database, matches, images, folder, turns=motion.turning is not None)
+            keys = key_frames(matches) if long else range(len(part.names))
+            asked = len(keys)
+            mapped = replace(part, names=[part.names[k] for k in keys])
+            found = best_model(mapped, database, matches.only(keys), images, folder, turns=motion.turning is not None)
             best = max((c for c in (best, found) if c is not None), key=Candidate.merit, default=None)
         if exhaustive or len(job.names) > _EXHAUSTIVE_UP_TO or motion.kind != "travels":
             break
-        if best is not None and best.plausible and best.registered >= NEARLY_ALL * len(part.names):
+        if best is not None and best.plausible and best.registered >= NEARLY_ALL * asked:
             break
         exhaustive = True
     if motion.kind == "travels" and motion.turning is not None:
-        motion = _decided(motion.turning, best, len(part.names))
+        motion = _decided(motion.turning, best, asked)
     if motion.kind == "travels":
-        model = _travelling(job, part, best, matches, images, breaks)
+        model = _travelling(job, asked, best, matches, images, breaks)
     else:
         model = _standing(job, motion, ratio)
     model = _explained(job, model, breaks, longest, sharpness)
@@ -96,9 +103,9 @@ def solve(job: Job) -> None:
 
 
 def _travelling(
-    job: Job, part: Job, best: Candidate | None, matches: Matches, images: Path, breaks: Sequence[Break]
+    job: Job, asked: int, best: Candidate | None, matches: Matches, images: Path, breaks: Sequence[Break]
 ) -> Model:
-    """The best of what mapping made, adjusted.
+    """The best of what mapping made of the `asked` frames, adjusted.
 
     Raises:
         PoseError: `poses.no_model` or `poses.too_few_registered`.
@@ -113,10 +120,10 @@ def _travelling(
             f"itself, or too large steps between the frames.{broken}",
             "Use a sharper or slower shot with texture in view, a smaller step, or a longer frame range without cuts.",
         )
-    if best.registered < max(3, MIN_REGISTERED * len(part.names)):
+    if best.registered < max(3, MIN_REGISTERED * asked):
         raise PoseError(
             "poses.too_few_registered",
-            f"Only {best.registered} of {len(job.names)} frames could be placed.",
+            f"Only {best.registered} of {asked} frames could be placed.",
             f"The shot falls apart for the solver: a stretch of blur, or a large thing that moves by itself.{broken}",
             "Mask what moves by itself, or solve a frame range without the blurred part.",
         )

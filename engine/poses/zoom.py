@@ -6,7 +6,7 @@ import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
-from engine.poses.judge import lens_of
+from engine.poses.judge import lens_of, pixels_in
 
 ROUGH, SOLVED = 30.0, 0.5
 """Weights of the second differences of the log focal length over time (Whittaker's smoother): for the focal lengths
@@ -18,7 +18,7 @@ _LEAST, _CLEAR = 0.06, 4.0
 
 def split_cameras(model: pycolmap.Reconstruction) -> pycolmap.Reconstruction:
     """A copy in which every image has a camera of its own, with one focal length and one radial term."""
-    split = pycolmap.Reconstruction()
+    split, pixels = pycolmap.Reconstruction(), pixels_in(model)
     for image_id in sorted(model.reg_image_ids()):
         old = model.image(image_id)
         fx, fy, cx, cy, k1, *_ = lens_of(old.camera).tolist()
@@ -32,7 +32,7 @@ def split_cameras(model: pycolmap.Reconstruction) -> pycolmap.Reconstruction:
         split.add_camera_with_trivial_rig(camera)
         image = pycolmap.Image(
             name=old.name,
-            keypoints=np.array([point.xy for point in old.points2D]).reshape(-1, 2),
+            keypoints=pixels[image_id],
             camera_id=image_id,
             image_id=image_id,
         )
