@@ -58,7 +58,8 @@ class Limits:
 REFERENCE = Limits(rotation=3.0, focal=3.0, ate=2.0)
 """For real clips, whose references have errors of their own."""
 STATED = Limits(rotation=1.0, focal=float("inf"), ate=5.0, registered=0.0)
-"""Where the lens is said to be uncertain: cameras bend with the lens, but no more than so much."""
+"""Where the lens is said to be uncertain: cameras bend with the lens, but no more than so much (on real clips, than
+their references' own errors)."""
 UNCERTAIN = 1.02
 """A focal length is said to be uncertain when the ends of its range lie farther from its middle than this factor."""
 
@@ -277,6 +278,7 @@ def grade(outcome: Outcome, truth: dict[str, Any], expected: Expected, limits: L
     errors = errors_of(outcome, truth)
     wide = outcome.focal_range is not None and outcome.focal_range[1] > UNCERTAIN**2 * outcome.focal_range[0]
     unsure = wide and (holds_truth(outcome, truth) or not truth["lens"])
+    stated = replace(STATED, rotation=max(STATED.rotation, limits.rotation))
     if outcome.motion in ("turns", "static"):
         right = errors.within(replace(limits, focal=float("inf") if unsure else limits.focal), travels=False)
         return "honest" if expected.turning and right else "SILENT FAILURE"
@@ -285,7 +287,7 @@ def grade(outcome: Outcome, truth: dict[str, Any], expected: Expected, limits: L
     if np.isnan(errors.rotation_max) and outcome.cameras:
         return "no truth"
     if expected.focal_hidden:
-        return "honest" if unsure and errors.within(STATED, travels=True) else "SILENT FAILURE"
+        return "honest" if unsure and errors.within(stated, travels=True) else "SILENT FAILURE"
     if expected.broken is not None:
         whole = errors.within(limits, travels=True)
         parted = reported and errors.within(replace(limits, registered=0.0), travels=True)
@@ -296,7 +298,7 @@ def grade(outcome: Outcome, truth: dict[str, Any], expected: Expected, limits: L
     partly = errors.within(replace(limits, registered=0.5), travels=True) and unplaced <= set(outcome.named)
     if partly:
         return "honest"
-    return "honest" if unsure and errors.within(STATED, travels=True) else "SILENT FAILURE"
+    return "honest" if unsure and errors.within(stated, travels=True) else "SILENT FAILURE"
 
 
 # --- the table -----------------------------------------------------------------------------------------------------
