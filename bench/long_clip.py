@@ -118,7 +118,7 @@ def view(
             )
             picture[seen] = colour[seen]
             nearest[seen] = near[seen]
-    return picture, 1.0 / np.maximum(nearest, 1e-6)
+    return picture, (1.0 / np.maximum(nearest, 1e-6)).astype(np.float32)
 
 
 def make(folder: Path, frames: int, width: int, height: int) -> None:
