@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from engine.poses.features import Pixels
 from engine.poses.holdout import Tracks, held_out_errors, is_held_out
 
-_GOOD_HELD_OUT, POOR_HELD_OUT = 0.7, 0.5
+GOOD_HELD_OUT, POOR_HELD_OUT = 0.7, 0.5
 _HELD_OUT_PX = 2.0
 MIN_REGISTERED, NEARLY_ALL = 0.5, 0.9
 """Shares of the frames: fewer is no solve, so many need no second attempt."""
@@ -52,7 +52,7 @@ class Candidate:
 
     def good(self, frames: int) -> bool:
         """So good that nothing else need be tried."""
-        return self.plausible and self.registered == frames and self.held_out_share >= _GOOD_HELD_OUT
+        return self.plausible and self.registered == frames and self.held_out_share >= GOOD_HELD_OUT
 
 
 def judged(models: Path, tracks: Tracks, pixels: dict[int, Pixels], *, zooms: bool = False) -> list[Candidate]:

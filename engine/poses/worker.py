@@ -30,7 +30,7 @@ from engine.poses.breaks import Break, blurred_frames, find_breaks, sharpness_of
 from engine.poses.features import TOTAL, Matches, extract_features, match, pictures, tracks_of
 from engine.poses.fill import fill_gaps
 from engine.poses.job import Job, Model
-from engine.poses.judge import COMMON_SPREAD, MIN_REGISTERED, NEARLY_ALL, POOR_HELD_OUT, Candidate
+from engine.poses.judge import COMMON_SPREAD, GOOD_HELD_OUT, MIN_REGISTERED, NEARLY_ALL, POOR_HELD_OUT, Candidate
 from engine.poses.keyframes import LONG, key_frames, match_long
 from engine.poses.mapping import MAPPED, best_model
 from engine.poses.motion import Motion, motion_of
@@ -134,6 +134,12 @@ def _travelling(
             f"Cameras were found, but they predict only {best.held_out_share:.0%} of the tracks held out to test them.",
             f"Much in the shot moves by itself, repeats, or is blurred.{broken}",
             "Mask what moves by itself, or use a sharper shot or a frame range with more of what stands still in view.",
+        )
+    if best.held_out_share < GOOD_HELD_OUT:
+        say(
+            "warning",
+            f"The cameras predict only {best.held_out_share:.0%} of the tracks held out to test them and may be off: "
+            "something large moves by itself, or much repeats. Mask what moves by itself and solve again.",
         )
     say("step", [MAPPED, TOTAL, "refining cameras and lens"])
     database = Path(job.work) / "database.db"

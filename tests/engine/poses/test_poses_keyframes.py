@@ -9,7 +9,10 @@ import pycolmap
 import pytest
 from numpy.typing import NDArray
 
+from engine.poses import worker
 from engine.poses.features import Matches
+from engine.poses.job import Job
+from engine.poses.judge import Candidate
 from engine.poses.keyframes import key_frames, revisits
 from engine.poses.register import place_others
 
@@ -106,3 +109,15 @@ def test_a_frame_that_sees_nothing_known_stays_out() -> None:
     pixels[5] = pixels[4]
     place_others(every, names, pixels, {(4, 5): np.zeros((0, 2), np.int64)}, 4.0, 0)
     assert sorted(every.reg_image_ids()) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("share", "doubted"), [(0.6, True), (0.9, False)])
+def test_cameras_that_predict_little_are_doubted(monkeypatch: pytest.MonkeyPatch, share: float, doubted: bool) -> None:
+    said: list[str] = []
+    job = Job("", ["000001.png"] * 3, None, WIDTH, HEIGHT, "", "AUTO", None, 0)
+    monkeypatch.setattr(worker, "say", lambda kind, value: said.append(value) if kind == "warning" else None)
+    monkeypatch.setattr(worker, "tracks_of", lambda *_: None)
+    monkeypatch.setattr(worker, "adjust", lambda *_: None)
+    best = Candidate(pycolmap.Reconstruction(), 3, share, plausible=True)
+    worker._travelling(job, 3, best, sliding([1.0, 1.0]), Path(), [])
+    assert any("Mask what moves" in text for text in said) == doubted
