@@ -13,7 +13,8 @@ from typing import Any
 
 from engine.errors import Cancelled, CvdError, RequestError
 from engine.footage.decode import MOVIE_SUFFIXES
-from engine.request import SCHEMA, Request, parse_request, read_request
+from engine.request import SCHEMA, STAGES, Request, parse_request, read_request
+from engine.workspace import SCHEMA_EVENT
 
 PRINT_INTERVAL_S = 5.0
 
@@ -23,9 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(options.command(options))
-    except Cancelled:
-        print("Cancelled. Solving again goes on where it stopped.", file=sys.stderr)
-        return Cancelled.exit_code
+    except Cancelled as cancelled:
+        print(str(cancelled) or "Cancelled. Solving again goes on where it stopped.", file=sys.stderr)
+        return cancelled.exit_code
     except CvdError as error:
         print(f"error: {error.what}\n  why: {error.why}\n  fix: {error.fix}", file=sys.stderr)
         return error.exit_code
@@ -90,6 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     solve.add_argument("--preset", choices=["preview", "standard", "best", "cvd-2020"])
     solve.add_argument("--seed", type=int)
     solve.add_argument("--device", choices=["auto", "cpu", "cuda"])
+    until = "last stage to do; a later solve goes on from there (docs/farm.md)"
+    solve.add_argument("--until", choices=STAGES, default=STAGES[-1], metavar="STAGE", help=until)
     solve.add_argument("--json", action="store_true", help="print every event and status as a JSON line")
     solve.set_defaults(command=_solve)
 
@@ -119,7 +122,12 @@ def _solve(options: argparse.Namespace) -> int:
     from engine.pipeline import solve  # torch takes seconds to import: not before the request is known to be good
 
     printer = JsonPrinter() if options.json else LinePrinter()
-    folder = solve(request, printer)
+    try:
+        folder = solve(request, printer, until=options.until)
+    except CvdError as error:
+        if isinstance(printer, JsonPrinter):
+            printer.fail(error)
+        raise
     if not options.json:
         quality = json.loads((folder / "solve.json").read_text(encoding="utf-8"))["quality"]
         print(f"{quality['verdict']}\nSolve folder: {folder}\nReport: {folder / 'report.html'}")
@@ -220,9 +228,18 @@ def default_output(footage: Path) -> Path:
 class JsonPrinter:
     """Prints every event and status as one JSON line."""
 
+    def __init__(self) -> None:
+        self._failure_told = False
+
     def __call__(self, document: dict[str, Any]) -> None:
         """Print a document."""
+        self._failure_told |= document.get("type") == "solve_failed"
         print(json.dumps(document), flush=True)
+
+    def fail(self, error: CvdError) -> None:
+        """Print the failure of a solve that could not even open its folder, and so has told nothing."""
+        if not self._failure_told:
+            self({"schema": SCHEMA_EVENT, "time": time.time(), "type": "solve_failed", "data": error.as_dict()})
 
 
 class LinePrinter:

@@ -71,3 +71,12 @@ class Cancelled(Exception):  # noqa: N818 - it is not an error
     """Cancelled by the user. Not a failure: everything finished so far is kept."""
 
     exit_code = 130
+
+
+class Stopped(Cancelled):
+    """Stopped after the stage that was asked for, as farms do that give the stages to different machines."""
+
+    exit_code = 0
+
+    def __init__(self, stage: str) -> None:
+        super().__init__(f"Stopped after the stage {stage}, as was asked. Solving again goes on from there.")

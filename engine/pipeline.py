@@ -26,7 +26,7 @@ from engine.depth.scale import calibrate_scale, read_scale, scale_track, units_p
 from engine.depth.settings import DepthSettings, settings_of
 from engine.depth.stereo import estimate_rig
 from engine.device import choose_device, within_memory
-from engine.errors import CvdError, WorkspaceError
+from engine.errors import CvdError, Stopped, WorkspaceError
 from engine.export.edges import EdgeSharpener
 from engine.export.stage import Account, DepthResult, export
 from engine.flow.stage import solve_flow
@@ -36,7 +36,7 @@ from engine.masks.given import content_of, solve_given_masks
 from engine.masks.motion import load_dynamic, solve_motion
 from engine.masks.plate import PlateMattes
 from engine.priors import Source, choose_prior, solve_prior
-from engine.request import BY_DEEPV2D, Request
+from engine.request import BY_DEEPV2D, STAGES, Request
 from engine.track import CameraTrack
 from engine.workspace import Listener, Stage, Workspace, free_bytes, open_workspace, stage_key
 
@@ -49,19 +49,23 @@ WEIGHTS = {
 BYTES_PER_PIXEL = 12
 
 
-def solve(request: Request, listener: Listener, settings: DepthSettings | None = None) -> Path:
+def solve(
+    request: Request, listener: Listener, settings: DepthSettings | None = None, until: str = STAGES[-1]
+) -> Path:
     """Solve a clip.
 
     Args:
         request: what to solve.
         listener: told every event and status as it happens.
         settings: what the dense stages do; None = what the request comes to. Benchmarks give their own.
+        until: the last stage to do; a later solve takes it and those before it from the cache and goes on.
 
     Returns:
         The solve folder, complete.
 
     Raises:
         CvdError: the clip could not be solved; the folder's status says so as well.
+        Stopped: the stages until `until` are done, and there are more.
         Cancelled: the user stopped it; solving again goes on from there.
     """
     try:
@@ -85,7 +89,7 @@ def solve(request: Request, listener: Listener, settings: DepthSettings | None =
         device = choose_device(request.device)
         settings = settings or settings_of(request)
         stages = plan(workspace.cache, request, clip, settings, prior, given, camera, device.type)
-        _run(workspace, request, clip, settings, prior, known, stages, device)
+        _run(workspace, request, clip, settings, prior, known, stages, device, until)
     return request.output
 
 
@@ -98,10 +102,14 @@ def _run(
     known: LensKnowledge,
     stages: dict[str, Stage],
     device: torch.device,
+    until: str,
 ) -> None:
-    workspace.plan(list(stages.values()))
+    later = STAGES[STAGES.index(until) + 1 :]
+    workspace.plan([stage for stage in stages.values() if stage.name not in later])
 
     def run(name: str, work: Callable[[Path, torch.device], object]) -> Path:
+        if name in later:
+            raise Stopped(until)
         stage = stages[name]
         if stage.is_done:
             workspace.reuse(stage)

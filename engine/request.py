@@ -53,6 +53,8 @@ class LensRequest:
     principal_px: tuple[float, float] | None = None
 
 
+STAGES = ("footage", "masks", "poses", "flow", "motion", "prior", "scale", "evidence", "depth", "export")
+"""Of a solve, in order; a request needs not every one (`pipeline.plan`)."""
 SOLVED = ("solve", "deepv2d")  # kinds of camera that are found, not given
 BY_DEEPV2D = ("deepv2d", "deepv2d+cvd")  # methods that measure depth with its network
 

@@ -432,8 +432,8 @@ def open_workspace(root: Path, listener: Listener) -> Iterator[Workspace]:
         yield workspace
         workspace.finish("done", "done")
         _try_event(workspace, "solve_done")
-    except Cancelled:
-        workspace.finish("cancelled", "cancelled")
+    except Cancelled as cancelled:
+        workspace.finish("cancelled", str(cancelled) or "cancelled")
         _try_event(workspace, "solve_cancelled")
         (root / "cancel").unlink(missing_ok=True)
         raise
