@@ -49,9 +49,7 @@ WEIGHTS = {
 BYTES_PER_PIXEL = 12
 
 
-def solve(
-    request: Request, listener: Listener, settings: DepthSettings | None = None, until: str = STAGES[-1]
-) -> Path:
+def solve(request: Request, listener: Listener, settings: DepthSettings | None = None, until: str = STAGES[-1]) -> Path:
     """Solve a clip.
 
     Args:

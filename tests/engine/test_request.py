@@ -87,6 +87,7 @@ def test_the_command_line_offers_what_the_schema_knows():
         "method": fields["method"]["enum"],
         "preset": fields["preset"]["enum"],
         "device": fields["device"]["enum"],
+        "until": STAGES,
     }
 
 
