@@ -9,6 +9,7 @@ from engine.cli import _parser, _request, default_output, main
 from engine.errors import RequestError
 from engine.request import (
     SCHEMA,
+    STAGES,
     FootageRequest,
     KnownDistance,
     Request,
