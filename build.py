@@ -333,7 +333,7 @@ def command_test(options: argparse.Namespace) -> int:
     os.chdir(ROOT)
     python = ensure(ENGINE)
     legs = [Leg("lint", "passed" if lint(python) else "failed")]
-    engine = [f"tests/{part}" for part in ("engine", "build", "scenes", "training", "faults", "fuzz")]
+    engine = [f"tests/{part}" for part in ("engine", "build", "scenes", "training", "faults", "fuzz", "farm")]
     legs.append(pytest_leg("engine", python, engine, options.arguments))
     for environment in sorted(BLENDERS, key=lambda environment: environment.name):
         try:

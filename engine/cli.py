@@ -1,9 +1,10 @@
-"""Command line: `python -m engine solve | lens-products | doctor | evaluate`."""
+"""Command line: `python -m engine solve | batch | batch-report | lens-products | doctor | evaluate`."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 import traceback
@@ -11,6 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.batch.queue import Batch
+from engine.batch.report import summary, write_batch_report
+from engine.batch.shots import Shot, read_shots, select
 from engine.errors import Cancelled, CvdError, RequestError
 from engine.footage.decode import MOVIE_SUFFIXES
 from engine.request import SCHEMA, STAGES, Request, parse_request, read_request
@@ -96,6 +100,21 @@ def _parser() -> argparse.ArgumentParser:
     solve.add_argument("--json", action="store_true", help="print every event and status as a JSON line")
     solve.set_defaults(command=_solve)
 
+    batch = commands.add_parser("batch", help="solve a list of shots: a queue, retries, one report (docs/farm.md)")
+    _add_list(batch)
+    batch.add_argument("--shots", metavar="NUMBERS", help='of the list, counted from 1, such as "2" or "1-3,7"')
+    batch.add_argument("--parallel", type=_positive, default=1, metavar="N", help="shots solved at a time")
+    batch.add_argument("--retries", type=_count, default=2, metavar="N", help="when trying again may help")
+    until = "last stage to do; a later run goes on from there"
+    batch.add_argument("--until", choices=STAGES, default=STAGES[-1], metavar="STAGE", help=until)
+    task = "for farms: write no report, fail only where trying again may help, leave what an earlier task failed in"
+    batch.add_argument("--task", action="store_true", help=task)
+    batch.set_defaults(command=_batch)
+
+    merge = commands.add_parser("batch-report", help="write the report of a list of shots, as far as they are solved")
+    _add_list(merge)
+    merge.set_defaults(command=_batch_report)
+
     lens = commands.add_parser("lens-products", help="ST-maps and the undistorted plate of a finished solve")
     lens.add_argument("solve", type=Path)
     lens.add_argument(
@@ -115,6 +134,25 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--json", action="store_true")
     evaluate.set_defaults(command=_evaluate)
     return parser
+
+
+def _add_list(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("list", metavar="SHOTS", type=Path, help="a cvd.shots/1 file")
+    parser.add_argument("--report", type=Path, help="folder of the report (default: <list>.report beside the list)")
+    presets = ["listed", "preview", "standard", "best", "cvd-2020"]
+    parser.add_argument("--preset", choices=presets, default="listed", help="of all shots (default: as they say)")
+
+
+def _positive(word: str) -> int:
+    if int(word) < 1:
+        raise ValueError(word)
+    return int(word)
+
+
+def _count(word: str) -> int:
+    if int(word) < 0:
+        raise ValueError(word)
+    return int(word)
 
 
 def _solve(options: argparse.Namespace) -> int:
@@ -223,6 +261,50 @@ def default_output(footage: Path) -> Path:
     else:
         stem = footage.stem.rstrip("0123456789#").rstrip("._- ") or footage.parent.name
     return footage.parent / f"{stem}.solve"
+
+
+def _shots(options: argparse.Namespace) -> tuple[list[Shot], Path]:
+    """The shots of the list, and the report's folder."""
+    shots = read_shots(options.list, None if options.preset == "listed" else options.preset)
+    report: Path = options.report or options.list.parent / f"{options.list.stem}.report"
+    return shots, report.absolute()
+
+
+def _batch(options: argparse.Namespace) -> int:
+    shots, report = _shots(options)
+    chosen = select(shots, options.shots) if options.shots else shots
+    batch = Batch(
+        report,
+        until=options.until,
+        retries=options.retries,
+        parallel=options.parallel,
+        task=options.task,
+        say=lambda text: print(text, flush=True),
+        progress=_openjd_progress if len(chosen) == 1 and "OPENJD_SESSION_WORKING_DIR" in os.environ else _unsaid,
+    )
+    if options.task:
+        return 1 if any(outcome.may_pass for outcome in batch.run(chosen).values()) else 0
+    try:
+        outcomes = batch.run(chosen)
+    finally:  # also of what was cancelled
+        print(summary(write_batch_report(shots, report)) + f"\nReport: {report / 'report.html'}")
+    return 1 if any(outcome.error for outcome in outcomes.values()) else 0
+
+
+def _openjd_progress(fraction: float) -> None:
+    """In the words that a render manager of the Open Job Description reads from a task's output."""
+    print(f"openjd_progress: {100.0 * fraction:.1f}", flush=True)
+
+
+def _unsaid(_fraction: float) -> None:
+    pass
+
+
+def _batch_report(options: argparse.Namespace) -> int:
+    shots, report = _shots(options)
+    document = write_batch_report(shots, report)
+    print(summary(document) + f"\nReport: {report / 'report.html'}")
+    return 0 if document["counts"].get("done") == len(shots) else 1
 
 
 class JsonPrinter:
