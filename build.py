@@ -94,9 +94,10 @@ LOCK = Environment("lock", ((3, 11), (3, 12), (3, 13), (3, 14)), ("lock.txt",), 
 # PyTorch's CUDA build needs these, its CPU build does not: which of the two pip takes is found out when it has.
 CUDA = LOCKED / "engine-cuda.txt"
 CUDA_PACKAGES = ("cuda-", "nvidia-", "triton")
-# Builds of a pinned version that the registry does not have: PyTorch 2.13.0+cpu, Python 3.11, x86-64 Linux, which some
-# computers bring along.
-MORE_HASHES = {"torch": "6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b"}
+# PyTorch's CPU build for Linux is not in the registry, but some computers bring it along (this is the hash of the one for
+# Python 3.11, x86-64). It is asked for first and by its own name: pip prefers files whose hash the registry tells.
+CPU = LOCKED / "engine-cpu.txt"
+CPU_BUILD = "{version}+cpu --hash=sha256:6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b\n"
 ENVIRONMENTS = {environment.name: environment for environment in (ENGINE, *BLENDERS)}
 
 
@@ -117,9 +118,10 @@ def ensure(environment: Environment) -> Path:
         return environment.python
     say(f"setting up {environment.folder.relative_to(ROOT)} with {base} (downloads {environment.size})")
     shutil.rmtree(environment.folder, ignore_errors=True)  # of other requirements, or half made
-    make: Command = [base, "-m", "venv", environment.folder]
-    for command in (make, installation(environment, environment.locked)):
-        _must_make(environment, command)
+    _must_make(environment, [base, "-m", "venv", environment.folder])
+    if environment is ENGINE and run([*installation(environment, CPU), "-qqq"]) != 0:
+        say("this computer brings no CPU build of PyTorch along: the registry's is taken")
+    _must_make(environment, installation(environment, environment.locked))
     if environment is ENGINE and run([environment.python, "-c", NEEDS_CUDA]) != 0:
         _must_make(environment, installation(environment, CUDA))
     stamp_file.write_text(stamp, encoding="utf-8")  # last: without it the environment counts as half made
@@ -291,6 +293,8 @@ def command_lock(_options: argparse.Namespace) -> int:
         write_locked(environment.locked, entries)
         if environment is ENGINE:
             write_locked(CUDA, cuda)
+            torch = next(entry.split()[0] for entry in entries if entry.startswith("torch=="))
+            write_locked(CPU, [CPU_BUILD.format(version=torch)])
         say(f"{environment.locked.relative_to(ROOT)}: {len(entries)} packages")
     return 0
 
@@ -304,11 +308,6 @@ def locked_entries(text: str) -> tuple[list[str], list[str]]:
         elif line.strip():
             entries.append(line)
     entries = [entry for entry in entries if "sys_platform == 'emscripten'" not in entry]
-    for name, digest in MORE_HASHES.items():
-        entries = [
-            entry.replace("\n", f"\n    --hash=sha256:{digest} \\\n", 1) if entry.startswith(f"{name}==") else entry
-            for entry in entries
-        ]
     cuda = [entry for entry in entries if entry.startswith(CUDA_PACKAGES)]
     return [entry for entry in entries if entry not in cuda], cuda
 

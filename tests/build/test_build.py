@@ -158,6 +158,8 @@ def test_everything_that_is_installed_is_pinned_to_hashes_and_is_what_was_wanted
         assert len(packages) + len(hashes) == len(lines)
         command = [str(part) for part in build.installation(env, env.locked)]
         assert {"--require-hashes", "--no-deps"} <= set(command)
+    torch = entries(build.ENGINE.locked)["torch"]
+    assert build.CPU.read_text().splitlines()[1].startswith(f"torch=={torch}+cpu --hash=sha256:")
     assert entries(build.CUDA) and not entries(build.CUDA).keys() & entries(build.ENGINE.locked).keys()
 
 
