@@ -94,8 +94,8 @@ LOCK = Environment("lock", ((3, 11), (3, 12), (3, 13), (3, 14)), ("lock.txt",), 
 # PyTorch's CUDA build needs these, its CPU build does not: which of the two pip takes is found out when it has.
 CUDA = LOCKED / "engine-cuda.txt"
 CUDA_PACKAGES = ("cuda-", "nvidia-", "triton")
-# PyTorch's CPU build for Linux is not in the registry, but some computers bring it along (this is the hash of the one for
-# Python 3.11, x86-64). It is asked for first and by its own name: pip prefers files whose hash the registry tells.
+# PyTorch's CPU build for Linux is not in the registry, but some computers bring it along (this is the hash of the one
+# for Python 3.11, x86-64). It is asked for first, by its own name: pip prefers files whose hash the registry tells.
 CPU = LOCKED / "engine-cpu.txt"
 CPU_BUILD = "{version}+cpu --hash=sha256:6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b\n"
 ENVIRONMENTS = {environment.name: environment for environment in (ENGINE, *BLENDERS)}
