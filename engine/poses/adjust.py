@@ -40,8 +40,8 @@ _UNSURE_FACTOR = 1.5
 """How much more uncertain it is then: linear error propagation falls short so far from the truth (a slow pan of the
 shot suite was 17 % off where 7 % were stated)."""
 _UNSURE_REACH = 1.25
-"""How much farther the stated range goes then: what moves by itself can bend the whole (a car of the shot suite, a third
-of the frame, makes the focal length 52 % too long)."""
+"""How much farther the stated range goes then: what moves by itself can bend the whole (a car in a third of the frame,
+`moving_car` of the shot suite, makes the focal length 52 % too long)."""
 _DEMAND_ZOOM = 0.1
 """The same for a focal length of every frame's own."""
 _ZOOM_CHANGES, _EQUAL_ZOOM = (0.02, 0.04, 0.08, 0.12, 0.16, 0.24), 0.02

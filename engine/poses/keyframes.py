@@ -23,7 +23,7 @@ many frames have passed."""
 _WORDS, _DESCRIPTORS, _ALIKE = 1024, 200, 8
 """For finding places seen before: visual words of the clip's own vocabulary, descriptors of each key frame that it is
 made from, and how many frames that look alike are matched with each."""
-_REVISIT = 2 * max(step for step in PAIR_STEPS if step <= 32)
+_REVISIT = 64
 """Key frames between two that count as a place seen again: nearer ones are matched anyway."""
 
 
