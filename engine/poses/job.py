@@ -109,6 +109,18 @@ class Model:
     observation_pixel: NDArray[np.float64]
     frame_error: NDArray[np.float64]
 
+    def on_plate(self, pixel_aspect: float | None) -> Model:
+        """A model in square pixels (`Job.squared`) in those of the plate: y counts `pixel_aspect` times as many."""
+        if pixel_aspect is None or pixel_aspect == 1.0:
+            return self
+        distorted = bool(self.lens[4:].any())
+        return replace(
+            self,
+            lens=self.lens * [1.0, pixel_aspect, 1.0, pixel_aspect, 1.0, 1.0, 1.0, 1.0],
+            lens_model=np.array("OPENCV" if distorted else "PINHOLE"),
+            observation_pixel=self.observation_pixel * [1.0, pixel_aspect],
+        )
+
     def save(self, path: Path) -> None:
         """Write the model as `.npz`."""
         write_atomically(path, lambda temporary: np.savez(temporary, allow_pickle=False, **asdict(self)))
