@@ -102,7 +102,6 @@ def _parser() -> argparse.ArgumentParser:
 
     batch = commands.add_parser("batch", help="solve a list of shots: a queue, retries, one report (docs/farm.md)")
     _add_list(batch)
-    batch.add_argument("--shots", metavar="NUMBERS", help='of the list, counted from 1, such as "2" or "1-3,7"')
     batch.add_argument("--parallel", type=_positive, default=1, metavar="N", help="shots solved at a time")
     batch.add_argument("--retries", type=_count, default=2, metavar="N", help="when trying again may help")
     until = "last stage to do; a later run goes on from there"
@@ -139,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_list(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("list", metavar="SHOTS", type=Path, help="a cvd.shots/1 file")
     parser.add_argument("--report", type=Path, help="folder of the report (default: <list>.report beside the list)")
+    parser.add_argument("--shots", metavar="NUMBERS", help='of the list, counted from 1, such as "2" or "1-3,7"')
     presets = ["listed", "preview", "standard", "best", "cvd-2020"]
     parser.add_argument("--preset", choices=presets, default="listed", help="of all shots (default: as they say)")
 
@@ -263,16 +263,15 @@ def default_output(footage: Path) -> Path:
     return footage.parent / f"{stem}.solve"
 
 
-def _shots(options: argparse.Namespace) -> tuple[list[Shot], Path]:
-    """The shots of the list, and the report's folder."""
+def _shots(options: argparse.Namespace) -> tuple[list[Shot], list[Shot], Path]:
+    """All shots of the list, those that were chosen, and the report's folder."""
     shots = read_shots(options.list, None if options.preset == "listed" else options.preset)
     report: Path = options.report or options.list.parent / f"{options.list.stem}.report"
-    return shots, report.absolute()
+    return shots, select(shots, options.shots) if options.shots else shots, report.absolute()
 
 
 def _batch(options: argparse.Namespace) -> int:
-    shots, report = _shots(options)
-    chosen = select(shots, options.shots) if options.shots else shots
+    shots, chosen, report = _shots(options)
     batch = Batch(
         report,
         until=options.until,
@@ -280,7 +279,7 @@ def _batch(options: argparse.Namespace) -> int:
         parallel=options.parallel,
         task=options.task,
         say=lambda text: print(text, flush=True),
-        progress=_openjd_progress if len(chosen) == 1 and "OPENJD_SESSION_WORKING_DIR" in os.environ else _unsaid,
+        progress=OpenJDProgress() if len(chosen) == 1 and "OPENJD_SESSION_WORKING_DIR" in os.environ else _unsaid,
     )
     if options.task:
         return 1 if any(outcome.may_pass for outcome in batch.run(chosen).values()) else 0
@@ -291,9 +290,18 @@ def _batch(options: argparse.Namespace) -> int:
     return 1 if any(outcome.error for outcome in outcomes.values()) else 0
 
 
-def _openjd_progress(fraction: float) -> None:
-    """In the words that a render manager of the Open Job Description reads from a task's output."""
-    print(f"openjd_progress: {100.0 * fraction:.1f}", flush=True)
+class OpenJDProgress:
+    """Prints progress in the words that a render manager of the Open Job Description reads from a task's output."""
+
+    def __init__(self) -> None:
+        self._told = ""
+
+    def __call__(self, fraction: float) -> None:
+        """Print what has not been printed yet."""
+        line = f"openjd_progress: {100.0 * fraction:.0f}"
+        if line != self._told:
+            print(line, flush=True)
+        self._told = line
 
 
 def _unsaid(_fraction: float) -> None:
@@ -301,10 +309,11 @@ def _unsaid(_fraction: float) -> None:
 
 
 def _batch_report(options: argparse.Namespace) -> int:
-    shots, report = _shots(options)
+    shots, chosen, report = _shots(options)
     document = write_batch_report(shots, report)
     print(summary(document) + f"\nReport: {report / 'report.html'}")
-    return 0 if document["counts"].get("done") == len(shots) else 1
+    done = {entry["name"] for entry in document["shots"] if entry["state"] == "done"}
+    return 0 if done.issuperset(shot.name for shot in chosen) else 1
 
 
 class JsonPrinter:

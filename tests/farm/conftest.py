@@ -9,7 +9,11 @@ import pytest
 from engine.batch.queue import Batch
 from engine.batch.shots import read_shots
 
-ENGINE = (sys.executable, str(Path(__file__).parent / "fake_engine.py"))
+
+@pytest.fixture
+def fake_engine():
+    """The command of an engine that does at once what the footage's name says."""
+    return sys.executable, str(Path(__file__).parent / "fake_engine.py")
 
 
 @pytest.fixture
@@ -32,12 +36,12 @@ def make_list(tmp_path):
 
 
 @pytest.fixture
-def run():
+def run(fake_engine):
     """Solve a list with the fake engine; returns the outcomes and what was said."""
 
     def solve(path, **options):
         said = []
-        batch = Batch(path.parent / "report", say=said.append, engine=ENGINE, retry_wait_s=0.0, **options)
+        batch = Batch(path.parent / "report", say=said.append, engine=fake_engine, retry_wait_s=0.0, **options)
         return batch.run(read_shots(path)), "\n".join(said)
 
     return solve

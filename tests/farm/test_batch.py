@@ -196,11 +196,10 @@ class Interrupter(threading.Thread):
 
 @posix
 @pytest.mark.parametrize("how", ["call", "signal"])
-def test_a_stopped_batch_leaves_no_engine_and_goes_on_later(make_list, run, how):
+def test_a_stopped_batch_leaves_no_engine_and_goes_on_later(make_list, fake_engine, how):
     path = make_list("ok", "slow", "later")
     sign = path.parent / "solves" / "slow.solve" / "slow"
-    engine = (sys.executable, str(Path(__file__).parent / "fake_engine.py"))
-    batch = Batch(path.parent / "report", say=lambda _: None, engine=engine)
+    batch = Batch(path.parent / "report", say=lambda _: None, engine=fake_engine)
     stop = batch.cancel if how == "call" else lambda: os.kill(os.getpid(), signal.SIGTERM)
     interrupter = Interrupter(sign, stop)
     interrupter.start()
@@ -231,11 +230,10 @@ def test_an_output_that_is_a_file_fails_that_shot_alone(make_list, run):
 # -- the report --
 
 
-def test_the_report_says_of_each_shot_what_became_of_it(make_list, run):
+def test_the_report_says_of_each_shot_what_became_of_it(make_list, fake_engine):
     path = make_list("ok", "bad", "later")
     shots = read_shots(path)
-    engine = (sys.executable, str(Path(__file__).parent / "fake_engine.py"))
-    Batch(path.parent / "report", say=lambda _: None, engine=engine).run(shots[:2])
+    Batch(path.parent / "report", say=lambda _: None, engine=fake_engine).run(shots[:2])
     document = report(path)
     assert document == json.loads((path.parent / "report" / "report.json").read_text())
     assert document["counts"] == {"done": 1, "failed": 1, "not_started": 1}
