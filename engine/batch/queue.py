@@ -149,28 +149,34 @@ class Batch:
                 continue
 
     def _solve(self, shot: Shot) -> Outcome:
-        stamp = stamp_of(shot)
-        known = read_record(self._report, shot)
-        if known is not None and known["stamp"] == stamp:
-            if known["state"] == "done" and known["solve_key"] == key_of(result_of(shot)) is not None:
-                self._say(f"{shot.name}: already done")
-                return Outcome("done")
-            if self._task and known["state"] == "failed" and not known["may_pass"] and self._later(known["until"]):
-                self._say(f"{shot.name}: has failed before the stage {known['until']} was done")
-                return Outcome("failed", known["error"])
-            attempts = known["attempts"]
-        else:
-            attempts = []
-        record: Record = {"name": shot.name, "stamp": stamp, "until": self._until, "attempts": attempts}
+        outcome = Outcome("cancelled")
         for trial in range(self._retries + 1):
             if trial:
                 self._say(f"{shot.name}: is tried again in {trial * self._retry_wait_s:.0f} s")
                 if self._stop.wait(trial * self._retry_wait_s):
                     break
-            outcome = self._attempt(shot, record)
+            stamp = stamp_of(shot)
+            known = read_record(self._report, shot)  # anew each time: another machine may have solved it meanwhile
+            if known is not None and known["stamp"] != stamp:
+                known = None
+            settled = None if known is None else self._settled(shot, known)
+            if settled is not None:
+                return settled
+            attempts = [] if known is None else known["attempts"]
+            outcome = self._attempt(shot, {"stamp": stamp, "until": self._until, "attempts": attempts})
             if not outcome.may_pass:
                 break
         return outcome
+
+    def _settled(self, shot: Shot, known: Record) -> Outcome | None:
+        """How the shot has ended already, where nothing is left to do."""
+        if known["state"] == "done" and known["solve_key"] == key_of(result_of(shot)) is not None:
+            self._say(f"{shot.name}: already done")
+            return Outcome("done")
+        if self._task and known["state"] == "failed" and not known["may_pass"] and self._later(known["until"]):
+            self._say(f"{shot.name}: has failed before the stage {known['until']} was done")
+            return Outcome("failed", known["error"])
+        return None
 
     def _later(self, until: str) -> bool:
         """What is to be done goes on from the stage `until`."""

@@ -19,6 +19,7 @@ from engine.footage.decode import STILL_SUFFIXES
 
 SCHEMA_RECORD = "cvd.shot/1"
 Record = dict[str, Any]
+_FIELDS = {"stamp", "state", "until", "attempts"}
 
 
 def read_record(report: Path, shot: Shot) -> Record | None:
@@ -27,7 +28,8 @@ def read_record(report: Path, shot: Shot) -> Record | None:
         record: Any = json.loads(_path(report, shot).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return record if isinstance(record, dict) and record.get("schema") == SCHEMA_RECORD else None
+    readable = isinstance(record, dict) and record.get("schema") == SCHEMA_RECORD and record.keys() >= _FIELDS
+    return record if readable else None
 
 
 def write_record(report: Path, shot: Shot, record: Record) -> None:

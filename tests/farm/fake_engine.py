@@ -33,7 +33,7 @@ def fail(code):
 
 
 print("words of a library")
-if kind == "locked":
+if kind == "locked" or (kind == "late" and times == 1):
     say(schema="cvd.event/1", type="solve_failed", data={"code": "workspace.locked", "what": "", "why": "", "fix": ""})
     sys.exit(1)
 status("running")

@@ -156,6 +156,25 @@ def test_a_shot_that_another_machine_solves_stays_that_machines(make_list, run):
     assert outcomes["locked"].may_pass
 
 
+def test_a_shot_that_another_machine_has_solved_meanwhile_is_not_begun_again(make_list, run, fake_engine):
+    path = make_list("late", "ok")
+    shots = read_shots(path)
+    other = Batch(path.parent / "report", say=lambda _: None, engine=fake_engine)
+    said = []
+
+    def say(line):
+        said.append(line)
+        if "is tried again" in line:  # now the other machine, which had the lock, comes to its end
+            other.run(shots[:1])
+
+    batch = Batch(path.parent / "report", say=say, engine=fake_engine, retry_wait_s=0.0)
+    assert batch.run(shots[:1])["late"].state == "done"
+    assert said[-1] == "late: already done"
+    assert tried(path, "late") == 2
+    (attempt,) = report(path)["shots"][0]["attempts"]
+    assert attempt["end"] == "done"
+
+
 def test_a_record_of_a_dead_machine_is_told_from_one_at_work(make_list, run):
     path = make_list("ok")
     run(path)
