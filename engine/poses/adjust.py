@@ -24,7 +24,7 @@ from engine.poses.judge import (
 from engine.poses.mapping import MAPPED
 from engine.poses.output import model_of
 from engine.poses.register import place_others
-from engine.poses.shutter import readout_share
+from engine.poses.shutter import READOUTS, followed, read_at_once, speeds
 from engine.poses.speech import say
 from engine.poses.zoom import SOLVED, focals_of, set_focals, split_cameras, zoom_curve
 
@@ -47,9 +47,9 @@ _DEMAND_ZOOM = 0.1
 _ZOOM_CHANGES, _EQUAL_ZOOM = (0.02, 0.04, 0.08, 0.12, 0.16, 0.24), 0.02
 """Changes of all focal lengths of a zoom that are tried, in logarithm, and up to which increase of the predictive error
 they could as well be true: zooming in and moving ahead look nearly alike."""
-_SHUTTER, _SHUTTER_EXPLAINS = 0.04, 0.02
-"""Delay of the last row over the time between two frames, and share of the residuals that it explains, from which on a
-rolling shutter is spoken of."""
+_SHUTTER_GAIN, _SHUTTER_POINTS = 0.03, 60
+"""By which share taking out the delay of the rows must improve the prediction of held-out tracks to speak of a rolling
+shutter (`rolling_shutter` of the shot suite .064, shots without one .000 to .012), and points that telling it takes."""
 _EQUAL = 0.01
 """Lenses that predict as well as the one taken but for this share could as well be true: their focal lengths count."""
 _COVARIANCE_OPTIMISM = 1.5
@@ -115,7 +115,7 @@ def adjust(job: Job, best: Candidate, matches: Matches, tracks: Tracks, images: 
     model.extract_colors_for_all_images(images)
     scale = to_plate(model, job)
     pixels = {i: p * (job.width / matches.width, job.height / matches.height) for i, p in matches.pixels.items()}
-    model, spread = _with_lens(job, best, model, scale, tracks, pixels)
+    model, spread = _with_lens(job, best, model, scale, tracks, pixels, matches.pairs)
     if model.num_reg_images() < len(matches.images):
         say("step", [MAPPED + 4.5, TOTAL, "placing the frames between"])
         place_others(model, {i: job.names[i - 1] for i in matches.images}, pixels, matches.pairs, 4.0 * scale, job.seed)
@@ -124,7 +124,6 @@ def adjust(job: Job, best: Candidate, matches: Matches, tracks: Tracks, images: 
         bundle(model, options)
         filter_points(model, 3.0 * scale)
         bundle(model, options)
-    _warn_of_shutter(model)
     made = model_of(job, model)
     return replace(made, focal_range=made.lens[0] * np.exp(spread))
 
@@ -136,6 +135,7 @@ def _with_lens(
     scale: float,
     tracks: Tracks,
     pixels: dict[int, NDArray[np.float64]],
+    pairs: dict[tuple[int, int], NDArray[np.int64]],
 ) -> tuple[pycolmap.Reconstruction, tuple[float, float]]:
     """The model with the lens that suits it, adjusted; and how far its focal length may be off, in logarithm."""
     if best.zooms:
@@ -161,6 +161,7 @@ def _with_lens(
     if zoom is not None:
         return _adjust_zoom(model, zoom, scale, tracks, pixels)
     say("metric", ["held_out_px", predictive_error(chosen.errors)])
+    _warn_of_shutter(readout(some, chosen.kind, options, tracks, pixels, pairs))
     std = float(np.hypot(_noise_std(some, options), _jackknife_std(some, chosen.kind, options)))
     say("step", [MAPPED + 4.0, TOTAL, "refining cameras and lens"])
     options.refine_principal_point = chosen.kind.off_centre
@@ -417,15 +418,46 @@ def _zoom_std(
     return max(as_good, default=_ZOOM_CHANGES[0]) / _SIGMAS
 
 
-def _warn_of_shutter(model: pycolmap.Reconstruction) -> None:
-    delay, explained = readout_share(model)
+def readout(
+    some: pycolmap.Reconstruction,
+    kind: Kind,
+    options: pycolmap.BundleAdjustmentOptions,
+    tracks: Tracks,
+    pixels: dict[int, NDArray[np.float64]],
+    pairs: dict[tuple[int, int], NDArray[np.int64]],
+) -> float:
+    """Delay of the last row against the first, over the time between two frames, that predicts held-out tracks best.
+
+    0 where none predicts clearly better than none, or too little can be followed from frame to frame.
+    """
+    height, speed = next(iter(some.cameras.values())).height, speeds(pixels, pairs)
+    tracks, base = followed(tracks, speed), pycolmap.Reconstruction(some)
+    for number, point in some.points3D.items():
+        if any(np.isnan(speed[e.image_id][e.point2D_idx, 0]) for e in point.track.elements):
+            base.delete_point3D(number)
+    if base.num_points3D() < _SHUTTER_POINTS:
+        return 0.0
+
+    def missed(delay: float) -> float:
+        model, at_once = pycolmap.Reconstruction(base), read_at_once(pixels, speed, delay, height)
+        for i in model.reg_image_ids():
+            for point, xy in zip(model.image(i).points2D, at_once[i], strict=True):
+                point.xy = xy
+        return predictive_error(_fitted(model, kind, options, tracks, at_once)[0].errors)
+
+    errors = {delay: missed(delay) for delay in (0.0, *READOUTS)}
+    best = min(errors, key=lambda delay: errors[delay])
+    return best if errors[best] < (1.0 - _SHUTTER_GAIN) * errors[0.0] else 0.0
+
+
+def _warn_of_shutter(delay: float) -> None:
     say("metric", ["readout_share", delay])
-    if abs(delay) > _SHUTTER and explained > _SHUTTER_EXPLAINS:
+    if delay:
         say(
             "warning",
-            "The camera seems to read its rows one after another (a rolling shutter): points in the lower rows run "
-            f"{'ahead of' if delay > 0 else 'behind'} the solved cameras, which may be off by a few tenths of a degree "
-            "and sway where the camera moves fast. Slower moves, or a camera with a global shutter, avoid it.",
+            f"The camera reads its rows one after another (a rolling shutter), the last about {abs(delay):.2f} of a "
+            f"frame {'after' if delay > 0 else 'before'} the first. Cameras may be off by a few tenths of a degree and "
+            "sway where the camera moves fast. Slower moves, or a camera with a global shutter, avoid it.",
         )
 
 

@@ -1,45 +1,60 @@
-"""Does the camera read its rows one after another (a rolling shutter)?"""
+"""Does the camera read its rows one after another (a rolling shutter)?
+
+With one, what is seen in the lower rows is seen later, so that it lies ahead of where a camera of the frame sends it,
+by its speed times the delay of its row (Hedborg et al., Rolling Shutter Bundle Adjustment, CVPR 2012, section 3).
+Residuals hardly show that, since adjustment bends lens and cameras after it; held-out tracks do, once the delay is
+taken out.
+"""
 
 from __future__ import annotations
 
 import numpy as np
-import pycolmap
+from numpy.typing import NDArray
 
-from engine.poses.judge import pixels_in
+from engine.poses.holdout import Tracks
+
+READOUTS = (-0.5, -0.25, 0.25, 0.5, 0.75, 1.0)
+"""Delays of the last row against the first that are tried, over the time between two frames."""
 
 
-def readout_share(model: pycolmap.Reconstruction) -> tuple[float, float]:
-    """How late the last row is against the first, as far as the adjusted cameras have not taken it over.
-
-    With a rolling shutter what is seen in the lower rows is seen later, so that it lies ahead of where the camera of
-    the frame sends it, by its speed times the delay of its row (Hedborg et al., Rolling Shutter Bundle Adjustment,
-    CVPR 2012, section 3). Adjustment turns and stretches cameras so that part of that vanishes; the rest is what is
-    regressed here.
+def speeds(
+    pixels: dict[int, NDArray[np.float64]], pairs: dict[tuple[int, int], NDArray[np.int64]]
+) -> dict[int, NDArray[np.float64]]:
+    """Image -> (n, 2) pixels that each feature moves in the time of a frame; NaN for what no neighbouring frame has.
 
     Args:
-        model: adjusted cameras and points; images are numbered in the order of the frames.
-
-    Returns:
-        (delay over the time between two frames, share of the residuals' variance that it explains).
+        pixels: image id -> (n, 2) features; ids are numbered in the order of the frames.
+        pairs: (image id, later image id) -> (m, 2) matched features.
     """
-    speeds, residuals, pixels = [], [], pixels_in(model)
-    for _, point in sorted(model.points3D.items()):
-        seen = {e.image_id: e.point2D_idx for e in point.track.elements}
-        for image_id, index in seen.items():
-            if image_id - 1 not in seen or image_id + 1 not in seen:
-                continue
-            image = model.image(image_id)
-            before, after = (pixels[i][seen[i]] for i in (image_id - 1, image_id + 1))
-            predicted = image.project_point(point.xyz)
-            if predicted is None:
-                continue
-            here = pixels[image_id][index]
-            speeds.append((after - before) / 2.0 * (here[1] / image.camera.height - 0.5))
-            residuals.append(here - predicted)
-    if len(speeds) < 100:
-        return 0.0, 0.0
-    x, y = np.concatenate(speeds), np.concatenate(residuals)
-    inlying = np.abs(y) < 4.0 * np.median(np.abs(y)) + 1e-9
-    x, y = x[inlying], y[inlying]
-    delay = float(x @ y / max(float(x @ x), 1e-12))
-    return delay, float(1.0 - ((y - delay * x) ** 2).sum() / max(float((y**2).sum()), 1e-12))
+    total = {i: np.zeros((len(p), 2)) for i, p in pixels.items()}
+    count = {i: np.zeros((len(p), 1)) for i, p in pixels.items()}
+    for (a, b), matched in pairs.items():
+        if b - a == 1:
+            moved = pixels[b][matched[:, 1]] - pixels[a][matched[:, 0]]
+            for image, feature in ((a, matched[:, 0]), (b, matched[:, 1])):
+                np.add.at(total[image], feature, moved)
+                np.add.at(count[image], feature, 1.0)
+    with np.errstate(invalid="ignore"):
+        return {i: total[i] / count[i] for i in total}
+
+
+def read_at_once(
+    pixels: dict[int, NDArray[np.float64]], speed: dict[int, NDArray[np.float64]], readout: float, height: int
+) -> dict[int, NDArray[np.float64]]:
+    """Where features would be seen if all rows were read when the middle one is; features without speed stay.
+
+    Args:
+        pixels: image id -> (n, 2).
+        speed: see `speeds`.
+        readout: delay of the last row against the first, over the time between two frames.
+        height: of the picture, pixels.
+    """
+    return {i: p - readout * (p[:, 1:] / height - 0.5) * np.nan_to_num(speed[i]) for i, p in pixels.items()}
+
+
+def followed(tracks: Tracks, speed: dict[int, NDArray[np.float64]]) -> Tracks:
+    """Those tracks of which every feature has a speed."""
+    lost = [np.isnan(speed[i][f, 0]) for i, f in zip(tracks.image.tolist(), tracks.feature.tolist(), strict=True)]
+    kept = ~np.isin(tracks.track, tracks.track[np.array(lost, bool)])
+    number = np.unique(tracks.track[kept], return_inverse=True)[1]
+    return Tracks(number, tracks.image[kept], tracks.feature[kept])

@@ -5,11 +5,12 @@ import numpy as np
 import pycolmap
 import pytest
 
-from engine.poses.adjust import Fit, Kind, bundle, bundle_options, chosen_lens, focal_range
+from engine.poses.adjust import Fit, Kind, bundle, bundle_options, chosen_lens, focal_range, readout
 from engine.poses.breaks import find_breaks, matches_across
 from engine.poses.features import Matches
+from engine.poses.holdout import Tracks
+from engine.poses.judge import pixels_in
 from engine.poses.motion import motion_of
-from engine.poses.shutter import readout_share
 from engine.poses.turning import solve_turning
 from engine.poses.zoom import SOLVED, focals_of, set_focals, split_cameras, zoom_curve
 
@@ -154,13 +155,25 @@ def test_zoom_is_told_from_a_lens_that_does_not() -> None:
             assert focals_of(split) == pytest.approx(curve)
 
 
-def test_rolling_shutter_is_seen_in_the_residuals() -> None:
+@pytest.mark.parametrize("delay", [0.0, 0.5, -0.5])
+def test_readout_of_a_rolling_shutter_is_found(delay: float) -> None:
+    model = travelling(delay=delay)
+    seen = {number: [(e.image_id, e.point2D_idx) for e in p.track.elements] for number, p in model.points3D.items()}
+    among: dict[tuple[int, int], list[tuple[int, int]]] = {(i, i + 1): [] for i in range(1, 12)}
+    for places in seen.values():
+        feature = dict(places)
+        for i, f in places:
+            if i + 1 in feature:
+                among[i, i + 1].append((f, feature[i + 1]))
+    pairs = {pair: np.array(found, np.int64) for pair, found in among.items()}
+    held = [number for number, places in seen.items() if len(places) >= 4][:80]
+    joined = [(k, i, f) for k, number in enumerate(held) for i, f in sorted(seen[number])]
+    tracks = Tracks(*np.array(joined, np.int64).T)
+    for number in held:
+        model.delete_point3D(number)
     options = bundle_options(1.0, focal=True, distortion=True)
-    for delay in (0.0, 0.9):
-        model = travelling(delay=delay)
-        bundle(model, options)
-        found, explained = readout_share(model)
-        assert (found > 0.04 and explained > 0.02) if delay else abs(found) < 0.02
+    bundle(model, options)
+    assert readout(model, Kind("SIMPLE_RADIAL"), options, tracks, pixels_in(model), pairs) == delay
 
 
 def fit(model: str, focal: float, error: float, off_centre: bool = False) -> Fit:
