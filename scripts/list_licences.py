@@ -56,7 +56,7 @@ def locked() -> dict[str, tuple[list[str], set[str]]]:
     """Name of each package -> its versions, and which environments have it."""
     found: dict[str, tuple[list[str], set[str]]] = {}
     files = [(environment.name, environment.locked) for environment in (*build.ENVIRONMENTS.values(), build.LOCK)]
-    for where, path in [*files, ("engine, with CUDA", build.CUDA)]:
+    for where, path in [*files, ("engine, with CUDA", build.CUDA), ("engine", build.CPU)]:
         for name, version in re.findall(r"^([\w.-]+)==(\S+)", path.read_text(encoding="utf-8"), re.MULTILINE):
             versions, wheres = found.setdefault(name.lower(), ([], set()))
             wheres.add(where)
