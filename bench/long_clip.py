@@ -10,7 +10,6 @@ render. Writes `frames/` and `truth.json` in the form of the project's other gro
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,7 +169,7 @@ def make(folder: Path, frames: int, width: int, height: int) -> None:
         "depth_to_unit": DEPTH_UNIT,
         "frames": entries,
     }
-    write_json(folder / "truth.json", json.loads(json.dumps(document)))
+    write_json(folder / "truth.json", document)
 
 
 def main() -> None:
