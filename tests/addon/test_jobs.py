@@ -84,7 +84,7 @@ def test_sudden_end(request_: dict, monkeypatch: pytest.MonkeyPatch, mode: str, 
 def test_cancel(request_: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     job = run(request_, "obedient", monkeypatch)
     pid = until_running(job).pid
-    job.cancel()
+    job.cancel(grace_s=120.0)  # however busy the computer is
     status = jobs.wait(job, lambda status: None, FAST)
     assert (status.state, status.message) == ("cancelled", "stopped")
     assert job._process is not None and job._process.wait(10) == 130
