@@ -171,6 +171,15 @@ def test_cut_is_found_and_a_fast_move_is_none(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "b" / "preflight.json").read_text())["cuts"] == [9]
 
 
+def test_missing_frames_are_no_cut(tmp_path: Path) -> None:
+    big, other = textured(160, 700), textured(120, 160, seed=9)
+    slow = [cv2.getRectSubPix(big, (160, 120), (100 + 1.0 * i, 70)) for i in range(8)]
+    folder = sequence(tmp_path / "in", slow)
+    sequence(folder, [other] * 4, first=30)
+    prepare(probe(folder), tmp_path, Silent())
+    assert json.loads((tmp_path / "preflight.json").read_text())["cuts"] == []
+
+
 def test_change_of_exposure_is_no_cut(tmp_path: Path) -> None:
     big = textured(160, 700)
     slow = [cv2.getRectSubPix(big, (160, 120), (100 + 1.0 * i, 70)) for i in range(12)]
