@@ -53,8 +53,11 @@ def read_at_once(
 
 
 def followed(tracks: Tracks, speed: dict[int, NDArray[np.float64]]) -> Tracks:
-    """Those tracks of which every feature has a speed."""
-    lost = [np.isnan(speed[i][f, 0]) for i, f in zip(tracks.image.tolist(), tracks.feature.tolist(), strict=True)]
-    kept = ~np.isin(tracks.track, tracks.track[np.array(lost, bool)])
+    """Those tracks of which every feature has a speed; `speed` may lack images, such as those beyond a cut."""
+    lost = np.ones(len(tracks.track), bool)
+    for image, moved in speed.items():
+        here = tracks.image == image
+        lost[here] = np.isnan(moved[tracks.feature[here], 0])
+    kept = ~np.isin(tracks.track, tracks.track[lost])
     number = np.unique(tracks.track[kept], return_inverse=True)[1]
     return Tracks(number, tracks.image[kept], tracks.feature[kept])
