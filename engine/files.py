@@ -45,6 +45,15 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def is_unicode(text: str) -> bool:
+    """JSON, reports and image readers can hold it; names of files may hold bytes that are no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def is_temporary(name: str) -> bool:
     """The file was being written; whole ones never have such a name."""
     return _TEMPORARY.fullmatch(name) is not None

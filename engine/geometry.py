@@ -38,6 +38,11 @@ class Lens:
             self, width=width, height=height, fx=self.fx * sx, fy=self.fy * sy, cx=self.cx * sx, cy=self.cy * sy
         )
 
+    def zoomed(self, fx: float) -> Lens:
+        """The same lens at another focal length, given along x in pixels."""
+        zoom = fx / self.fx
+        return replace(self, fx=self.fx * zoom, fy=self.fy * zoom)
+
     def undistorted(self) -> Lens:
         """The pinhole lens with the same focal length, principal point and size."""
         return replace(self, model="SIMPLE_PINHOLE", k1=0.0, k2=0.0, p1=0.0, p2=0.0)

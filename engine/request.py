@@ -12,6 +12,7 @@ from typing import Any
 import jsonschema
 
 from engine.errors import RequestError
+from engine.files import is_unicode
 
 SCHEMA = "cvd.request/1"
 SCHEMA_FOLDER = Path(__file__).resolve().parent.parent / "docs" / "schemas"
@@ -190,7 +191,7 @@ def parse_request(document: Any, origin: str) -> Request:
         )
     for value in _values(document):
         wrong = (
-            (isinstance(value, str) and not _is_text(value))
+            (isinstance(value, str) and not (is_unicode(value) and "\0" not in value))
             or (isinstance(value, int | float) and not abs(value) < 2.0**63)  # also what is no number
         )
         if wrong:
@@ -263,15 +264,6 @@ def _values(part: Any) -> Iterator[Any]:
             yield from _values(inner)
     else:
         yield part
-
-
-def _is_text(value: str) -> bool:
-    """Every program can hold it as a name: no NUL, and nothing that is no Unicode."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\0" not in value
 
 
 def _known(part: type, document: dict[str, Any]) -> dict[str, Any]:

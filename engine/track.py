@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -124,5 +124,4 @@ class CameraTrack:
 
     def lens_at(self, number: int) -> Lens:
         """The lens of a plate frame: `lens`, at the focal length that a zoom has there."""
-        zoom = self.focals.get(number, self.lens.fx) / self.lens.fx
-        return replace(self.lens, fx=self.lens.fx * zoom, fy=self.lens.fy * zoom)
+        return self.lens.zoomed(self.focals.get(number, self.lens.fx))

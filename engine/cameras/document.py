@@ -64,8 +64,7 @@ class GivenCamera:
 
     def lens_at(self, number: int) -> Lens:
         """The lens of a plate frame, at the focal length that a zoom has there."""
-        zoom = self.focals.get(number, self.lens.fx) / self.lens.fx
-        return replace(self.lens, fx=self.lens.fx * zoom, fy=self.lens.fy * zoom)
+        return self.lens.zoomed(self.focals.get(number, self.lens.fx))
 
     def save(self, path: Path) -> None:
         """Write a `cvd.camera/1` document."""

@@ -173,9 +173,7 @@ def _standing(database: Path, views: dict[int, _View]) -> _Standing:
     farthest: dict[int, tuple[float, tuple[int, int]]] = {}
     for pair, found in matches.pairs.items():
         if len(found) >= _MIN_MATCHES and views.keys() >= set(pair):
-            a, b = matches.pixels_of(pair)
-            moved = float(np.median(np.linalg.norm(b - a, axis=1)))
-            farthest[pair[0]] = max(farthest.get(pair[0], (-1.0, pair)), (moved, pair))
+            farthest[pair[0]] = max(farthest.get(pair[0], (-1.0, pair)), (matches.moved(pair), pair))
     errors: dict[int, list[NDArray[np.float64]]] = {}
     for _, pair in farthest.values():
         (first, second), (a, b) = (views[i] for i in pair), matches.pixels_of(pair)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import FootageError
+from engine.files import is_unicode
 from engine.footage.decode import (
     MOVIE_SUFFIXES,
     STILL_SUFFIXES,
@@ -156,15 +157,13 @@ def require_text(name: str, path: str) -> None:
     Raises:
         FootageError: `footage.name`.
     """
-    try:
-        path.encode()
-    except UnicodeEncodeError as error:
+    if not is_unicode(path):
         raise FootageError(
             "footage.name",
             f"The name {name.encode(errors='replace').decode()} cannot be used.",
             "It, or a folder above it, holds bytes that are no UTF-8 text.",
             "Rename it.",
-        ) from error
+        )
 
 
 def _probe_existing(path: Path, first: int | None, last: int | None, step: int, colourspace: str) -> Footage:

@@ -137,12 +137,13 @@ def _cuts(frames: list[dict[str, Any]]) -> list[int]:
     Where frames are missing in between, much may change in one shot.
     """
     steps = np.diff([frame["frame"] for frame in frames], prepend=frames[0]["frame"])
+    usual = float(np.median(steps[1:]))
     change = np.array([frame["change"] or 0.0 for frame in frames])
     cuts = []
     for index in range(2, len(change) - 1):
         around = np.delete(change[max(1, index - 5) : index + 6], min(index - 1, 5))
         followed = frames[index]["followed"]
-        if steps[index] > np.median(steps[1:]):
+        if steps[index] > usual:
             continue
         if followed is not None and followed < _CUT_FOLLOWED and change[index] > _CUT_RATIO * float(around.max()):
             cuts.append(int(frames[index]["frame"]))

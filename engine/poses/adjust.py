@@ -439,11 +439,11 @@ def readout(
         return 0.0
 
     def missed(delay: float) -> float:
-        model, at_once = pycolmap.Reconstruction(base), read_at_once(pixels, speed, delay, height)
-        for i in model.reg_image_ids():
-            for point, xy in zip(model.image(i).points2D, at_once[i], strict=True):
+        at_once = read_at_once(pixels, speed, delay, height)
+        for i in base.reg_image_ids():
+            for point, xy in zip(base.image(i).points2D, at_once[i], strict=True):
                 point.xy = xy
-        return predictive_error(_fitted(model, kind, options, tracks, at_once)[0].errors)
+        return predictive_error(_fitted(base, kind, options, tracks, at_once)[0].errors)
 
     errors = {delay: missed(delay) for delay in (0.0, *READOUTS)}
     best = min(errors, key=lambda delay: errors[delay])

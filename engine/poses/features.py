@@ -88,6 +88,11 @@ class Matches:
         matches = self.pairs[pair]
         return self.pixels[pair[0]][matches[:, 0]], self.pixels[pair[1]][matches[:, 1]]
 
+    def moved(self, pair: tuple[int, int]) -> float:
+        """By how many pixels the matches of a pair are apart, median."""
+        a, b = self.pixels_of(pair)
+        return float(np.median(np.linalg.norm(b - a, axis=1)))
+
 
 def extract_features(job: Job, database: Path, images: Path, ratio: float, *, zooms: bool = False) -> None:
     """SIFT features of every picture, outside of the masks, into the database; one camera, or one each if it zooms."""

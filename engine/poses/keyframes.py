@@ -29,6 +29,8 @@ _REVISIT = 64
 
 def match_long(job: Job, database: Path) -> None:
     """Match neighbours, frames with the key frames around them, and key frames with near, far and similar ones."""
+    if database.with_name("matches.done").exists():
+        return
     count, half = len(job.names), (FEATURES + MATCHES) / 2.0
     match_pairs(job, database, [(i, i + 1) for i in range(count - 1)], "neighbours", (FEATURES, half))
     keys = key_frames(Matches.load(database))
@@ -53,8 +55,7 @@ def key_frames(matches: Matches) -> list[int]:
     count = len(matches.images)
     for position, pair in enumerate(zip(matches.images[:-1], matches.images[1:], strict=True)):
         if pair in matches.pairs:
-            a, b = matches.pixels_of(pair)
-            moved += float(np.median(np.linalg.norm(b - a, axis=1))) / matches.long_side
+            moved += matches.moved(pair) / matches.long_side
         else:
             keys.append(position)
             moved = _APART

@@ -46,7 +46,7 @@ def motion_of(matches: Matches, focal: float | None) -> Motion:
         matches: of a part of the clip without a break.
         focal: known, pixels of the pictures; None = unknown.
     """
-    moved = {pair: _moved(matches, pair) for pair, found in matches.pairs.items() if len(found) >= _MIN_MATCHES}
+    moved = {pair: matches.moved(pair) for pair, found in matches.pairs.items() if len(found) >= _MIN_MATCHES}
     if not moved:
         return Motion("travels", None)
     if max(moved.values()) < _STATIC * matches.long_side:
@@ -80,11 +80,6 @@ def _judged(matches: Matches, focal: float | None) -> Motion:
     if turning.share >= _TURNING_ONLY:
         return Motion("turns", turning)
     return Motion("travels", turning if turning.share >= _MOSTLY_TURNING else None)
-
-
-def _moved(matches: Matches, pair: tuple[int, int]) -> float:
-    a, b = matches.pixels_of(pair)
-    return float(np.median(np.linalg.norm(b - a, axis=1)))
 
 
 def _flat_share(a: Pixels, b: Pixels, long_side: float) -> float:

@@ -44,7 +44,8 @@ def place_others(
     options = pycolmap.AbsolutePoseEstimationOptions()
     options.ransac.max_error = max_error
     options.ransac.random_seed = seed
-    placed, waiting = set(model.reg_image_ids()), [i for i in names if i not in set(model.reg_image_ids())]
+    placed = set(model.reg_image_ids())
+    waiting = [i for i in names if i not in placed]
     progress = True
     while progress:
         progress = False

@@ -1,7 +1,9 @@
-"""Render a CG ball into a synthetic scene, and what the result has to be."""
+"""Render a CG ball into a synthetic scene, and what the result has to be; a clip editor to work in."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import bmesh
@@ -123,3 +125,19 @@ def make_movie(truth: Synthetic, path: Path) -> Path:
     scene.render.filepath = str(path)
     bpy.ops.render.render(animation=True)
     return path
+
+
+@contextmanager
+def clip_editor(clip: bpy.types.MovieClip) -> Iterator[None]:
+    """As if the mouse were over a clip editor that shows the clip, ready for tracking."""
+    window = bpy.context.window_manager.windows[0]
+    area = window.screen.areas[0]
+    kind, area.type = area.type, "CLIP_EDITOR"
+    try:
+        area.spaces.active.clip, area.spaces.active.mode = clip, "TRACKING"
+        region = next(region for region in area.regions if region.type == "WINDOW")
+        with bpy.context.temp_override(window=window, area=area, region=region, space_data=area.spaces.active):
+            yield
+        area.spaces.active.clip = None
+    finally:
+        area.type = kind

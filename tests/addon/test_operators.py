@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import bpy
 import pytest
+from rendering import clip_editor
 from synthetic import Synthetic
 
 from cvd_blender_addon import jobs, monitor, preferences
@@ -126,22 +125,6 @@ def test_a_solved_lens_comes_back_from_the_clip_that_was_built(ready: bpy.types.
     bpy.ops.cvd.lens_from_clip()
     assert ready.cvd.focal_px == pytest.approx(300.0)
     assert tuple(ready.cvd.principal) == pytest.approx((171.0, 83.0), abs=1e-3)
-
-
-@contextmanager
-def clip_editor(clip: bpy.types.MovieClip) -> Iterator[None]:
-    """As if the mouse were over a clip editor that shows the clip."""
-    window = bpy.context.window_manager.windows[0]
-    area = window.screen.areas[0]
-    kind, area.type = area.type, "CLIP_EDITOR"
-    try:
-        area.spaces.active.clip = clip
-        region = next(region for region in area.regions if region.type == "WINDOW")
-        with bpy.context.temp_override(window=window, area=area, region=region, space_data=area.spaces.active):
-            yield
-        area.spaces.active.clip = None
-    finally:
-        area.type = kind
 
 
 def test_the_distance_between_two_selected_tracks_is_asked_for(

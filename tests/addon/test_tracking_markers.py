@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +10,7 @@ import bpy
 import marks
 import numpy as np
 import pytest
-from rendering import make_movie
+from rendering import clip_editor, make_movie
 from synthetic import write_png
 
 from cvd_blender_addon import cameras, masks
@@ -33,21 +31,6 @@ def movie(sequence: Path) -> Path:
     """Frames 1 to 5 are plate frames 1001 to 1005."""
     truth = SimpleNamespace(folder=sequence / "x.solve", first=1001, last=1005, width=marks.WIDTH, height=marks.HEIGHT)
     return make_movie(truth, sequence / "movie" / "marks.mp4")
-
-
-@contextmanager
-def clip_editor(clip: bpy.types.MovieClip) -> Iterator[None]:
-    window = bpy.context.window_manager.windows[0]
-    area = window.screen.areas[0]
-    kind, area.type = area.type, "CLIP_EDITOR"
-    try:
-        area.spaces.active.clip, area.spaces.active.mode = clip, "TRACKING"
-        region = next(region for region in area.regions if region.type == "WINDOW")
-        with bpy.context.temp_override(window=window, area=area, region=region, space_data=area.spaces.active):
-            yield
-        area.spaces.active.clip = None
-    finally:
-        area.type = kind
 
 
 def put(clip: bpy.types.MovieClip, mark: int, number: int, number_of: int = 0) -> bpy.types.MovieTrackingTrack:
