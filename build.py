@@ -23,6 +23,7 @@ BUILD = ROOT / "build"
 REQUIREMENTS = ROOT / "requirements"
 LOCKED = REQUIREMENTS / "locked"
 STAMP = "made-from.txt"
+WINDOWS = "--ui"
 LEG_LIMIT_S = 40 * 60  # a hanging test ends the leg, not the machine's patience
 
 Version = tuple[int, int]
@@ -328,9 +329,13 @@ class Leg:
 
 
 def command_test(options: argparse.Namespace) -> int:
-    """Lint, the engine's tests, and the add-on's tests in every Blender this computer can have."""
+    """Lint, the engine's tests, and the add-on's tests in every Blender this computer can have; or those of windows."""
     os.chdir(ROOT)
     python = ensure(ENGINE)
+    if WINDOWS in options.arguments:
+        os.environ["CVD_UI"] = "1"  # else a plain pytest would start them too
+        rest = [argument for argument in options.arguments if argument != WINDOWS]
+        return report([pytest_leg("windows", python, ["tests/ui"], ["-rs", *rest])])
     legs = [Leg("lint", "passed" if lint(python) else "failed")]
     engine = [f"tests/{part}" for part in ("engine", "build", "scenes", "training", "faults", "fuzz", "farm")]
     legs.append(pytest_leg("engine", python, engine, options.arguments))
@@ -340,6 +345,11 @@ def command_test(options: argparse.Namespace) -> int:
         except MissingPythonError:
             wanted = " or ".join(f"{major}.{minor}" for major, minor in environment.versions)
             legs.append(Leg(environment.name, "skipped", f"no Python {wanted} on this computer"))
+    return report(legs)
+
+
+def report(legs: Sequence[Leg]) -> int:
+    """Say how each part of the tests went. Returns the exit code."""
     for leg in legs:
         say(f"{leg.name}: {leg.outcome}{f' ({leg.detail})' if leg.detail else ''}")
     return 1 if any(leg.outcome == "failed" for leg in legs) else 0
@@ -471,7 +481,11 @@ def main(arguments: Sequence[str]) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, function, words in (
         ("demo", command_demo, "solve the bundled clip, put a CG object into it, measure against the known truth"),
-        ("test", command_test, "lint and all tests; further arguments go to pytest"),
+        (
+            "test",
+            command_test,
+            f"lint and all tests, or with {WINDOWS} those in a window; the rest goes to pytest",
+        ),
         ("solve", command_solve, "solve a clip; all arguments go to the engine (solve --help lists them)"),
         ("package", command_package, "make build/consistent_video_depth-VERSION.zip for Blender"),
         ("env", command_env, "make the environments under .venvs/"),

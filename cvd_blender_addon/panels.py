@@ -10,7 +10,8 @@ import bpy
 
 from . import cameras, compat, jobs
 
-LINE = 44
+CHARACTER = 6.3  # width of an average one, in pixels of an interface that is not scaled
+MARGINS, ICON, UNSEEN = 56, 24, 336  # of the sidebar and an icon; and a sidebar that nobody sees
 
 
 def draw_import_menu(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
@@ -19,9 +20,12 @@ def draw_import_menu(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
 
 
 def _text(layout: bpy.types.UILayout, text: str, icon: str = "NONE") -> None:
-    """Text of any length, wrapped."""
+    """Text of any length, wrapped to what the sidebar shows."""
+    region = bpy.context.region
+    width = region.width / bpy.context.preferences.system.ui_scale if region else UNSEEN
+    room = width - MARGINS - (ICON if icon != "NONE" else 0)
     column = layout.column(align=True)
-    for number, line in enumerate(textwrap.wrap(text, LINE)):
+    for number, line in enumerate(textwrap.wrap(text, max(int(room / CHARACTER), 12))):
         column.label(text=line, icon=icon if number == 0 else "BLANK1" if icon != "NONE" else "NONE")
 
 

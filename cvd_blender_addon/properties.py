@@ -277,7 +277,7 @@ class CvdProperties(bpy.types.PropertyGroup):
         name="Solve Folder", description="Empty: <clip>.solve beside the .blend", subtype="DIR_PATH"
     )
     import_when_done: bpy.props.BoolProperty(
-        name="Build Scene when Done", description="Import the solve as soon as it is complete", default=True
+        name="Build when Done", description="Build the scene from the solve as soon as it is complete", default=True
     )
 
     # Of the job, for drawing; the solve folder is where it is really kept.

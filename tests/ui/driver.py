@@ -1,0 +1,157 @@
+"""Inside Blender: plays one story of `stories.py` with a mouse and a keyboard.
+
+`blender --enable-event-simulate --python driver.py -- STORY FOLDER` writes `FOLDER/*.png` (the screen) and
+`FOLDER/result.json`: what the story found, or how it failed.
+
+A story is a generator: it yields the seconds after which it wants to go on, so that Blender lives in between.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+Story = Generator[float, None, Any]
+ROW = 8  # pixels between two places that are looked at; a button is about 20 high
+TAB = "Depth"
+
+
+class Screen:
+    """The first window, with hands."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.found: dict[str, Any] = {}
+
+    @property
+    def window(self) -> bpy.types.Window:
+        """The main window."""
+        return bpy.context.window_manager.windows[0]
+
+    def picture(self, name: str) -> Story:
+        """Save what the screen shows as `name`.png, once it has been drawn."""
+        for area in self.window.screen.areas:
+            area.tag_redraw()
+        yield 1.0
+        subprocess.run(["import", "-window", "root", str(self.out / f"{name}.png")], check=True)
+
+    def editor(self, kind: str) -> Story:
+        """Make the largest editor one of `kind` with its sidebar open at our tab. Returns the editor."""
+        area = max(self.window.screen.areas, key=lambda area: area.width * area.height)
+        area.type = kind
+        area.spaces.active.show_region_ui = True
+        yield 1.0
+        region = self.sidebar(area)
+        region.active_panel_category = TAB
+        region.tag_redraw()
+        yield 0.5
+        return area
+
+    @staticmethod
+    def sidebar(area: bpy.types.Area) -> bpy.types.Region:
+        """Its sidebar."""
+        return next(region for region in area.regions if region.type == "UI")
+
+    def move(self, x: int, y: int) -> Story:
+        """Move the mouse; twice, since buttons come to life when it moves over them."""
+        for step in (1, 0):
+            self.window.event_simulate(type="MOUSEMOVE", value="NOTHING", x=x + step, y=y)
+            yield 0.03
+
+    def press(self, key: str, text: str = "") -> Story:
+        """Press and release a key or a mouse button where the mouse is."""
+        mouse = {"x": self.mouse[0], "y": self.mouse[1]}
+        options = {"unicode": text} if text else {}
+        self.window.event_simulate(type=key, value="PRESS", **mouse, **options)
+        yield 0.1
+        self.window.event_simulate(type=key, value="RELEASE", **mouse)
+        yield 0.3
+
+    mouse = (0, 0)
+
+    def under_mouse(self, area: bpy.types.Area, region: bpy.types.Region) -> str:
+        """What the button under the mouse is for: `cvd.solve_depth`, or a property such as `clip_path`; else empty."""
+        with bpy.context.temp_override(window=self.window, area=area, region=region):
+            if bpy.ops.ui.copy_python_command_button.poll():
+                bpy.context.window_manager.clipboard = ""
+                bpy.ops.ui.copy_python_command_button()
+                return bpy.context.window_manager.clipboard.removeprefix("bpy.ops.").split("(")[0]
+            prop = bpy.context.property
+            return prop[1].split(".")[-1] if prop else ""
+
+    def find(self, area: bpy.types.Area, name: str, region: bpy.types.Region | None = None) -> Story:
+        """Move the mouse over a region, scrolling down, until it is on the button `name`.
+
+        Raises:
+            LookupError: there is no such button.
+        """
+        region = region or self.sidebar(area)
+        x = region.x + region.width * 2 // 3
+        seen: set[str] = set()
+        for _page in range(6):
+            for y in range(region.y + region.height - 6, region.y, -ROW):
+                yield from self.move(x, y)
+                here = self.under_mouse(area, region)
+                if here == name:
+                    self.mouse = x, y
+                    yield from self.move(x, y - 2)
+                    return
+                seen.add(here)
+            for _ in range(12):
+                self.mouse = x, region.y + region.height // 2
+                yield from self.press("WHEELDOWNMOUSE")
+        raise LookupError(f"no button {name}; there are {sorted(seen)}")
+
+    def click(self, area: bpy.types.Area, name: str) -> Story:
+        """Click the button `name` of the editor's sidebar."""
+        yield from self.find(area, name)
+        yield from self.press("LEFTMOUSE")
+
+    def wait(self, what: str, until: Callable[[], bool], limit_s: float = 120.0) -> Story:
+        """Let Blender live until something is true.
+
+        Raises:
+            TimeoutError: it did not become true.
+        """
+        for _ in range(int(limit_s / 0.25)):
+            if until():
+                return
+            yield 0.25
+        raise TimeoutError(what)
+
+
+def play(story: Callable[[Screen], Story], out: Path) -> None:
+    """Play a story from Blender's event loop, write the result, and quit."""
+    screen = Screen(out)
+    running = story(screen)
+    result: dict[str, Any] = {"error": None, "found": screen.found}
+
+    def tick() -> float | None:
+        try:
+            return next(running)
+        except StopIteration:
+            pass
+        except BaseException:  # whatever it is, the test is to hear of it
+            result["error"] = traceback.format_exc()
+        (out / "result.json").write_text(json.dumps(result, indent=1, default=str), encoding="utf-8")
+        bpy.ops.wm.quit_blender()
+        return None
+
+    bpy.app.timers.register(tick, first_interval=1.0, persistent=True)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))
+    import stories
+
+    bpy.context.preferences.view.show_splash = False
+    bpy.context.preferences.view.use_save_prompt = False
+    name, folder = sys.argv[sys.argv.index("--") + 1 :]
+    play(getattr(stories, name), Path(folder))
