@@ -27,7 +27,9 @@ CANCEL_GRACE_S = 10.0
 LOG_NAME = "engine_stdout.log"
 LOG_BYTES = 16 * 2**20
 LOG_TAIL_BYTES = 16 * 2**10
+SHOWN_LOG_BYTES = 256 * 2**10
 STATUS_BYTES = 2**16
+MOST_STAGES = 50
 LOCK_BYTE = 1 << 30  # the engine's (engine/workspace.py)
 SOLVE_FOLDER_SIGNS = ("request.json", "status.json")  # docs/solve-folder.md
 SOLVED = ("solve", "deepv2d")  # cameras that are not given
@@ -53,6 +55,15 @@ class StartError(Exception):
 
 
 @dataclass(frozen=True)
+class StageStatus:
+    """A stage of a solve: `state` is waiting, running or done, `fraction` how far it is, 0..1."""
+
+    name: str
+    state: str
+    fraction: float
+
+
+@dataclass(frozen=True)
 class Status:
     """What a job is doing: `status.json`, checked, or what its absence means.
 
@@ -61,6 +72,7 @@ class Status:
         fraction: share of the whole solve that is done, 0..1.
         eta_s: estimated seconds to the end, None while unknown.
         message: one line for people.
+        stages: all of this solve, in order; empty while they are not planned.
         error: present exactly when failed.
     """
 
@@ -71,6 +83,7 @@ class Status:
     message: str = ""
     pid: int = 0
     updated: float = 0.0
+    stages: tuple[StageStatus, ...] = ()
     error: JobError | None = None
 
     @property
@@ -332,6 +345,16 @@ def _cannot_start(error: OSError) -> StartError:
     )
 
 
+def no_engine() -> StartError:
+    """Nobody has said where the engine's Python is."""
+    return StartError(
+        "engine.python",
+        "The engine was not started.",
+        "No Engine Python is set.",
+        "Set it in the add-on's preferences, to the python of the engine's environment.",
+    )
+
+
 def wait(job: Job, show: Callable[[Status], None], interval_s: float = 0.5) -> Status:
     """Block until `job` has ended; Ctrl-C cancels it.
 
@@ -431,13 +454,25 @@ class Job:
 
     def log_tail(self, lines: int = 8) -> str:
         """The last lines that the engine printed, as far as they are text."""
+        text = self._tail(LOG_NAME, LOG_TAIL_BYTES)
+        return "\n".join(_clean(line) for line in text.splitlines()[-lines:])
+
+    def log_text(self) -> str:
+        """The end of what the engine wrote about the solve, of what it printed, and of what went wrong."""
+        parts = []
+        for name in (LOG_NAME, "engine.log"):
+            tail = self._tail(name, SHOWN_LOG_BYTES)
+            if tail:
+                parts.append(f"--- {self.folder / name} ---\n\n{tail}")
+        return "\n\n".join(parts)
+
+    def _tail(self, name: str, size: int) -> str:
         try:
-            with (self.folder / LOG_NAME).open("rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
-                text = file.read().decode("utf-8", errors="replace")
+            with (self.folder / name).open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - size))
+                return file.read().decode("utf-8", errors="replace")
         except OSError:
             return ""
-        return "\n".join(_clean(line) for line in text.splitlines()[-lines:])
 
     def _bound_log(self) -> None:
         """An engine that floods its output must not fill the disk."""
@@ -534,10 +569,16 @@ def _read_status(folder: Path) -> Status | None:
             message=_clean(str(document["message"])),
             pid=int(document["pid"]) if 0 < int(document["pid"]) < 2**31 else 0,
             updated=_finite(document["updated"]),
+            stages=tuple(_stage(entry) for entry in document.get("stages", ())[:MOST_STAGES]),
             error=_error(error) if state == "failed" else None,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
+
+
+def _stage(entry: dict[str, Any]) -> StageStatus:
+    state = entry["state"] if entry["state"] in ("waiting", "running", "done") else "waiting"
+    return StageStatus(_clean(str(entry["name"])), state, min(max(_finite(entry["fraction"]), 0.0), 1.0))
 
 
 def _finite(value: Any) -> float:

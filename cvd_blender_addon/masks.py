@@ -50,14 +50,22 @@ def frames_to_solve(cvd: Any, clip: Path) -> list[int]:
 
 def numbers_to_solve(clip: Path, first: int | None, last: int | None, step: int) -> list[int]:
     """Plate frame numbers from `first` to `last`, None for the clip's own, every `step`-th of them."""
+    return chosen(all_numbers(clip), first, last, step)
+
+
+def all_numbers(clip: Path) -> list[int]:
+    """Plate frame numbers of the whole clip."""
     if clip.suffix.lower() in bpy.path.extensions_movie:
         with opened(clip) as block:
-            numbers = list(range(1, 1 + (block.frame_duration if block else 0)))
-    else:
-        numbers = list(numbered_files(clip))
-    numbers = [n for n in numbers if (first is None or n >= first) and (last is None or n <= last)]
-    start = numbers[0] if first is None and numbers else first or 0
-    return [number for number in numbers if (number - start) % step == 0]
+            return list(range(1, 1 + (block.frame_duration if block else 0)))
+    return list(numbered_files(clip))
+
+
+def chosen(numbers: Sequence[int], first: int | None, last: int | None, step: int) -> list[int]:
+    """Those from `first` to `last`, None for all, every `step`-th of them."""
+    within = [n for n in numbers if (first is None or n >= first) and (last is None or n <= last)]
+    start = within[0] if first is None and within else first or 0
+    return [number for number in within if (number - start) % step == 0]
 
 
 def provide(cvd: Any, clip: Path, folder: Path, progress: Progress) -> None:

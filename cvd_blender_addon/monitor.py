@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Follows running solves from a timer, and picks them up again when a file is opened.
+"""Follows running solves and the queue from a timer, and picks them up again when a file is opened.
 
 Nothing here is needed to end a solve well: the job lives in its folder, and `scene.cvd` says which folder that is.
 """
@@ -11,9 +11,12 @@ from typing import Any
 
 import bpy
 
-from .jobs import Job, Status, describe, duration
+from . import forecast, own_files, preferences
+from .jobs import Job, StartError, Status, describe, duration
+from .shot_queue import Queue
 
 INTERVAL_S = 0.5
+QUEUE = "queue.json"
 _jobs: dict[Path, Job] = {}
 _scenes: dict[Path, tuple[str, str]] = {}  # of the jobs that were started here: the .blend file and the scene's name
 
@@ -29,13 +32,18 @@ def job_of(scene: bpy.types.Scene) -> Job | None:
     return _jobs.setdefault(folder, Job(folder)) if folder else None
 
 
+def queue() -> Queue:
+    """The queue of this computer's user."""
+    return Queue(own_files.folder() / QUEUE, _jobs)
+
+
 def follow(scene: bpy.types.Scene, job: Job) -> None:
     """Watch a job that was just started for `scene`."""
     _jobs[job.folder] = job
     _scenes[job.folder] = bpy.data.filepath, scene.name
     scene.cvd.job_running = True
     show(scene, Status("queued", message="starting the engine"))
-    _start_timer()
+    wake()
 
 
 def show(scene: bpy.types.Scene, status: Status) -> None:
@@ -43,13 +51,19 @@ def show(scene: bpy.types.Scene, status: Status) -> None:
     cvd = scene.cvd
     cvd.job_state = status.state
     cvd.job_fraction = status.fraction
-    cvd.job_message = status.message if status.eta_s is None else f"{status.message} · {duration(status.eta_s)} left"
+    cvd.job_message = _with_time(status)
+    cvd.job_stages = "\n".join(f"{stage.name} {stage.state} {stage.fraction:.3f}" for stage in status.stages)
     cvd.job_error = describe(status) if status.state == "failed" else ""
     cvd.job_running = not status.final
 
 
+def _with_time(status: Status) -> str:
+    return status.message if status.eta_s is None else f"{status.message} · {duration(status.eta_s)} left"
+
+
 def tick() -> float | None:
     """Look at every running job once; the next look is due after the seconds returned, None = no more."""
+    queue_is_busy = step_queue()
     running = [scene for scene in bpy.data.scenes if scene.cvd.job_running]
     for scene in running:
         job = job_of(scene)
@@ -57,14 +71,65 @@ def tick() -> float | None:
         show(scene, status)
         if status.final and job:
             _forget(job)
-            if status.state == "done" and scene.cvd.import_when_done:
-                _import(scene)
+            if status.state == "done":
+                forecast.learn(job.folder)
+                if scene.cvd.import_when_done:
+                    _import(scene)
     watched = {folder_of(scene) for scene in running}
     for job in [job for folder, job in _jobs.items() if folder not in watched]:
         if job.poll().final:  # of a file that is no longer open; its process is not to stay as a zombie
             _forget(job)
     _redraw()
-    return INTERVAL_S if _jobs or any(scene.cvd.job_running for scene in bpy.data.scenes) else None
+    busy = queue_is_busy or _jobs or any(scene.cvd.job_running for scene in bpy.data.scenes)
+    return INTERVAL_S if busy else None
+
+
+def step_queue() -> bool:
+    """Look at the queue once: solve on, and show it. Returns whether there is more to come."""
+    shots, news = queue(), dict[Path, Status]()
+    if shots.busy:
+        try:
+            news = shots.step(preferences.engine_python(bpy.context), preferences.engine_root())
+        except StartError as error:
+            print(error)  # the queue's file cannot be written: it is tried again
+    show_queue(shots)
+    for folder, status in news.items():
+        _show_in_queue(folder, status)
+        for scene in bpy.data.scenes:
+            if status.state == "queued" and folder_of(scene) == folder and not scene.cvd.job_running:
+                follow(scene, _jobs[folder])
+        if status.state == "done":
+            forecast.learn(folder)
+    return shots.busy
+
+
+def show_queue(shots: Queue) -> None:
+    """Put the queue where the panel finds it."""
+    shown = bpy.context.window_manager.cvd_queue
+    shown.active = shots.active
+    if [item.folder for item in shown.shots] != [str(shot.folder) for shot in shots.shots]:
+        before = [item.folder for item in shown.shots]
+        chosen = before[shown.index] if 0 <= shown.index < len(before) else ""
+        shown.shots.clear()
+        for shot in shots.shots:
+            item = shown.shots.add()
+            item.folder, item.name = str(shot.folder), shot.folder.name.removesuffix(".solve")
+            if item.folder not in before:
+                chosen = item.folder  # what has just been added
+        folders = [item.folder for item in shown.shots]
+        shown.index = folders.index(chosen) if chosen in folders else max(len(folders) - 1, 0)
+    for item, shot in zip(shown.shots, shots.shots, strict=True):
+        if item.state != shot.state:
+            item.state, item.fraction = shot.state, 0.0
+        if shot.message or not shot.running:
+            item.message = shot.message
+
+
+def _show_in_queue(folder: Path, status: Status) -> None:
+    """Put how far a shot of the queue is where the panel finds it."""
+    for item in bpy.context.window_manager.cvd_queue.shots:
+        if item.folder == str(folder) and not status.final:
+            item.fraction, item.message = status.fraction, _with_time(status)
 
 
 def _forget(job: Job) -> None:
@@ -91,7 +156,8 @@ def _redraw() -> None:
                 area.tag_redraw()
 
 
-def _start_timer() -> None:
+def wake() -> None:
+    """Begin to look, unless that is done already."""
     if not bpy.app.background and not bpy.app.timers.is_registered(tick):
         bpy.app.timers.register(tick, persistent=True)
 
@@ -107,8 +173,7 @@ def reattach(_file: str = "") -> None:
         if where is not None and not scene.cvd.job_running:
             scene.cvd.job_running = not Job(where).poll().final
     _find_scenes()
-    if any(scene.cvd.job_running for scene in bpy.data.scenes):
-        _start_timer()
+    wake()  # also for the queue, which belongs to no file
 
 
 @bpy.app.handlers.persistent
@@ -123,7 +188,7 @@ def after_undo(_scene: object = None) -> None:
             if status.final:  # its result was built before, and maybe that is what was undone
                 _forget(job)
     if any(scene.cvd.job_running for scene in bpy.data.scenes):
-        _start_timer()
+        wake()
 
 
 def _find_scenes() -> None:
@@ -140,11 +205,12 @@ _HANDLERS = {"load_post": reattach, "undo_post": after_undo, "redo_post": after_
 
 
 def register() -> None:
-    """Watch for files being opened, and for undo."""
+    """Watch for files being opened, and for undo; look whether the queue has work."""
     # Without a window there are no timers, and a handler left behind hangs the 4.5 module when Python ends.
     if not bpy.app.background:
         for name, handler in _HANDLERS.items():
             getattr(bpy.app.handlers, name).append(handler)
+        wake()  # the queue may have work left from another time
 
 
 def unregister() -> None:

@@ -8,10 +8,30 @@ from typing import Any
 
 import bpy
 
-from . import cameras, compat, jobs
+from . import cameras, compat, forecast, jobs
 
 CHARACTER = 6.3  # width of an average one, in pixels of an interface that is not scaled
 MARGINS, ICON, UNSEEN = 56, 24, 336  # of the sidebar and an icon; and a sidebar that nobody sees
+PRESETS = ("preview", "standard", "best")
+STAGES = {
+    "footage": "Frames",
+    "masks": "Masks",
+    "poses": "Camera",
+    "flow": "Motion between frames",
+    "motion": "What moves by itself",
+    "prior": "First guess of depth",
+    "scale": "Scale",
+    "evidence": "Depth, measured",
+    "depth": "Depth, complete",
+    "export": "Files",
+}
+QUEUE_ICONS = {
+    "waiting": "TIME",
+    "running": "PLAY",
+    "done": "CHECKMARK",
+    "failed": "ERROR",
+    "cancelled": "CANCEL",
+}
 
 
 def draw_import_menu(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
@@ -143,22 +163,114 @@ def _prior(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
 
 def _solve(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     cvd = context.scene.cvd
-    column = layout.column()
-    column.enabled = not cvd.job_running
-    column.prop(cvd, "solve_folder", text="Folder")
-    column.prop(cvd, "import_when_done")
     if cvd.job_running:
-        layout.progress(factor=cvd.job_fraction, type="BAR", text=f"{cvd.job_fraction:.0%}")
-        _text(layout, cvd.job_message)
-        layout.operator("cvd.cancel_solve", icon="CANCEL")
+        _running(layout, cvd)
         return
+    row = layout.row(align=True)
+    for preset in PRESETS:
+        row.prop_enum(cvd, "preset", preset)
+    _takes(layout, context.scene)
     row = layout.row()
     row.scale_y = 1.5
     row.operator("cvd.solve_depth", icon="PLAY")
+    layout.operator("cvd.queue_add", icon="ADD")
     if cvd.job_error:
         _text(layout, cvd.job_error, "ERROR")
+        _log_buttons(layout)
     elif cvd.job_state == "cancelled":
         _text(layout, "Cancelled. Solving again goes on from there.", "INFO")
+    column = layout.column()
+    column.prop(cvd, "solve_folder", text="Folder")
+    column.prop(cvd, "import_when_done")
+
+
+def _takes(layout: bpy.types.UILayout, scene: bpy.types.Scene) -> None:
+    """What the solve will take, before it is started."""
+    expected = forecast.forecast(scene)
+    if expected is None:
+        return
+    column = layout.column(align=True)
+    if expected.takes:
+        _text(column, f"{expected.frames} frames. {expected.takes}", "TIME")
+        _text(column, f"({expected.known_from})", "BLANK1")
+    if expected.problem:
+        _text(column, expected.problem, "ERROR")
+
+
+def _running(layout: bpy.types.UILayout, cvd: bpy.types.PropertyGroup) -> None:
+    """Progress of each stage, and Cancel in the button's place."""
+    layout.progress(factor=cvd.job_fraction, type="BAR", text=f"{cvd.job_fraction:.0%}")
+    _text(layout, cvd.job_message)
+    row = layout.row()
+    row.scale_y = 1.5
+    row.operator("cvd.cancel_solve", icon="CANCEL")
+    column = layout.column(align=True)
+    for line in cvd.job_stages.splitlines():
+        name, state, fraction = line.split()
+        label = STAGES.get(name, name)
+        if state == "running":
+            column.progress(factor=float(fraction), type="BAR", text=label)
+        else:
+            column.label(text=label, icon="CHECKMARK" if state == "done" else "REMOVE")
+    _log_buttons(layout)
+
+
+def _log_buttons(layout: bpy.types.UILayout, folder: str = "") -> None:
+    row = layout.row(align=True)
+    for operator, icon in (("cvd.show_log", "TEXT"), ("cvd.open_folder", "FILE_FOLDER")):
+        row.operator(operator, icon=icon).folder = folder
+
+
+class CVD_UL_queue(bpy.types.UIList):
+    """The queue: a shot a line."""
+
+    bl_idname = "CVD_UL_queue"
+
+    def draw_item(
+        self,
+        _context: bpy.types.Context,
+        layout: bpy.types.UILayout,
+        _data: bpy.types.PropertyGroup,
+        item: bpy.types.PropertyGroup,
+        _icon: int,
+        _active_data: bpy.types.PropertyGroup,
+        _active_name: str,
+    ) -> None:
+        """Name and state of a shot."""
+        row = layout.row()
+        row.label(text=item.name, icon=QUEUE_ICONS.get(item.state, "QUESTION"))
+        if item.state == "running":
+            row.progress(factor=item.fraction, type="BAR", text=f"{item.fraction:.0%}")
+        else:
+            row.label(text=item.state)
+
+
+def _queue(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    queue = context.window_manager.cvd_queue
+    row = layout.row()
+    row.template_list(CVD_UL_queue.bl_idname, "", queue, "shots", queue, "index", rows=3)
+    column = row.column(align=True)
+    column.operator("cvd.queue_add", text="", icon="ADD")
+    column.operator("cvd.queue_remove", text="", icon="REMOVE")
+    for direction in ("UP", "DOWN"):
+        column.operator("cvd.queue_move", text="", icon=f"TRIA_{direction}").direction = direction
+    if queue.active:
+        layout.operator("cvd.queue_stop", icon="CANCEL")
+    else:
+        layout.operator("cvd.queue_start", icon="PLAY")
+    if not 0 <= queue.index < len(queue.shots):
+        return
+    shot = queue.shots[queue.index]
+    if shot.message:
+        _text(layout, shot.message, "ERROR" if shot.state == "failed" else "NONE")
+    if shot.state == "done":
+        # The file browser takes no part: which folder is known.
+        layout.operator_context = "EXEC_DEFAULT"
+        layout.operator("cvd.import_solve", text="Import This Shot", icon="IMPORT").directory = shot.folder
+        layout.operator_context = "INVOKE_DEFAULT"
+    if shot.state in jobs.FINAL_STATES:
+        layout.operator("cvd.queue_again", icon="FILE_REFRESH")
+    _log_buttons(layout, shot.folder)
 
 
 def _result(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
@@ -184,18 +296,21 @@ def _build(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
 
 SECTIONS = (
     ("clip", "Clip", _clip),
-    ("range", "Range and Quality", _range),
+    ("range", "Range and Method", _range),
     ("camera", "Camera", _camera),
     ("lens", "Lens", _lens),
     ("size", "Scene Size", _size),
     ("masks", "Masks", _masks),
     ("prior", "Depth Prior", _prior),
     ("solve", "Solve Depth", _solve),
+    ("queue", "Queue", _queue),
     ("result", "Result", _result),
     ("build", "Build", _build),
 )
 
-CLOSED = ("range", "camera", "lens", "size", "masks", "prior")
+# What few shots need lies in closed panels within the one that all need.
+PARENTS = {name: "clip" for name in ("range", "camera", "lens", "size", "masks", "prior")} | {"queue": "solve"}
+CLOSED = tuple(PARENTS)
 
 
 def _panel(space: str, region: str, order: int, identifier: str, label: str, draw: Any) -> type[bpy.types.Panel]:
@@ -207,10 +322,12 @@ def _panel(space: str, region: str, order: int, identifier: str, label: str, dra
         draw(self.layout, context)
 
     name = f"CVD_PT_{space.lower()}_{identifier}"
+    parent = PARENTS.get(identifier)
     return type(
         name,
         (bpy.types.Panel,),
-        {
+        ({"bl_parent_id": f"CVD_PT_{space.lower()}_{parent}"} if parent else {})
+        | {
             "bl_idname": name,
             "bl_label": label,
             "bl_space_type": space,
@@ -223,7 +340,8 @@ def _panel(space: str, region: str, order: int, identifier: str, label: str, dra
     )
 
 
-CLASSES = tuple(
+CLASSES: tuple[type, ...] = (CVD_UL_queue,)
+CLASSES += tuple(
     _panel(space, "UI", order, identifier, label, draw)
     for space in ("VIEW_3D", "CLIP_EDITOR")
     for order, (identifier, label, draw) in enumerate(SECTIONS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import bpy
 
-from . import cameras
+from . import cameras, forecast
 from .scene.occlusion import COMPOSITOR, HOLDOUT
 
 
@@ -13,14 +13,39 @@ def _forget_masked_frames(cvd: bpy.types.PropertyGroup, _context: bpy.types.Cont
     cvd.mask_frames = ""
 
 
+def _take_clip(cvd: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
+    """Each clip has a solve folder of its own: another's result must not be replaced by it."""
+    _forget_masked_frames(cvd, context)
+    forecast.forget()
+    if not cvd.job_running:
+        cvd.solve_folder = cvd.job_state = cvd.job_error = cvd.job_stages = ""
+
+
+class CvdQueuedShot(bpy.types.PropertyGroup):
+    """A shot of the queue, for drawing; the queue's file is where it is really kept."""
+
+    folder: bpy.props.StringProperty(name="Solve Folder", description="Where the shot is solved")
+    state: bpy.props.StringProperty(name="State", description="What became of the shot")
+    message: bpy.props.StringProperty(name="Message", description="What the engine says about it")
+    fraction: bpy.props.FloatProperty(name="Done", description="Share of the solve that is done")
+
+
+class CvdQueue(bpy.types.PropertyGroup):
+    """The queue, for drawing. It belongs to the window manager: no file and no undo changes it."""
+
+    shots: bpy.props.CollectionProperty(type=CvdQueuedShot)
+    index: bpy.props.IntProperty(name="Shot", description="The shot that the buttons beside the list are for")
+    active: bpy.props.BoolProperty(name="Active", description="The shots that wait are solved one after another")
+
+
 class CvdProperties(bpy.types.PropertyGroup):
     """What to solve, how it is going, and how to build it."""
 
     clip_path: bpy.props.StringProperty(
         name="Clip",
-        description="A movie, or any file of an image sequence",
+        description="A movie, or any file of an image sequence. Choosing another one empties Solve Folder",
         subtype="FILE_PATH",
-        update=_forget_masked_frames,
+        update=_take_clip,
     )
     use_range: bpy.props.BoolProperty(
         name="Limit Range", description="Solve only part of the clip", update=_forget_masked_frames
@@ -285,6 +310,7 @@ class CvdProperties(bpy.types.PropertyGroup):
     job_state: bpy.props.StringProperty()
     job_fraction: bpy.props.FloatProperty()
     job_message: bpy.props.StringProperty()
+    job_stages: bpy.props.StringProperty()  # a line for each: name, state, percent
     job_error: bpy.props.StringProperty()
 
     # Of the solve that was built last.

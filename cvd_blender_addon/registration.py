@@ -5,16 +5,24 @@ from __future__ import annotations
 
 import bpy
 
-from . import monitor, operators, panels, preferences, properties
+from . import forecast, monitor, operators, panels, preferences, properties
 
-CLASSES = (preferences.CvdPreferences, properties.CvdProperties, *operators.CLASSES, *panels.CLASSES)
+CLASSES = (
+    preferences.CvdPreferences,
+    properties.CvdProperties,
+    properties.CvdQueuedShot,
+    properties.CvdQueue,
+    *operators.CLASSES,
+    *panels.CLASSES,
+)
 
 
 def register() -> None:
-    """Register classes, the scene's properties, the import menu and the monitor."""
+    """Register classes, the properties of scenes and of the queue, the import menu and the monitor."""
     for cls in CLASSES:
         bpy.utils.register_class(cls)
     bpy.types.Scene.cvd = bpy.props.PointerProperty(type=properties.CvdProperties)
+    bpy.types.WindowManager.cvd_queue = bpy.props.PointerProperty(type=properties.CvdQueue)
     bpy.types.TOPBAR_MT_file_import.append(panels.draw_import_menu)
     monitor.register()
 
@@ -22,7 +30,9 @@ def register() -> None:
 def unregister() -> None:
     """Undo `register`, in reverse."""
     monitor.unregister()
+    forecast.unregister()
     bpy.types.TOPBAR_MT_file_import.remove(panels.draw_import_menu)
+    del bpy.types.WindowManager.cvd_queue
     del bpy.types.Scene.cvd
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

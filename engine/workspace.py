@@ -200,6 +200,7 @@ class Workspace:
             "pid": os.getpid(),
             "started": time.time(),
             "updated": time.time(),
+            "stages": [],
             "error": None,
         }
 
@@ -218,6 +219,7 @@ class Workspace:
                 eta_s=elapsed * (1.0 - fraction) / fraction if fraction > 0.02 and elapsed > 3.0 else None,
                 message=f"{self._stage.name}: {message}" if self._stage else message,
             )
+            self._set_stage("running", share)
         if time.monotonic() - self._last_write > STATUS_INTERVAL_S:
             self._write_status()
 
@@ -234,6 +236,17 @@ class Workspace:
     def plan(self, stages: Sequence[Stage]) -> None:
         """Tell how much work lies ahead, for progress and ETA: stages in the cache cost nothing."""
         self._todo_weight = sum(stage.weight for stage in stages if not stage.is_done) or 1.0
+        with self._guard:
+            self._status["stages"] = [{"name": stage.name, "state": "waiting", "fraction": 0.0} for stage in stages]
+
+    def _set_stage(self, state: str, fraction: float) -> None:
+        """Say of the stage in hand how far it is. For who holds the guard."""
+        name = self._stage.name if self._stage else None
+        # A new list: the old one may be on its way to the file.
+        self._status["stages"] = [
+            {"name": name, "state": state, "fraction": fraction} if entry["name"] == name else entry
+            for entry in self._status["stages"]
+        ]
 
     @contextmanager
     def stage(self, stage: Stage) -> Iterator[Path]:
@@ -258,6 +271,8 @@ class Workspace:
         files.write_json(stage.folder / "stage.json", record)
         self.event("stage_done", **cost)
         self._done_weight += stage.weight
+        with self._guard:
+            self._set_stage("done", 1.0)
         self._stage = None
 
     def cost(self) -> dict[str, float]:
@@ -274,6 +289,8 @@ class Workspace:
         """Say that the stage's results come from the cache, and repeat its warnings."""
         self._stage = stage
         self.event("stage_reused")
+        with self._guard:
+            self._set_stage("done", 1.0)
         for message in self.record(stage)["warnings"]:
             self._remember_warning(message)
         self._stage = None

@@ -12,7 +12,7 @@ from typing import Any
 
 import bpy
 
-from .. import cameras, jobs, masks, monitor, preferences
+from .. import cameras, forecast, jobs, masks, monitor, preferences
 
 WITH_LENS = ("json", "colmap")  # cameras that are given together with their lens
 
@@ -106,6 +106,28 @@ def _selected_tracks(clip: bpy.types.MovieClip) -> list[str]:
     return [track.name for track in clip.tracking.objects[0].tracks if track.select and not track.hide]
 
 
+def asked(context: bpy.types.Context, python: Path) -> dict[str, Any]:
+    """The request for what the panels say, written into its solve folder with all that it speaks of: from now on
+    nothing that happens in Blender changes it.
+
+    Raises:
+        StartError: something that was chosen cannot be used, or the folder cannot be written.
+    """
+    scene = context.scene
+    cvd = scene.cvd
+    clip = footage(cvd)
+    folder = monitor.folder_of(scene) or _default_folder(context, clip)
+    request = _request(cvd, clip, folder)
+    # First, so that files are written into nothing but a solve folder.
+    jobs.prepare(python, preferences.engine_root(), request)
+    cameras.provide(scene, clip, folder)
+    if cvd.mask_source != "NONE":
+        with progress(context) as show:
+            masks.provide(cvd, clip, folder / masks.FOLDER, show)
+    cvd.solve_folder = str(folder)
+    return request
+
+
 class CVD_OT_solve_depth(bpy.types.Operator):
     """Solve camera and depth of the clip with the engine. Blender stays usable, and may be closed meanwhile"""
 
@@ -125,6 +147,8 @@ class CVD_OT_solve_depth(bpy.types.Operator):
             cls.poll_message_set("Choose a clip first")
         elif cvd.job_running:
             cls.poll_message_set("A solve is running")
+        elif context.window_manager.cvd_queue.active:
+            cls.poll_message_set("The queue is at work: add this shot to it, or stop it first")
         else:
             return True
         return False
@@ -135,85 +159,80 @@ class CVD_OT_solve_depth(bpy.types.Operator):
         cvd = scene.cvd
         cvd.job_error = ""
         try:
-            clip = footage(cvd)
-            python = self.engine_python or preferences.engine_python(context)
-            if not python:
-                raise jobs.StartError(
-                    "engine.python",
-                    "The engine was not started.",
-                    "No Engine Python is set.",
-                    "Set it in the add-on's preferences, to the python of the engine's environment.",
-                )
-            folder = monitor.folder_of(scene) or self._default_folder(context, clip)
-            request = self._request(cvd, clip, folder)
-            if cvd.mask_source != "NONE" or cvd.camera_source == "SCENE" or cameras.uses_tracks(cvd):
-                # First, so that files are written into nothing but a solve folder.
-                jobs.prepare(Path(python), preferences.engine_root(), request)
-                cameras.provide(scene, clip, folder)
-                if cvd.mask_source != "NONE":
-                    with progress(context) as show:
-                        masks.provide(cvd, clip, folder / masks.FOLDER, show)
-            job = jobs.start(Path(python), preferences.engine_root(), request)
+            python = engine_python(context, self.engine_python)
+            job = jobs.start(python, preferences.engine_root(), asked(context, python))
         except jobs.StartError as error:
             cvd.job_error = str(error)
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        cvd.solve_folder = str(folder)
         if not bpy.app.background:
             monitor.follow(scene, job)
             return {"FINISHED"}
         status = jobs.wait(job, lambda status: print(jobs.describe(status), flush=True))
         monitor.show(scene, status)
         if status.state == "done":
+            forecast.learn(job.folder)
             return {"FINISHED"}
         self.report({"ERROR"}, jobs.describe(status))
         return {"CANCELLED"}
 
-    @staticmethod
-    def _default_folder(context: bpy.types.Context, clip: Path) -> Path:
-        blend = Path(bpy.data.filepath).parent if bpy.data.filepath else None
-        return default_folder(clip, blend, preferences.cache_folder(context))
 
-    @staticmethod
-    def _request(cvd: Any, clip: Path, folder: Path) -> dict[str, Any]:
-        with_focal = cvd.lens == "MM" or (cvd.lens == "BODY" and cameras.has_sensor(cvd.body))
-        camera, camera_path = cameras.source(cvd, folder)
-        first, last = (cvd.first, cvd.last) if cvd.use_range else (None, None)
-        prior_path = {"transformers": cvd.prior_model, "maps": cvd.prior_maps}.get(cvd.prior, "")
-        mask_paths = {"NONE": None, "SEQUENCE": _path(cvd.mask_path), "BLENDER": folder / masks.FOLDER}
-        return jobs.make_request(
-            clip,
-            folder,
-            first=first,
-            last=last,
-            step=cvd.step,
-            stereo=cvd.stereo,
-            right=_path(cvd.right_path) if cvd.stereo == "two_files" else None,
-            baseline=cvd.baseline or None if cvd.stereo != "none" else None,
-            focal_px=cvd.focal_px if cvd.lens == "PX" else None,
-            focal_mm=cvd.focal_mm if with_focal else None,
-            sensor_mm=cvd.sensor_width if cvd.lens == "MM" else None,
-            body=cvd.body if cvd.lens == "BODY" else None,
-            pixel_aspect=cvd.pixel_aspect if cvd.use_pixel_aspect and camera not in WITH_LENS else None,
-            principal_px=tuple(cvd.principal) if cvd.use_principal and camera not in WITH_LENS else None,
-            camera=camera,
-            camera_path=camera_path,
-            camera_metric=cvd.camera_metric and camera not in jobs.SOLVED,
-            film_back_mm=tuple(cvd.film_back) if camera == "chan" and min(cvd.film_back) > 0.0 else None,
-            rotation_order=cvd.rotation_order,
-            tracks=folder / cameras.TRACKS if cameras.uses_tracks(cvd) else None,
-            camera_height=cvd.camera_height or None if camera in jobs.SOLVED else None,
-            distance=cameras.known_distance(cvd, clip),
-            masks=mask_paths[cvd.mask_source],
-            segmentation=bpy.path.abspath(cvd.segmentation) or None,
-            motion=cvd.find_motion,
-            prior=cvd.prior,
-            prior_path=bpy.path.abspath(prior_path) or None,
-            maps=cvd.maps,
-            allow_non_commercial=cvd.allow_non_commercial,
-            method=cvd.method,
-            preset=cvd.preset,
-        )
+def engine_python(context: bpy.types.Context, instead: str = "") -> Path:
+    """The engine's interpreter: `instead`, or the one of the preferences.
+
+    Raises:
+        StartError: none is set.
+    """
+    python = Path(instead) if instead else preferences.engine_python(context)
+    if python is None:
+        raise jobs.no_engine()
+    return python
+
+
+def _default_folder(context: bpy.types.Context, clip: Path) -> Path:
+    blend = Path(bpy.data.filepath).parent if bpy.data.filepath else None
+    return default_folder(clip, blend, preferences.cache_folder(context))
+
+
+def _request(cvd: Any, clip: Path, folder: Path) -> dict[str, Any]:
+    with_focal = cvd.lens == "MM" or (cvd.lens == "BODY" and cameras.has_sensor(cvd.body))
+    camera, camera_path = cameras.source(cvd, folder)
+    first, last = (cvd.first, cvd.last) if cvd.use_range else (None, None)
+    prior_path = {"transformers": cvd.prior_model, "maps": cvd.prior_maps}.get(cvd.prior, "")
+    mask_paths = {"NONE": None, "SEQUENCE": _path(cvd.mask_path), "BLENDER": folder / masks.FOLDER}
+    return jobs.make_request(
+        clip,
+        folder,
+        first=first,
+        last=last,
+        step=cvd.step,
+        stereo=cvd.stereo,
+        right=_path(cvd.right_path) if cvd.stereo == "two_files" else None,
+        baseline=cvd.baseline or None if cvd.stereo != "none" else None,
+        focal_px=cvd.focal_px if cvd.lens == "PX" else None,
+        focal_mm=cvd.focal_mm if with_focal else None,
+        sensor_mm=cvd.sensor_width if cvd.lens == "MM" else None,
+        body=cvd.body if cvd.lens == "BODY" else None,
+        pixel_aspect=cvd.pixel_aspect if cvd.use_pixel_aspect and camera not in WITH_LENS else None,
+        principal_px=tuple(cvd.principal) if cvd.use_principal and camera not in WITH_LENS else None,
+        camera=camera,
+        camera_path=camera_path,
+        camera_metric=cvd.camera_metric and camera not in jobs.SOLVED,
+        film_back_mm=tuple(cvd.film_back) if camera == "chan" and min(cvd.film_back) > 0.0 else None,
+        rotation_order=cvd.rotation_order,
+        tracks=folder / cameras.TRACKS if cameras.uses_tracks(cvd) else None,
+        camera_height=cvd.camera_height or None if camera in jobs.SOLVED else None,
+        distance=cameras.known_distance(cvd, clip),
+        masks=mask_paths[cvd.mask_source],
+        segmentation=bpy.path.abspath(cvd.segmentation) or None,
+        motion=cvd.find_motion,
+        prior=cvd.prior,
+        prior_path=bpy.path.abspath(prior_path) or None,
+        maps=cvd.maps,
+        allow_non_commercial=cvd.allow_non_commercial,
+        method=cvd.method,
+        preset=cvd.preset,
+    )
 
 
 def _path(text: str) -> Path | None:

@@ -64,10 +64,13 @@ def scene() -> bpy.types.Scene:
 
 
 @pytest.fixture
-def addon() -> Iterator[None]:
-    """The add-on, registered."""
+def addon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The add-on, registered; what it keeps for itself goes to the test's folder."""
     import cvd_blender_addon
+    from cvd_blender_addon import own_files
 
+    (tmp_path / "own files").mkdir()
+    monkeypatch.setattr(own_files, "folder", lambda: tmp_path / "own files")
     cvd_blender_addon.register()
     yield
     cvd_blender_addon.unregister()

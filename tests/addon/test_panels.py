@@ -7,8 +7,10 @@ from typing import Any
 
 import bpy
 import pytest
+from synthetic import Synthetic
 
-from cvd_blender_addon import panels
+from cvd_blender_addon import forecast, monitor, panels
+from cvd_blender_addon.jobs import JobError, StageStatus, Status
 
 
 class Layout:
@@ -20,26 +22,50 @@ class Layout:
     def _part(self, **_options: Any) -> Layout:
         return Layout(self.drawn)
 
-    row = column = _part
+    row = column = box = _part
 
     def prop(self, data: Any, name: str, **_options: Any) -> None:
         assert name in data.bl_rna.properties, name
         self.drawn.append(name)
 
-    def operator(self, identifier: str, **_options: Any) -> None:
-        getattr(bpy.ops.cvd, identifier.split(".")[1]).get_rna_type()  # raises where there is none
+    def prop_enum(self, data: Any, name: str, value: str, **_options: Any) -> None:
+        assert data.bl_rna.properties[name].enum_items.get(value), value
+        self.drawn.append(f"{name} {value}")
+
+    def operator(self, identifier: str, **_options: Any) -> Any:
+        properties = getattr(bpy.ops.cvd, identifier.split(".")[1]).get_rna_type().properties  # raises if there is none
         self.drawn.append(identifier)
+        return Settings(properties.keys())
 
-    def label(self, text: str, **_options: Any) -> None:
-        self.drawn.append(text)
+    def template_list(
+        self, kind: str, _id: str, data: Any, name: str, active: Any, index: str, **_options: Any
+    ) -> None:
+        assert hasattr(bpy.types, kind) and name in data.bl_rna.properties and index in active.bl_rna.properties
+        draw = panels.CVD_UL_queue.draw_item
+        for item in getattr(data, name):
+            draw(None, None, self, data, item, 0, active, index)
 
-    def progress(self, factor: float, **_options: Any) -> None:
-        self.drawn.append(f"progress {factor:.1f}")
+    def label(self, text: str, icon: str = "", **_options: Any) -> None:
+        self.drawn.append(f"{text} {icon}" if icon in ("CHECKMARK", "REMOVE") else text)
+
+    def progress(self, factor: float, text: str, **_options: Any) -> None:
+        self.drawn.append(f"progress {factor:.1f} {text}")
+
+
+class Settings:
+    """An operator's properties: takes only those that it has."""
+
+    def __init__(self, names: list[str]) -> None:
+        object.__setattr__(self, "names", names)
+
+    def __setattr__(self, name: str, _value: object) -> None:
+        assert name in self.names, name
 
 
 def draw(scene: bpy.types.Scene, space: str) -> list[str]:
     drawn: list[str] = []
-    context = SimpleNamespace(scene=scene, space_data=SimpleNamespace(type=space))
+    manager = bpy.context.window_manager
+    context = SimpleNamespace(scene=scene, space_data=SimpleNamespace(type=space), window_manager=manager)
     for _, _, section in panels.SECTIONS:
         section(Layout(drawn), context)
     return drawn
@@ -57,7 +83,62 @@ def test_cancel_takes_the_buttons_place(scene: bpy.types.Scene, addon: None) -> 
     cvd.job_running, cvd.job_fraction, cvd.job_message = True, 0.4, "flow: 3 of 9 pairs · 5 min left"
     drawn = draw(scene, "VIEW_3D")
     assert "cvd.cancel_solve" in drawn and "cvd.solve_depth" not in drawn
-    assert "progress 0.4" in drawn and cvd.job_message in drawn
+    assert "progress 0.4 40%" in drawn and cvd.job_message in drawn
+
+
+def test_each_stage_has_a_tick_a_bar_or_a_dash(scene: bpy.types.Scene, addon: None) -> None:
+    stages = (("footage", "done", 1.0), ("poses", "running", 0.25), ("depth", "waiting", 0.0))
+    status = Status("running", stages=tuple(StageStatus(*stage) for stage in stages))
+    monitor.show(scene, status)
+    drawn = draw(scene, "VIEW_3D")
+    at = drawn.index("Frames CHECKMARK")
+    assert drawn[at : at + 3] == ["Frames CHECKMARK", "progress 0.2 Camera", "Depth, complete REMOVE"]
+    assert drawn.index("cvd.cancel_solve") < at and "cvd.show_log" in drawn
+
+
+def test_presets_and_what_they_take_stand_above_the_button(
+    scene: bpy.types.Scene, addon: None, synthetic: Synthetic
+) -> None:
+    scene.cvd.clip_path = str(synthetic.folder.parent / "plate_1001.png")
+    forecast.look_at(scene.cvd.clip_path, scene.cvd.solve_folder)
+    drawn = draw(scene, "VIEW_3D")
+    texts = [text for text in drawn if text.startswith("7 frames. About")]
+    assert drawn.index("preset preview") < drawn.index(texts[0]) < drawn.index("cvd.solve_depth")
+
+
+def test_a_failure_offers_the_log(scene: bpy.types.Scene, addon: None) -> None:
+    solve = draw(scene, "VIEW_3D")
+    assert "cvd.show_log" not in solve
+    monitor.show(scene, Status("failed", error=JobError("a.b", "No camera.", "A tripod shot.", "Move it.")))
+    drawn = draw(scene, "VIEW_3D")
+    assert {"cvd.show_log", "cvd.open_folder", "cvd.solve_depth"} <= set(drawn)
+
+
+def test_the_queue_shows_each_shot_and_what_can_be_done(scene: bpy.types.Scene, addon: None) -> None:
+    queue = bpy.context.window_manager.cvd_queue
+    for state in ("waiting", "running", "done", "failed", "cancelled"):
+        item = queue.shots.add()
+        item.name, item.state, item.message, item.fraction = f"shot {state}", state, f"about {state}", 0.5
+    queue.active = True
+    offered = {}
+    for index, item in enumerate(queue.shots):
+        queue.index = index
+        drawn = draw(scene, "VIEW_3D")
+        assert f"about {item.state}" in " ".join(drawn)
+        assert {"cvd.queue_stop", "cvd.queue_move", "progress 0.5 50%"} <= set(drawn)
+        offered[item.state] = {"cvd.queue_again"} & set(drawn)
+    again = {"cvd.queue_again"}
+    assert offered == {"waiting": set(), "running": set(), "done": again, "failed": again, "cancelled": again}
+    queue.active = False
+    assert "cvd.queue_start" in draw(scene, "VIEW_3D")
+
+
+def test_settings_lie_in_closed_panels_within_the_clip(addon: None) -> None:
+    top = [name for name, _, _ in panels.SECTIONS if name not in panels.PARENTS]
+    assert top[:2] == ["clip", "solve"]
+    for cls in panels.CLASSES[1:]:
+        assert ("DEFAULT_CLOSED" in cls.bl_options) == hasattr(cls, "bl_parent_id")
+        assert not hasattr(cls, "bl_parent_id") or hasattr(bpy.types, cls.bl_parent_id)
 
 
 def test_error_and_eevee_are_told(scene: bpy.types.Scene, addon: None) -> None:

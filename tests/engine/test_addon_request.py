@@ -2,10 +2,12 @@
 
 import itertools
 import json
+import re
 from pathlib import Path
 
-from cvd_blender_addon import jobs
-from engine.request import BY_DEEPV2D, SOLVED, CameraRequest, KnownDistance, WorldRequest, parse_request, schema
+from cvd_blender_addon import estimate, jobs
+from engine.depth.settings import PRESETS
+from engine.request import BY_DEEPV2D, SOLVED, STAGES, CameraRequest, KnownDistance, WorldRequest, parse_request, schema
 
 CLIP, FOLDER = Path("/shots/plate_1001.png"), Path("/shots/plate.solve")
 
@@ -101,3 +103,19 @@ def test_numbers_and_what_is_not_said():
         {"schema": "cvd.request/1", "footage": {"path": str(CLIP)}, "output": str(FOLDER)}, "the command line"
     )
     assert plain == bare
+
+
+def test_the_estimate_knows_what_the_presets_do():
+    assert set(estimate.PRESETS) == set(PRESETS) == set(words("preset"))
+    for name, ours in estimate.PRESETS.items():
+        engines = PRESETS[name]
+        steps = (engines.photometric_steps, engines.fit_steps, engines.pair_steps, engines.min_steps)
+        assert (ours.photometric_steps, ours.fit_steps, ours.pair_steps, ours.min_steps) == steps
+        assert (ours.long_side, ours.planes_views) == (engines.long_side, engines.planes * engines.views)
+        assert ours.epochs == engines.published_epochs
+
+
+def test_the_panel_has_a_name_for_every_stage():
+    source = (Path(jobs.__file__).parent / "panels.py").read_text()
+    names = re.search(r"^STAGES = \{\n(.*?)^\}", source, re.S | re.M).group(1)
+    assert re.findall(r'^    "(\w+)":', names, re.M) == list(STAGES)

@@ -87,6 +87,9 @@ def test_progress_counts_only_the_stages_that_are_not_in_the_cache(tmp_path):
             workspace.step(1, 2, "half")
             workspace.beat()
             assert status(workspace.root)["fraction"] == pytest.approx(0.5)
+            assert [(s["name"], s["state"], s["fraction"]) for s in status(workspace.root)["stages"]] == [
+                ("footage", "done", 1.0), ("poses", "running", 0.5),
+            ]  # fmt: skip
 
 
 def test_the_cancel_file_stops_the_next_step(tmp_path):

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the engine wrote about a solve: its log in Blender's text editor, and the solve folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+import bpy
+
+from .. import monitor
+from ..jobs import Job
+from ..scene import owned
+
+ROLE = "log"
+
+
+class OfFolder:
+    """Common to both: a solve folder, the scene's own unless another is named."""
+
+    # What every operator has.
+    report: Callable[[set[str], str], None]
+    poll_message_set: ClassVar[Callable[[str], None]]
+
+    folder: bpy.props.StringProperty(
+        name="Solve Folder",
+        description="Empty: the one of this scene",
+        subtype="DIR_PATH",
+        options={"SKIP_SAVE", "HIDDEN"},
+    )
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """There is a solve folder, of the scene or in the queue."""
+        if monitor.folder_of(context.scene) is None and not context.window_manager.cvd_queue.shots:
+            cls.poll_message_set("Solve a clip or import a solve first")
+            return False
+        return True
+
+    def where(self, context: bpy.types.Context) -> Path | None:
+        """The folder; None, and an error is reported, where there is none."""
+        folder = Path(bpy.path.abspath(self.folder)) if self.folder else monitor.folder_of(context.scene)
+        if folder is not None and folder.is_dir():
+            return folder
+        self.report(
+            {"ERROR"},
+            f"The solve folder was not found. There is nothing at '{folder or ''}'. Solve the clip again, or choose "
+            "the folder where it is now.",
+        )
+        return None
+
+
+class CVD_OT_show_log(OfFolder, bpy.types.Operator):
+    """Open what the engine wrote about this solve in Blender's text editor"""
+
+    bl_idname = "cvd.show_log"
+    bl_label = "Show Log"
+    bl_options = {"REGISTER", "UNDO"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Read it anew into the one text that shows logs."""
+        folder = self.where(context)
+        if folder is None:
+            return {"CANCELLED"}
+        text = owned.find(bpy.data.texts, owned.SHARED, ROLE)
+        if text is None:
+            text = bpy.data.texts.new("CVD Log")
+            owned.mark(text, owned.SHARED, ROLE)
+        text.clear()
+        text.write(Job(folder).log_text() or f"The engine has not written anything into {folder} yet.")
+        text.cursor_set(0)
+        if not bpy.app.background:
+            _show(context, text)
+        return {"FINISHED"}
+
+
+def _show(context: bpy.types.Context, text: bpy.types.Text) -> None:
+    """In a text editor that is open, else in a window of its own."""
+    areas = [area for area in context.window.screen.areas if area.type == "TEXT_EDITOR"]
+    if not areas:
+        bpy.ops.wm.window_new()
+        areas = [max(context.window_manager.windows[-1].screen.areas, key=lambda area: area.width * area.height)]
+        areas[0].type = "TEXT_EDITOR"
+    areas[0].spaces.active.text = text
+    areas[0].spaces.active.show_word_wrap = True
+
+
+class CVD_OT_open_folder(OfFolder, bpy.types.Operator):
+    """Open the solve folder in the system's file browser"""
+
+    bl_idname = "cvd.open_folder"
+    bl_label = "Open Folder"
+    bl_options = {"REGISTER"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Open it."""
+        folder = self.where(context)
+        if folder is None:
+            return {"CANCELLED"}
+        if not bpy.app.background:
+            bpy.ops.wm.path_open(filepath=str(folder))
+        return {"FINISHED"}
+
+
+CLASSES = (CVD_OT_show_log, CVD_OT_open_folder)
