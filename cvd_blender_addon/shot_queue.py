@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Shots that are solved one after another. Knows nothing of Blender.
 
-A queued shot is a solve folder that holds its request: what was asked is frozen there. Which folders, in which order
-and how each has fared is kept in one file, so that neither another .blend, undo, nor a restart of Blender changes it. The
-work itself is done by jobs (`jobs.start`); one that runs is found again by its folder.
+A queued shot is a solve folder that holds its request: what was asked is frozen there. Which folders, in which order,
+and how each has fared is kept in one file, so that neither another .blend, nor undo, nor a restart of Blender changes
+it. The work itself is done by jobs (`jobs.start`); one that runs is found again by its folder.
 """
 
 from __future__ import annotations
