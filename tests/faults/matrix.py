@@ -76,6 +76,7 @@ class Arena:
         self.solve = folder / "a.solve"
         self._began = folder / "began"  # copies of the solve folder, as it was when a stage began
         self._done: dict[str, dict[str, str]] = {}
+        self.known: set[tuple[str, str]] = set()  # (row, name) of cases that need not be tried again
 
     def prepare(self) -> None:
         """Solve once with other settings, whose result stays, then stage by stage, and remember each."""
@@ -297,7 +298,11 @@ def at_every_write(arena: Arena, kind: str, stages: tuple[str, ...], every: int,
     for stage in stages:
         arena.at(stage)
         writes = arena.run(stop_after=stage, fault=Fault(str(arena.solve))).writes
+        row = f"{kind} at a write: {stage}"
         for number in range(min(first, writes), writes + 1, every):
+            name = f"write {number} of {writes}"
+            if (row, name) in arena.known:
+                continue
             arena.at(stage)
             outcome = arena.run(stop_after=stage, fault=Fault(str(arena.solve), kind, number))
             end = expected
@@ -306,7 +311,7 @@ def at_every_write(arena: Arena, kind: str, stages: tuple[str, ...], every: int,
             wrong = list(arena.check_after(stage, outcome, end))
             if outcome.end != "done":
                 wrong += arena.check_resumed(stage, arena.run(stop_after=stage))
-            yield Case(f"{kind} at a write: {stage}", f"write {number} of {writes}", tuple(wrong))
+            yield Case(row, name, tuple(wrong))
 
 
 def in_the_worker(arena: Arena, kind: str, every: int, first: int = 1) -> Iterator[Case]:
@@ -315,20 +320,26 @@ def in_the_worker(arena: Arena, kind: str, every: int, first: int = 1) -> Iterat
     arena.at("poses")
     arena.run(stop_after="poses", worker=f"none:0:{report}:{arena.solve}")
     writes = int(report.read_text())
+    row = f"{kind} at a write: pose worker"
     for number in range(min(first, writes), writes + 1, every):
+        name = f"write {number} of {writes}"
+        if (row, name) in arena.known:
+            continue
         arena.at("poses")
         outcome = arena.run(stop_after="poses", worker=f"{kind}:{number}::{arena.solve}")
         end = outcome.end if outcome.end in ("poses.crashed", "workspace.disk_full", "done") else "poses.crashed"
         wrong = list(arena.check_after("poses", outcome, end))
         if outcome.end != "done":
             wrong += arena.check_resumed("poses", arena.run(stop_after="poses"))
-        yield Case(f"{kind} at a write: pose worker", f"write {number} of {writes}", tuple(wrong))
+        yield Case(row, name, tuple(wrong))
 
 
 def at_any_time(arena: Arena, seconds: tuple[float, ...]) -> Iterator[Case]:
     """The engine killed at some time after its start: also within native code."""
     for stage in STAGES:
         for delay in seconds:
+            if ("kill at any time", f"{stage} after {delay} s") in arena.known:
+                continue
             arena.at(stage)
 
             def later(delay: float = delay) -> None:
@@ -344,6 +355,8 @@ def real_disk(arena: Arena, sizes_mb: tuple[float, ...]) -> Iterator[Case]:
     """A disk that is really full, at sizes at which different stages fill it; nothing where none can be mounted."""
     space = pipeline._require_space
     for size in sizes_mb:
+        if ("a disk that is really full", f"{size} MB") in arena.known:
+            continue
         shutil.rmtree(arena.solve, ignore_errors=True)
         arena.solve.mkdir()
         mount = ["mount", "-t", "tmpfs", "-o", f"size={int(size * 1024)}k", "none", str(arena.solve)]
@@ -406,6 +419,9 @@ def too_small_a_gpu(arena: Arena) -> Iterator[Case]:
 
     for stage in ("prior", "evidence", "depth"):
         for ever in (False, True):
+            row, name = "a GPU that is too small", f"{stage}{' even in small pieces' if ever else ''}"
+            if (row, name) in arena.known:
+                continue
             arena.at(stage)
 
             def shrink(stage: str = stage, ever: bool = ever) -> None:
@@ -427,4 +443,4 @@ def too_small_a_gpu(arena: Arena) -> Iterator[Case]:
                 for words, wanted in (("smaller pieces", True), ("on the CPU", ever)):
                     if (words in said) != wanted:
                         wrong.append(f"the result says: {said}")
-            yield Case("a GPU that is too small", f"{stage}{' even in small pieces' if ever else ''}", tuple(wrong))
+            yield Case(row, name, tuple(wrong))
