@@ -1,4 +1,4 @@
-"""Command line: `python -m engine solve | batch | batch-report | lens-products | doctor | evaluate`."""
+"""Command line: `python -m engine solve | batch | batch-report | deliver | lens-products | doctor | evaluate`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 from engine.batch.queue import Batch
 from engine.batch.report import summary, write_batch_report
 from engine.batch.shots import Shot, read_shots, select
+from engine.deliver.kinds import KINDS
 from engine.errors import Cancelled, CvdError, RequestError
 from engine.footage.decode import MOVIE_SUFFIXES
 from engine.request import SCHEMA, STAGES, Request, parse_request, read_request
@@ -123,6 +124,16 @@ def _parser() -> argparse.ArgumentParser:
     lens.add_argument("--overscan", type=float, default=0.0, metavar="PERCENT", help="added on each side, of the width")
     lens.set_defaults(command=_lens_products)
 
+    deliver = commands.add_parser("deliver", help="a finished solve for other programs (docs/exports.md)")
+    deliver.add_argument("solve", type=Path)
+    deliver.add_argument("--out", type=Path, required=True, help="a new, an empty, or an earlier delivery's folder")
+    listed = f"of {', '.join(KINDS)}, with commas between them; default: all that the shot has"
+    deliver.add_argument("--as", dest="kinds", type=_kinds, metavar="KINDS", help=listed)
+    placed = "4x4 matrix, row by row, from the solve's world to the one to deliver, both with z up; it may scale"
+    deliver.add_argument("--placed", type=float, nargs=16, metavar="NUMBER", help=placed)
+    deliver.add_argument("--json", action="store_true", help="print every event and status as a JSON line")
+    deliver.set_defaults(command=_deliver)
+
     doctor = commands.add_parser("doctor", help="check this computer, with a fix for each problem")
     doctor.add_argument("--json", action="store_true")
     doctor.set_defaults(command=_doctor)
@@ -153,6 +164,14 @@ def _count(word: str) -> int:
     if int(word) < 0:
         raise ValueError(word)
     return int(word)
+
+
+def _kinds(words: str) -> list[str]:
+    kinds = words.split(",")
+    for kind in kinds:
+        if kind not in KINDS:
+            raise argparse.ArgumentTypeError(f"{kind!r} is none of {', '.join(KINDS)}")
+    return kinds
 
 
 def _solve(options: argparse.Namespace) -> int:
@@ -383,6 +402,21 @@ def _doctor(options: argparse.Namespace) -> int:
             if not check.ok:
                 print(f"    fix: {check.fix}")
     return 0 if all(check.ok for check in checks) else 1
+
+
+def _deliver(options: argparse.Namespace) -> int:
+    from engine.deliver.run import deliver
+
+    printer = JsonPrinter() if options.json else LinePrinter()
+    try:
+        folder = deliver(options.solve.absolute(), options.out.absolute(), options.kinds, options.placed, printer)
+    except CvdError as error:
+        if isinstance(printer, JsonPrinter):
+            printer.fail(error)
+        raise
+    if not options.json:
+        print(f"Delivered: {folder}\nHow to read it: {folder / 'README.txt'}")
+    return 0
 
 
 def _lens_products(options: argparse.Namespace) -> int:

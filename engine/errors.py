@@ -63,6 +63,10 @@ class WorkspaceError(CvdError):
     """The solve folder cannot be used: permission, disk space, another engine at work."""
 
 
+class DeliverError(CvdError):
+    """A solve cannot be handed to other programs as was asked."""
+
+
 class EvaluationError(CvdError):
     """A solve cannot be compared with the truth given."""
 

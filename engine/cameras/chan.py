@@ -1,7 +1,6 @@
 """Nuke's `.chan`: lines of `frame tx ty tz rx ry rz [vertical field of view]`, in degrees, y up, looking along -z.
 
-
-The world is turned so that z is up, as everywhere here: (x, y, z) becomes (x, -z, y).
+The world is turned so that z is up, as everywhere here: (x, y, z) becomes (x, -z, y), and back for what is written.
 """
 
 from __future__ import annotations
@@ -14,6 +13,8 @@ from numpy.typing import NDArray
 from engine.cameras.document import MAX_BYTES, GivenCamera, named_lens, unreadable, zoom_of
 from engine.cameras.knowledge import LensKnowledge
 from engine.errors import CameraError
+from engine.files import write_text
+from engine.geometry import Lens
 
 _Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 _CV_FROM_CHAN = np.diag([1.0, -1.0, -1.0])
@@ -67,6 +68,53 @@ def read_chan(
     cx, cy = known.principal_px or (width / 2, height / 2)
     lens = named_lens(width, height, fx=focal, fy=focal * aspect, cx=cx, cy=cy, k1=0.0, k2=0.0, p1=0.0, p2=0.0)
     return GivenCamera(lens, poses, metric, zoom)
+
+
+def write_chan(path: Path, world_from_camera: dict[int, NDArray[np.float64]], lenses: dict[int, Lens]) -> None:
+    """Write a `.chan` file with Nuke's own order of rotation, ZXY, and the plate's shape as the film back.
+
+    Args:
+        path: the file.
+        world_from_camera: plate frame number -> (4, 4), camera x right, y down, z forward; world z up.
+        lenses: of these frames; principal point and distortion have no place in the file.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written.
+    """
+    lines = []
+    for number, (place, turn) in nuke_track(world_from_camera).items():
+        lens = lenses[number]
+        values = [*place, *turn, np.degrees(2.0 * np.arctan(lens.height / (2.0 * lens.fy)))]
+        lines.append(f"{number} {' '.join(f'{value:.12g}' for value in values)}\n")
+    write_text(path, "".join(lines))
+
+
+def nuke_track(
+    world_from_camera: dict[int, NDArray[np.float64]],
+) -> dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Plate frame number -> (position (3,), degrees about x, y and z (3,), turned in the order ZXY), world y up.
+
+    Angles go on from frame to frame without jumps, so that they may be interpolated.
+    """
+    track: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+    before = np.zeros(3)
+    for number, pose in sorted(world_from_camera.items()):
+        before = _angles(_Z_UP.T @ pose[:3, :3] @ _CV_FROM_CHAN, before)
+        track[number] = _Z_UP.T @ pose[:3, 3], np.degrees(before)
+    return track
+
+
+def _angles(turned: NDArray[np.float64], before: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Angles (3,) in radians whose `_rotation` in the order ZXY is `turned` (3, 3), the nearest to those `before`."""
+    tilt = np.arctan2(-turned[1, 2], np.hypot(turned[1, 0], turned[1, 1]))
+    if np.hypot(turned[1, 0], turned[1, 1]) > 1e-9:
+        pan, roll = np.arctan2(turned[0, 2], turned[2, 2]), np.arctan2(turned[1, 0], turned[1, 1])
+    else:  # straight up or down, where pan and roll are one
+        pan, roll = np.arctan2(-turned[2, 0], turned[0, 0]), 0.0
+    ways = np.array([[tilt, pan, roll], [np.pi - tilt, pan + np.pi, roll + np.pi]])
+    ways -= 2.0 * np.pi * np.round((ways - before) / (2.0 * np.pi))
+    nearest: NDArray[np.float64] = ways[np.abs(ways - before).sum(1).argmin()]
+    return nearest
 
 
 def _rows(path: Path) -> list[NDArray[np.float64]]:

@@ -1,4 +1,7 @@
-"""Cameras of a COLMAP model, by plate frame. Imports pycolmap, which is native code: for the solving process only."""
+"""Cameras of a COLMAP model, by plate frame, and a model made of them.
+
+Imports pycolmap, which is native code: for the solving process, and for deliveries.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,11 @@ from pathlib import Path, PureWindowsPath
 
 import numpy as np
 import pycolmap
+from numpy.typing import NDArray
 
 from engine.cameras.document import LENS_PARTS, GivenCamera, named_lens, unreadable, zoom_of
 from engine.errors import CameraError
-from engine.geometry import Lens
+from engine.geometry import Lens, rigid_inverse
 
 _SUBFOLDERS = ("", "0", "sparse/0", "sparse")
 _PARAMETERS = {
@@ -67,6 +71,45 @@ def read_colmap(folder: Path, plate_names: dict[str, int], numbers: list[int], m
     lens, focals = _lens(folder, {n: model.cameras[image.camera_id] for n, image in images.items()})
     poses = {n: np.vstack([i.cam_from_world().inverse().matrix(), (0, 0, 0, 1)]) for n, i in images.items()}
     return GivenCamera(lens, poses, metric, focals)
+
+
+def write_colmap(
+    folder: Path,
+    world_from_camera: dict[int, NDArray[np.float64]],
+    lenses: dict[int, Lens],
+    names: dict[int, str],
+    xyz: NDArray[np.floating],
+    rgb: NDArray[np.uint8],
+) -> None:
+    """Write a binary COLMAP model into an existing folder.
+
+    Args:
+        folder: where cameras.bin, images.bin, points3D.bin and what belongs to them go.
+        world_from_camera: plate frame number -> (4, 4).
+        lenses: of these frames; one camera for all where they are the same, else one for each picture.
+        names: plate frame number -> name of its picture.
+        xyz: (P, 3) points, world. Where they were seen is not known any more, so they have no tracks.
+        rgb: (P, 3).
+    """
+    model = pycolmap.Reconstruction()
+    cameras: dict[Lens, int] = {}
+    for index, (number, pose) in enumerate(sorted(world_from_camera.items()), 1):
+        lens = lenses[number]
+        if lens not in cameras:
+            cameras[lens] = len(cameras) + 1
+            model.add_camera_with_trivial_rig(_camera(lens, cameras[lens]))
+        image = pycolmap.Image(name=names[number], camera_id=cameras[lens], image_id=index)
+        model.add_image_with_trivial_frame(image, pycolmap.Rigid3d(rigid_inverse(pose)[:3]))
+    for point, colour in zip(xyz, rgb, strict=True):
+        model.add_point3D(point.astype(np.float64), pycolmap.Track(), colour)
+    model.write_binary(folder)
+
+
+def _camera(lens: Lens, key: int) -> pycolmap.Camera:
+    parts = {name: getattr(lens, name) for name in LENS_PARTS}
+    model = named_lens(lens.width, lens.height, **parts).model
+    values = [parts["fx" if name == "f" else name] for name in _PARAMETERS[model]]
+    return pycolmap.Camera(camera_id=key, model=model, width=lens.width, height=lens.height, params=values)
 
 
 def _read(folder: Path) -> pycolmap.Reconstruction:

@@ -65,13 +65,13 @@ def write_lens_products(
             "Correct it; 10 % is plenty for most lenses.",
         )
     document = _read(solve)
-    lenses = _lenses(document)
+    lenses = lenses_of(document)
     border = round(lenses[0][1].width * overscan_pct / 100.0)
     written = []
     if st_maps:
-        written += _write_maps(solve / MAPS, lenses, border)
+        written += write_maps(solve / MAPS, lenses, border)
     if undistorted:
-        written.append(_write_plate(solve / PLATE, document, dict(lenses), border, tell))
+        written.append(write_plate(solve / PLATE, document, dict(lenses), border, tell))
     return written
 
 
@@ -110,7 +110,7 @@ def _read(solve: Path) -> dict[str, Any]:
     return document
 
 
-def _lenses(document: dict[str, Any]) -> list[tuple[int, Lens]]:
+def lenses_of(document: dict[str, Any]) -> list[tuple[int, Lens]]:
     """Plate frame number and lens of every frame with a camera."""
     entry, source = document["lens"], document["source"]
     parts = {name: float(entry[name]) for name in ("fx", "fy", "cx", "cy", "k1", "k2", "p1", "p2")}
@@ -124,7 +124,14 @@ def _lenses(document: dict[str, Any]) -> list[tuple[int, Lens]]:
     return lenses
 
 
-def _write_maps(folder: Path, lenses: list[tuple[int, Lens]], border: int) -> list[Path]:
+def write_maps(folder: Path, lenses: list[tuple[int, Lens]], border: int) -> list[Path]:
+    """Write a pair of ST-maps into a folder, or of a lens that zooms one for each frame.
+
+    Args:
+        folder: is made where it is not there.
+        lenses: (plate frame number, its lens).
+        border: pixels more on each side of the undistorted picture.
+    """
     folder.mkdir(exist_ok=True)
     written = []
     zooms = len({lens for _, lens in lenses}) > 1
@@ -141,9 +148,19 @@ def _write_maps(folder: Path, lenses: list[tuple[int, Lens]], border: int) -> li
     return written
 
 
-def _write_plate(
+def write_plate(
     folder: Path, document: dict[str, Any], lenses: dict[int, Lens], border: int, tell: Callable[[int, int], None]
 ) -> Path:
+    """Write the undistorted plate of the frames of `lenses` into a folder; arguments as for `write_maps`.
+
+    Args:
+        document: `solve.json`, which says where the plate is.
+        tell: told how many frames of how many are done; an exception from it ends the work.
+
+    Raises:
+        FootageError: the plate cannot be read.
+        OSError: the disk is full or the folder cannot be written.
+    """
     source = document["source"]
     clip = footage.probe(Path(source["path"]), int(source["first"]), int(source["last"]))
     whole = clip.width // 2 if source.get("stereo") == "side_by_side" else clip.width

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine import files
 from engine.track import SparsePoints
@@ -21,7 +23,25 @@ def write_points(path: Path, points: SparsePoints) -> None:
     vertices["x"], vertices["y"], vertices["z"] = points.xyz.T
     vertices["red"], vertices["green"], vertices["blue"] = points.rgb.T
     vertices["track_length"] = np.bincount(points.observation_point, minlength=len(points.xyz))
+    write_vertices(path, vertices)
+
+
+def write_vertices(path: Path, vertices: NDArray[np.void]) -> None:
+    """Write vertices of the type `VERTEX`."""
     fields = [f"property {TYPE_NAMES[VERTEX[name].str]} {name}" for name in VERTEX.names or ()]
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(vertices)}", *fields, "end_header"]
     content = "\n".join(header).encode() + b"\n" + vertices.tobytes()
     files.write_atomically(path, lambda temporary: temporary.write_bytes(content))
+
+
+def read_vertices(path: Path) -> NDArray[np.void]:
+    """The vertices, of the type `VERTEX`, of a file that `write_vertices` has made.
+
+    Raises:
+        OSError: it cannot be read, or is another kind of file.
+    """
+    header, end, body = path.read_bytes().partition(b"end_header\n")
+    found = re.search(rb"^element vertex (\d+)$", header, re.MULTILINE)
+    if not end or found is None or int(found[1]) * VERTEX.itemsize != len(body):
+        raise OSError(f"{path} is not the point file that a solve has")
+    return np.frombuffer(body, VERTEX)

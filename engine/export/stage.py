@@ -148,6 +148,9 @@ def export(
     Raises:
         OSError: the disk is full or the folder cannot be written.
     """
+    if _published(root / "unfinished", root, account.solve_key):
+        shutil.rmtree(root / "unfinished")
+        return
     made = _begin(root / "unfinished", account.solve_key)
     if (made / "solve.json").is_file():  # complete; killed while it was put in its place
         publish(made, root)
@@ -164,6 +167,14 @@ def export(
     report.write_report(made / "report.html", solve, shown, result.scale_per_frame())
     files.write_json(made / "solve.json", solve)
     publish(made, root)
+
+
+def _published(made: Path, root: Path, solve_key: str) -> bool:
+    """All is in its place already, and whoever put it there was killed while tidying up."""
+    if not (made / "cleared").is_file() or (made / "solve.json").is_file() or not (root / "solve.json").is_file():
+        return False
+    solved = json.loads((root / "solve.json").read_text(encoding="utf-8"))
+    return bool(solved["engine"]["solve_key"] == solve_key)
 
 
 def _begin(made: Path, solve_key: str) -> Path:
