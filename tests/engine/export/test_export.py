@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -384,6 +385,38 @@ def test_a_killed_export_keeps_the_earlier_result_whole_until_its_own_is_and_goe
         assert not (folder / "unfinished").exists()
         steps += 1
     assert steps > 15, "every file that is written was a place to be killed at"
+
+
+@pytest.mark.parametrize("removed", [[], ["key"], ["cleared"]])
+def test_an_export_that_is_killed_while_it_tidies_up_is_done(solved, monkeypatch, removed):
+    folder, _, run = solved
+
+    def killed(made):
+        assert made == folder / "unfinished"
+        for name in removed:
+            (made / name).unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("engine.export.stage._begin", lambda made, key: begin(made, key, patched, killed))
+        run("k2")
+    before = tree(folder)
+    run("k2")
+    assert json.loads((folder / "solve.json").read_text())["engine"]["solve_key"] == "k2"
+    assert not (folder / "unfinished").exists()
+    assert set(tree(folder)) == {name for name in before if not name.startswith("unfinished/")}
+    run("k3")
+    assert json.loads((folder / "solve.json").read_text())["engine"]["solve_key"] == "k3"
+
+
+def begin(made, key, patched, killed):
+    """The folder that a result is made in; from then on nothing is removed any more."""
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir()
+    (made / "key").write_text(key)
+    real = shutil.rmtree
+    patched.setattr(shutil, "rmtree", lambda path, **k: killed(path) if path == made else real(path, **k))
+    return made
 
 
 def test_a_killed_export_keeps_finished_frames_and_another_solve_takes_none_of_them(solved, monkeypatch):
