@@ -450,7 +450,7 @@ def write_package(folder: Path) -> Path:
 
 def package_files() -> Iterator[tuple[str, Path]]:
     """(name in the zip, file) of everything the extension holds: the add-on at the top, the engine beside it."""
-    wanted = ("engine.txt", "priors.txt", "locked/engine.txt", "locked/engine-cuda.txt")
+    wanted = ("engine.txt", "priors.txt", "locked/engine.txt", "locked/engine-cuda.txt", "locked/lock.txt")
     for name in ("blender_manifest.toml", "LICENSE", *(f"requirements/{name}" for name in wanted)):
         yield name, ROOT / name
     for path in source_files(ROOT / "cvd_blender_addon"):

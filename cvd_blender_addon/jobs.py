@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -287,7 +287,7 @@ def prepare(engine_python: Path, engine_root: Path, request: dict[str, Any]) -> 
         # What an earlier engine said must not be taken for news of this one.
         for name in ("status.json", "cancel"):
             (folder / name).unlink(missing_ok=True)
-        _write_json(folder / "request.json", request)
+        write_json(folder / "request.json", request)
     except OSError as error:
         raise _cannot_start(error) from error
     return folder
@@ -300,14 +300,29 @@ def start(engine_python: Path, engine_root: Path, request: dict[str, Any]) -> Jo
         StartError: as `prepare`, or the interpreter cannot be run.
     """
     folder = prepare(engine_python, engine_root, request)
+    command = [str(engine_python), "-u", "-m", "engine", "solve", str(folder / "request.json")]
+    return launch(folder, command, engine_root)
+
+
+def launch(folder: Path, command: Sequence[str], where: Path) -> Job:
+    """Start a detached process that says in `folder` how it goes, as the engine does.
+
+    Args:
+        folder: is there; what an earlier process said in it is gone.
+        command: the program and its arguments.
+        where: the folder that it runs in.
+
+    Raises:
+        StartError: it cannot be run, or nothing can be written.
+    """
     try:
         (folder / LOG_NAME).unlink(missing_ok=True)
         # Whoever finds the folder before the engine has said a word, such as a Blender that opens the file again.
-        _write_json(folder / "status.json", _queued())
+        write_json(folder / "status.json", _queued())
         with (folder / LOG_NAME).open("ab") as log:
             process = subprocess.Popen(
-                [str(engine_python), "-u", "-m", "engine", "solve", str(folder / "request.json")],
-                cwd=engine_root,
+                list(command),
+                cwd=where,
                 env=_engine_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -350,8 +365,8 @@ def no_engine() -> StartError:
     return StartError(
         "engine.python",
         "The engine was not started.",
-        "No Engine Python is set.",
-        "Set it in the add-on's preferences, to the python of the engine's environment.",
+        "It is not installed.",
+        "Press Install Engine, or choose an Engine Python in the add-on's preferences.",
     )
 
 
@@ -542,7 +557,8 @@ def _engine_environment() -> dict[str, str]:
     return environment
 
 
-def _write_json(path: Path, document: dict[str, Any]) -> None:
+def write_json(path: Path, document: dict[str, Any]) -> None:
+    """Write JSON so that it is either whole or not there."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w", encoding="utf-8") as file:
         json.dump(document, file, indent=1)

@@ -8,7 +8,8 @@ from typing import Any
 
 import bpy
 
-from . import cameras, compat, forecast, jobs
+from . import cameras, compat, forecast, installer, jobs, preferences
+from .operators import install
 
 CHARACTER = 6.3  # width of an average one, in pixels of an interface that is not scaled
 MARGINS, ICON, UNSEEN = 56, 24, 336  # of the sidebar and an icon; and a sidebar that nobody sees
@@ -166,6 +167,8 @@ def _solve(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     if cvd.job_running:
         _running(layout, cvd)
         return
+    if preferences.engine_python(context) is None:
+        draw_engine(layout, context)
     row = layout.row(align=True)
     for preset in PRESETS:
         row.prop_enum(cvd, "preset", preset)
@@ -182,6 +185,36 @@ def _solve(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     column = layout.column()
     column.prop(cvd, "solve_folder", text="Folder")
     column.prop(cvd, "import_when_done")
+
+
+def draw_engine(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """Whether there is an engine and what is wrong with it; Install, or its progress. Also in the preferences."""
+    status = install.status()
+    if status is not None and install.running():
+        layout.progress(factor=status.fraction, type="BAR", text=f"{status.fraction:.0%}")
+        left = "" if status.eta_s is None else f" · {jobs.duration(status.eta_s)} left"
+        _text(layout, status.message + left)
+        layout.operator("cvd.cancel_install", icon="CANCEL")
+        return
+    folder, python = preferences.engine_folder(), preferences.engine_python(context)
+    text = "Install Engine"
+    if python is None:
+        _text(layout, "The engine, which solves, is not installed yet.", "INFO")
+    elif installer.outdated(folder, preferences.engine_root()) and python == installer.installed(folder):
+        _text(layout, "The engine was installed by another version of this add-on.", "ERROR")
+        text = "Update Engine"
+    elif installer.checked(folder) == python:
+        _text(layout, installer.summary(folder), "CHECKMARK")
+        for found, fix in installer.problems(folder):
+            _text(layout, f"{found}. {fix}", "ERROR")
+    row = layout.row()
+    row.operator("cvd.install_engine", text=text, icon="IMPORT")
+    if python is not None:
+        row.operator("cvd.check_engine", icon="VIEWZOOM")
+    if install.error_text():
+        _text(layout, install.error_text(), "ERROR")
+    elif status is not None and status.state == "cancelled":
+        _text(layout, "Cancelled. What was downloaded is kept.", "INFO")
 
 
 def _takes(layout: bpy.types.UILayout, scene: bpy.types.Scene) -> None:

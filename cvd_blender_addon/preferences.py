@@ -7,6 +7,8 @@ from pathlib import Path
 
 import bpy
 
+from . import installer
+
 ROOT = Path(__file__).resolve().parent
 
 
@@ -17,7 +19,8 @@ class CvdPreferences(bpy.types.AddonPreferences):
 
     engine_python: bpy.props.StringProperty(
         name="Engine Python",
-        description="The python of the engine's own environment, such as .venvs/engine/bin/python",
+        description="The python of an environment that you made yourself, such as .venvs/engine/bin/python. Empty: the "
+        "one that Install Engine makes",
         subtype="FILE_PATH",
     )
     cache_folder: bpy.props.StringProperty(
@@ -28,6 +31,10 @@ class CvdPreferences(bpy.types.AddonPreferences):
 
     def draw(self, context: bpy.types.Context) -> None:
         """Draw the preferences."""
+        from .panels import draw_engine  # which needs the preferences itself
+
+        draw_engine(self.layout, context)
+        self.layout.separator()
         self.layout.prop(self, "engine_python")
         self.layout.prop(self, "cache_folder")
 
@@ -38,9 +45,18 @@ def _stored(context: bpy.types.Context) -> CvdPreferences | None:
 
 
 def engine_python(context: bpy.types.Context) -> Path | None:
-    """The engine's interpreter, None while it has not been set."""
+    """The engine's interpreter: the one that was chosen, else the one that was installed; None while there is none."""
     stored = _stored(context)
-    return Path(bpy.path.abspath(stored.engine_python)) if stored and stored.engine_python else None
+    if stored and stored.engine_python:
+        return Path(bpy.path.abspath(stored.engine_python))
+    return installer.installed(engine_folder())
+
+
+def engine_folder() -> Path:
+    """Where Install Engine puts the engine's environment."""
+    if str(__package__).startswith("bl_ext."):
+        return Path(bpy.utils.extension_path_user(__package__, path="engine", create=True))
+    return Path(bpy.utils.user_resource("DATAFILES", path="cvd_engine", create=True))
 
 
 def engine_root() -> Path:

@@ -25,10 +25,12 @@ def register() -> None:
     bpy.types.WindowManager.cvd_queue = bpy.props.PointerProperty(type=properties.CvdQueue)
     bpy.types.TOPBAR_MT_file_import.append(panels.draw_import_menu)
     monitor.register()
+    operators.install.register()
 
 
 def unregister() -> None:
     """Undo `register`, in reverse."""
+    operators.install.unregister()
     monitor.unregister()
     forecast.unregister()
     bpy.types.TOPBAR_MT_file_import.remove(panels.draw_import_menu)

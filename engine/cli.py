@@ -391,17 +391,9 @@ def format_seconds(seconds: float) -> str:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from engine.doctor import examine
+    from engine.doctor import report
 
-    checks = examine()
-    if options.json:
-        print(json.dumps({"ok": all(c.ok for c in checks), "checks": [c.as_dict() for c in checks]}, indent=1))
-    else:
-        for check in checks:
-            print(f"{'ok ' if check.ok else 'BAD'} {check.name}: {check.found}")
-            if not check.ok:
-                print(f"    fix: {check.fix}")
-    return 0 if all(check.ok for check in checks) else 1
+    return report(options.json)
 
 
 def _deliver(options: argparse.Namespace) -> int:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import json
+import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -15,7 +18,8 @@ MIN_PYTHON = (3, 11)
 MIN_FREE_GB = 5.0
 MIN_MEMORY_GB = 6.0
 PACKAGES = ("numpy", "cv2", "torch", "pycolmap", "OpenEXR", "jsonschema", "psutil", "safetensors", "PIL")
-INSTALL = "Run `python3 build.py env`, or point the add-on's preferences at the Python it made."
+INSTALL = "Press Install Engine in the add-on's preferences, or run `python3 build.py env engine`."
+LIBRARY = re.compile(r"(lib[\w.+-]+\.so[.\d]*): cannot open shared object file")
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,21 @@ def examine() -> list[Check]:
     """Look at Python, the packages, the device, disk and memory."""
     checks = [_python(), *(_package(name) for name in PACKAGES)]
     broken = {check.name for check in checks if not check.ok}
-    later: dict[str, Callable[[], Check]] = {"torch": _device, "psutil": _memory, "numpy": _disk, "cv2": _priors}
-    return checks + [look() for needs, look in later.items() if needs not in broken]
+    later: dict[str, Callable[[], Check]] = {"torch": _device, "psutil": _memory, "cv2": _priors}
+    return [*checks, _disk(), *(look() for needs, look in later.items() if needs not in broken)]
+
+
+def report(as_json: bool) -> int:
+    """Print what `examine` finds. Returns the exit code: 0 when nothing is wrong."""
+    checks = examine()
+    if as_json:
+        print(json.dumps({"ok": all(c.ok for c in checks), "checks": [c.as_dict() for c in checks]}, indent=1))
+    else:
+        for check in checks:
+            print(f"{'ok ' if check.ok else 'BAD'} {check.name}: {check.found}")
+            if not check.ok:
+                print(f"    fix: {check.fix}")
+    return 0 if all(check.ok for check in checks) else 1
 
 
 def _python() -> Check:
@@ -51,7 +68,9 @@ def _package(name: str) -> Check:
     try:
         module = importlib.import_module(name)
     except Exception as error:  # a broken binary package may raise anything
-        return Check(name, False, f"cannot be imported: {error}", INSTALL)
+        missing = LIBRARY.search(str(error))
+        fix = f"Install the system library {missing[1]}: your package manager knows it." if missing else INSTALL
+        return Check(name, False, f"cannot be imported: {error}", fix)
     return Check(name, True, str(getattr(module, "__version__", "present")))
 
 
@@ -86,8 +105,6 @@ def _memory() -> Check:
 
 
 def _disk() -> Check:
-    from engine.workspace import free_bytes
-
     folder = Path(tempfile.gettempdir())
-    free = free_bytes(folder) / 1e9
+    free = shutil.disk_usage(folder).free / 1e9
     return Check("disk", free >= MIN_FREE_GB, f"{free:.0f} GB free in {folder}", "Free some space before solving.")

@@ -3,6 +3,6 @@
 
 from __future__ import annotations
 
-from . import build, import_solve, log, queue, solve
+from . import build, import_solve, install, log, queue, solve
 
-CLASSES = (*solve.CLASSES, *queue.CLASSES, *log.CLASSES, *import_solve.CLASSES, *build.CLASSES)
+CLASSES = (*install.CLASSES, *solve.CLASSES, *queue.CLASSES, *log.CLASSES, *import_solve.CLASSES, *build.CLASSES)

@@ -65,7 +65,9 @@ class Settings:
 def draw(scene: bpy.types.Scene, space: str) -> list[str]:
     drawn: list[str] = []
     manager = bpy.context.window_manager
-    context = SimpleNamespace(scene=scene, space_data=SimpleNamespace(type=space), window_manager=manager)
+    context = SimpleNamespace(
+        preferences=bpy.context.preferences, scene=scene, space_data=SimpleNamespace(type=space), window_manager=manager
+    )
     for _, _, section in panels.SECTIONS:
         section(Layout(drawn), context)
     return drawn

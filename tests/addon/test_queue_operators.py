@@ -113,7 +113,7 @@ def test_undo_does_not_change_the_queue(ready: bpy.types.Scene) -> None:
 
 def test_no_engine_is_said_when_a_shot_is_added(ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preferences, "engine_python", lambda _context: None)
-    with pytest.raises(RuntimeError, match="No Engine Python is set"):
+    with pytest.raises(RuntimeError, match="It is not installed"):
         bpy.ops.cvd.queue_add()
     assert shown() == []
 

@@ -59,9 +59,9 @@ elif mode == "deaf":
     while True:
         signal.pause()
 elif mode == "obedient":
-    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # else it may come before there is anyone to wait for it
     say("running", 0.3, "working")
-    signal.pause()
+    signal.sigwait({signal.SIGTERM})
     say("cancelled", 0.3, "stopped" if (folder / "cancel").exists() else "no cancel file")
     sys.exit(130)
 elif mode == "flood":

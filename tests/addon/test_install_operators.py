@@ -1,0 +1,72 @@
+"""Install Engine, from Blender: when it may be pressed, what it makes, and what the panel says of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import bpy
+import pytest
+from test_installer import engine_root, folder  # noqa: F401 - fixtures
+from test_panels import Layout
+
+from cvd_blender_addon import panels, preferences
+from cvd_blender_addon.operators import install
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for uv is a script")
+
+
+@pytest.fixture
+def online() -> Iterator[None]:
+    system = bpy.context.preferences.system
+    system.use_online_access = True
+    yield
+    system.use_online_access = False
+
+
+@pytest.fixture
+def at_home(folder: Path, engine_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:  # noqa: F811
+    """The add-on's own folder is a temporary one, its engine the stand-in."""
+    monkeypatch.setattr(preferences, "engine_folder", lambda: folder)
+    monkeypatch.setattr(preferences, "engine_root", lambda: engine_root)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def drawn(scene: bpy.types.Scene) -> str:
+    lines: list[str] = []
+    panels.draw_engine(Layout(lines), SimpleNamespace(preferences=bpy.context.preferences, scene=scene))
+    return " ".join(lines)
+
+
+def test_nothing_is_fetched_unless_blender_may_go_online(scene: bpy.types.Scene, addon: None, at_home: Path) -> None:
+    assert not bpy.app.online_access
+    assert not bpy.ops.cvd.install_engine.poll()
+    with pytest.raises(RuntimeError, match="Allow Online Access"):
+        bpy.ops.cvd.install_engine()
+    assert list(at_home.iterdir()) == []
+
+
+def test_the_installed_engine_is_the_one_to_use(
+    scene: bpy.types.Scene, addon: None, at_home: Path, online: None
+) -> None:
+    assert preferences.engine_python(bpy.context) is None
+    assert "not installed yet" in drawn(scene) and "cvd.check_engine" not in drawn(scene)
+    assert not bpy.ops.cvd.check_engine.poll() and not bpy.ops.cvd.cancel_install.poll()
+    assert bpy.ops.cvd.install_engine() == {"FINISHED"}
+    assert preferences.engine_python(bpy.context) == at_home / "environment/bin/python"
+    text = drawn(scene)
+    assert "PyTorch 2.13.0+cpu" in text and "Install libGL.so.1." in text
+    assert bpy.ops.cvd.check_engine() == {"FINISHED"}
+
+
+def test_a_failure_is_told_with_its_cure(
+    scene: bpy.types.Scene, addon: None, at_home: Path, online: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_UV", "registry")
+    with pytest.raises(RuntimeError, match="could not be reached"):
+        bpy.ops.cvd.install_engine()
+    assert "Check the network" in drawn(scene) and "cvd.install_engine" in drawn(scene)
+    assert install.status() is not None and not install.running()
