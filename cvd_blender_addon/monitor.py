@@ -11,8 +11,9 @@ from typing import Any
 
 import bpy
 
-from . import forecast, own_files, preferences
+from . import forecast, own_files, preferences, thumbnails
 from .jobs import Job, StartError, Status, describe, duration
+from .scene import preview
 from .shot_queue import Queue
 
 INTERVAL_S = 0.5
@@ -57,6 +58,23 @@ def show(scene: bpy.types.Scene, status: Status) -> None:
     cvd.job_running = not status.final
 
 
+def _show_preview(scene: bpy.types.Scene, status: Status) -> None:
+    """What the engine has found so far, while it works."""
+    folder = None if status.final else folder_of(scene)
+    scene.cvd.job_picture = "" if folder is None else thumbnails.state(folder)
+    if _rendering():
+        return
+    if folder is None:
+        preview.remove(scene)
+    else:
+        preview.update(scene, folder)
+
+
+def _rendering() -> bool:
+    """Objects must not come and go while Blender renders them."""
+    return not bpy.app.background and bpy.app.is_job_running("RENDER")
+
+
 def _with_time(status: Status) -> str:
     return status.message if status.eta_s is None else f"{status.message} · {duration(status.eta_s)} left"
 
@@ -69,18 +87,23 @@ def tick() -> float | None:
         job = job_of(scene)
         status = job.poll() if job else Status("cancelled")
         show(scene, status)
+        _show_preview(scene, status)
         if status.final and job:
             _forget(job)
             if status.state == "done":
                 forecast.learn(job.folder)
                 if scene.cvd.import_when_done:
                     _import(scene)
+    left_over = [scene for scene in bpy.data.scenes if not scene.cvd.job_running and preview.find(scene)]
+    for scene in left_over:  # of a solve that has ended meanwhile, or brought back by undo or an old file
+        if not _rendering():
+            preview.remove(scene)
     watched = {folder_of(scene) for scene in running}
     for job in [job for folder, job in _jobs.items() if folder not in watched]:
         if job.poll().final:  # of a file that is no longer open; its process is not to stay as a zombie
             _forget(job)
     _redraw()
-    busy = queue_is_busy or _jobs or any(scene.cvd.job_running for scene in bpy.data.scenes)
+    busy = queue_is_busy or _jobs or left_over or any(scene.cvd.job_running for scene in bpy.data.scenes)
     return INTERVAL_S if busy else None
 
 
@@ -187,8 +210,7 @@ def after_undo(_scene: object = None) -> None:
             show(scene, status)
             if status.final:  # its result was built before, and maybe that is what was undone
                 _forget(job)
-    if any(scene.cvd.job_running for scene in bpy.data.scenes):
-        wake()
+    wake()  # also for a preview that does not belong there any more
 
 
 def _find_scenes() -> None:

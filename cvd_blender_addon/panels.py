@@ -8,7 +8,7 @@ from typing import Any
 
 import bpy
 
-from . import cameras, compat, forecast, installer, jobs, preferences
+from . import cameras, compat, forecast, installer, jobs, preferences, thumbnails
 from .operators import install
 
 CHARACTER = 6.3  # width of an average one, in pixels of an interface that is not scaled
@@ -170,6 +170,7 @@ def _solve(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     if preferences.engine_python(context) is None:
         draw_engine(layout, context)
     row = layout.row(align=True)
+    row.use_property_split = False
     for preset in PRESETS:
         row.prop_enum(cvd, "preset", preset)
     _takes(layout, context.scene)
@@ -237,6 +238,8 @@ def _running(layout: bpy.types.UILayout, cvd: bpy.types.PropertyGroup) -> None:
     row = layout.row()
     row.scale_y = 1.5
     row.operator("cvd.cancel_solve", icon="CANCEL")
+    if cvd.job_picture:
+        layout.template_icon(thumbnails.icon(cvd.job_picture), scale=7.0)
     column = layout.column(align=True)
     for line in cvd.job_stages.splitlines():
         name, state, fraction = line.split()

@@ -18,7 +18,7 @@ def _take_clip(cvd: bpy.types.PropertyGroup, context: bpy.types.Context) -> None
     _forget_masked_frames(cvd, context)
     forecast.forget()
     if not cvd.job_running:
-        cvd.solve_folder = cvd.job_state = cvd.job_error = cvd.job_stages = ""
+        cvd.solve_folder = cvd.job_state = cvd.job_error = cvd.job_stages = cvd.job_picture = ""
 
 
 class CvdQueuedShot(bpy.types.PropertyGroup):
@@ -310,6 +310,7 @@ class CvdProperties(bpy.types.PropertyGroup):
     job_state: bpy.props.StringProperty()
     job_fraction: bpy.props.FloatProperty()
     job_message: bpy.props.StringProperty()
+    job_picture: bpy.props.StringProperty()  # what `thumbnails.state` says
     job_stages: bpy.props.StringProperty()  # a line for each: name, state, percent
     job_error: bpy.props.StringProperty()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import bpy
 
-from . import forecast, monitor, operators, panels, preferences, properties
+from . import forecast, monitor, operators, panels, preferences, properties, thumbnails
 
 CLASSES = (
     preferences.CvdPreferences,
@@ -33,6 +33,7 @@ def unregister() -> None:
     operators.install.unregister()
     monitor.unregister()
     forecast.unregister()
+    thumbnails.unregister()
     bpy.types.TOPBAR_MT_file_import.remove(panels.draw_import_menu)
     del bpy.types.WindowManager.cvd_queue
     del bpy.types.Scene.cvd

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 import engine
-from engine import files, footage
+from engine import files, footage, preview
 from engine.cameras.knowledge import LensKnowledge, what_is_known
 from engine.cameras.stage import identity, solve_cameras
 from engine.deepv2d.alternate import DeepV2DSettings
@@ -121,6 +121,7 @@ def _run(
     given = run("masks", lambda f, d: solve_given_masks(clip, proxies, request.masks, f, d, workspace))
     tracked = run("poses", lambda f, d: solve_cameras(clip, proxies, given, f, request, known, d, workspace))
     track = CameraTrack.load(tracked)
+    preview.show_track(preview.track_document(track.world_from_camera, track.points.xyz, track.points.rgb), workspace)
     work = WorkClip.load(proxies, track, settings.long_side)
     flow, motion = stages["flow"].folder, stages["motion"].folder
     if track.measurable:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 
@@ -22,6 +23,9 @@ class Progress(Protocol):
     def warning(self, message: str, frames: Sequence[int] = ()) -> None:
         """Tell the user about something that degrades the result, and in which plate frames."""
 
+    def preview(self, name: str, write: Callable[[Path], object]) -> None:
+        """Show something unfinished, see `engine.preview`: `write` is called with the file's path, or not at all."""
+
 
 class Silent:
     """A `Progress` that keeps quiet and never cancels: tests, notebooks."""
@@ -35,13 +39,16 @@ class Silent:
     def warning(self, message: str, frames: Sequence[int] = ()) -> None:
         """Ignore."""
 
+    def preview(self, name: str, write: Callable[[Path], object]) -> None:
+        """Ignore."""
+
 
 class Part:
     """Progress of a part of a stage, as a share of the whole."""
 
     def __init__(self, progress: Progress, start: float, end: float) -> None:
         self.progress, self.start, self.end = progress, start, end
-        self.metric, self.warning = progress.metric, progress.warning
+        self.metric, self.warning, self.preview = progress.metric, progress.warning, progress.preview
 
     def step(self, done: float, total: float, message: str) -> None:
         """Report within the part."""

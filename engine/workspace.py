@@ -23,12 +23,13 @@ from typing import IO, Any
 
 import psutil
 
-from engine import files
+from engine import files, preview
 from engine.errors import Cancelled, CvdError, WorkspaceError
 
 Listener = Callable[[dict[str, Any]], None]
 HEARTBEAT_S = 2.0
 STATUS_INTERVAL_S = 0.25
+PREVIEW_INTERVAL_S = 2.0
 _LITTLE_ROOM = 2**20
 """Bytes: with less than that nothing can be solved."""
 LOG_BYTES = 8 * 2**20
@@ -190,6 +191,7 @@ class Workspace:
         self._todo_weight = 1.0
         self._stage: Stage | None = None
         self._status_written = False
+        self._shown: dict[str, float] = {}  # when each preview was written
         self._status: dict[str, Any] = {
             "schema": SCHEMA_STATUS,
             "state": "running",
@@ -230,6 +232,18 @@ class Workspace:
     def warning(self, message: str, frames: Sequence[int] = ()) -> None:
         """See `Progress.warning`."""
         self.event("warning", message=message, frames=list(frames))
+
+    def preview(self, name: str, write: Callable[[Path], object]) -> None:
+        """See `Progress.preview`. Each at most every other second; no solve fails for want of one."""
+        now = time.monotonic()
+        if now - self._shown.get(name, -PREVIEW_INTERVAL_S) < PREVIEW_INTERVAL_S:
+            return
+        self._shown[name] = now
+        try:
+            (self.root / preview.FOLDER).mkdir(exist_ok=True)
+            write(self.root / preview.FOLDER / name)
+        except OSError as error:
+            log.warning("cannot write the preview: %s", error)
 
     # -- what the pipeline sees --
 
@@ -441,6 +455,7 @@ def open_workspace(root: Path, listener: Listener) -> Iterator[Workspace]:
     try:
         _drop_old_cancel(root / "cancel")
         files.remove_temporaries(root)
+        _drop_preview(root)
         _mend_events(root / "events.jsonl")
         log_handler = _log_to(root / "engine.log")
         workspace.beat()
@@ -463,6 +478,8 @@ def open_workspace(root: Path, listener: Listener) -> Iterator[Workspace]:
             raise
         raise typed from error
     finally:
+        if lock.in_place:
+            _drop_preview(root)
         stop.set()
         if heart.is_alive():
             heart.join()
@@ -553,6 +570,10 @@ def _drop_old_cancel(path: Path) -> None:
     """Remove a wish to cancel an engine before this one; one that came while this one was starting stays."""
     if path.exists() and path.stat().st_mtime < psutil.Process().create_time() - 1.0:
         path.unlink(missing_ok=True)
+
+
+def _drop_preview(root: Path) -> None:
+    shutil.rmtree(root / preview.FOLDER, ignore_errors=True)
 
 
 def _mend_events(path: Path) -> None:

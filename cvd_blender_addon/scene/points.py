@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import bpy
 
 from .. import compat
-from ..solve_reader import Solve, read_points
+from ..solve_reader import Point, Solve, read_points
 from . import owned
 from .camera import find_root
 from .layers import ensure_collections
@@ -20,30 +22,47 @@ RADIUS_SHARE = 0.0015
 
 def build(scene: bpy.types.Scene, solve: Solve) -> bpy.types.Object:
     """Make or update the point cloud object."""
-    points = read_points(solve.points_path)
     collection = ensure_collections(scene, solve).rig
-    mesh = bpy.data.meshes.new(f"CVD Points {solve.name}")
-    mesh.from_pydata([point.xyz for point in points], [], [])
-    colour = mesh.attributes.new(COLOUR, "BYTE_COLOR", "POINT")
-    colour.data.foreach_set("color_srgb", [value / 255 for point in points for value in (*point.rgb, 255)])
-    length = mesh.attributes.new(TRACK_LENGTH, "INT", "POINT")
-    length.data.foreach_set("value", [point.track_length for point in points])
-
+    mesh = mesh_of(f"CVD Points {solve.name}", read_points(solve.points_path))
     ob, new = owned.ensure_object(scene, collection, solve.key, "points", mesh.name, lambda _: mesh)
     if ob.parent is None:  # new, or the root was deleted and made again
         ob.parent = find_root(scene, solve)
     if new:
         ob.hide_render = True
-        modifier = ob.modifiers.new("CVD Points", "NODES")
-        modifier.node_group = _node_group()
-        compat.set_modifier_input(modifier, "Radius", solve.far * RADIUS_SHARE)
-        compat.set_modifier_input(modifier, "Material", _material())
+        show_as_points(ob, solve.far * RADIUS_SHARE)
     else:
         old, name = ob.data, ob.data.name
         ob.data = mesh
         bpy.data.meshes.remove(old)
         mesh.name = name
     return ob
+
+
+def mesh_of(name: str, points: Sequence[Point]) -> bpy.types.Mesh:
+    """A mesh with a vertex for each point, and what is known of it as attributes."""
+    mesh = bpy.data.meshes.new(name)
+    mesh.from_pydata([point.xyz for point in points], [], [])
+    colour = mesh.attributes.new(COLOUR, "BYTE_COLOR", "POINT")
+    colour.data.foreach_set("color_srgb", [value / 255 for point in points for value in (*point.rgb, 255)])
+    length = mesh.attributes.new(TRACK_LENGTH, "INT", "POINT")
+    length.data.foreach_set("value", [point.track_length for point in points])
+    return mesh
+
+
+def show_as_points(ob: bpy.types.Object, radius: float) -> None:
+    """Let an object with such a mesh be seen as coloured points."""
+    modifier = ob.modifiers.new("CVD Points", "NODES")
+    modifier.node_group = _node_group()
+    compat.set_modifier_input(modifier, "Radius", radius)
+    compat.set_modifier_input(modifier, "Material", _material())
+
+
+def remove_unused() -> None:
+    """Remove what all points share, where there are none left."""
+    for blocks in (bpy.data.node_groups, bpy.data.materials):
+        block = owned.find(blocks, owned.SHARED, "points")
+        if block is not None and block.users == 0:
+            blocks.remove(block)
 
 
 def _node_group() -> bpy.types.NodeTree:

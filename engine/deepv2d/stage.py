@@ -24,6 +24,7 @@ from engine.footage import Footage, frame_name
 from engine.geometry import Lens
 from engine.masks.motion import load_given
 from engine.poses.world import scene_from_world
+from engine.preview import show_depth
 from engine.progress import Part, Progress
 from engine.track import CameraTrack, SparsePoints
 
@@ -87,6 +88,7 @@ def finish_deepv2d(
             image = torch.from_numpy(clip.images[row]).to(device).float() / 255.0
             depth = fuse((raw / data.unit).log(), known[LOG_DEPTH], known[WEIGHT], image).exp() * data.unit
             write_frame(folder, number, depth.cpu().numpy(), enlarged(known[CONFIDENCE]).cpu().numpy())
+            show_depth(depth.cpu().numpy(), progress)
     write_json(folder / "consistency.json", consistency(clip, data, folder))
     progress.step(1.0, 1.0, "depth")
 

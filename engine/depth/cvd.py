@@ -23,6 +23,7 @@ from engine.files import write_json, write_npy
 from engine.flow.stage import load_pair
 from engine.footage import frame_name
 from engine.geometry import project, rigid_inverse, transform, unproject
+from engine.preview import show_depth
 from engine.progress import Part, Progress
 
 TRAINING_SHARE = 0.85
@@ -75,6 +76,7 @@ def solve_depth(
             if not (folder / "depth" / f"{frame_name(number)}.npy").exists():
                 depth, confidence = _predict(network, data, clip, settings, row, device)
                 write_frame(folder, number, depth, confidence)
+                show_depth(depth, progress)
     except DepthError:
         (folder / "checkpoint.pt").unlink(missing_ok=True)  # nothing is to be gone on with
         raise

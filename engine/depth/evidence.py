@@ -20,6 +20,7 @@ from engine.depth.views import choose_views, inverse_depth_range
 from engine.files import write_npy
 from engine.footage import frame_name
 from engine.geometry import project, rigid_inverse, sample, transform, unproject
+from engine.preview import show_depth
 from engine.progress import Part, Progress
 
 AGREE_DEPTH = 0.03  # relative
@@ -80,7 +81,9 @@ def solve_evidence(
         progress.step(row, count * 1.2, f"matching frame {clip.numbers[row]}")
         path = folder / "raw" / f"{frame_name(int(clip.numbers[row]))}.npy"
         if not path.exists():
-            write_npy(path, _sweep(clip, grid, row, views[row], settings))
+            swept = _sweep(clip, grid, row, views[row], settings)
+            write_npy(path, swept)
+            show_depth(swept[0], progress)
     confirm(clip, grid, views, folder, Part(progress, 1.0 / 1.2, 1.0))
     progress.step(count, count, "matching")
 

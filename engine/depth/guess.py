@@ -12,6 +12,7 @@ from engine.depth.cvd import enlarged
 from engine.depth.result import write_frame
 from engine.errors import DepthError
 from engine.files import write_json
+from engine.preview import show_depth
 from engine.priors import load_prior
 from engine.progress import Progress
 
@@ -43,4 +44,5 @@ def guess_depth(clip: WorkClip, prior: Path | None, scale: float, folder: Path, 
         progress.step(row, len(clip.numbers), f"depth of frame {number}")
         depth = enlarged(torch.from_numpy(load_prior(prior, number))).numpy() * np.float32(scale)
         write_frame(folder, number, depth, np.zeros(shape, np.float32))
+        show_depth(depth, progress)
     write_json(folder / "consistency.json", {"frames": {}, "distance": {}})

@@ -22,6 +22,7 @@ from engine.errors import DepthError
 from engine.files import write_atomically
 from engine.flow.stage import load_pair
 from engine.geometry import rigid_inverse, sample
+from engine.preview import show_depth
 from engine.priors.builtin import WEIGHTS
 from engine.progress import Progress
 
@@ -123,7 +124,19 @@ def train(
             whole = io.BytesIO()  # PyTorch's own writer does not say that the disk is full
             torch.save(state, whole)
             write_atomically(saved, methodcaller("write_bytes", whole.getbuffer()))
+            _show(network, data, settings, device, progress)
     return network
+
+
+@torch.no_grad()
+def _show(
+    network: DepthNetwork, data: TrainingData, settings: DepthSettings, device: torch.device, progress: Progress
+) -> None:
+    """What the network says by now of the clip's middle frame, for people to see."""
+    middle = len(data.numbers) // 2
+    unseen = torch.ones_like(data.evidence[middle].float()[None, :1]).to(device) if settings.published_epochs else None
+    log_depth = network(data.inputs([middle], device, unseen))[0, 0]
+    show_depth(log_depth.exp().cpu().numpy(), progress)
 
 
 def _rate(step: int, schedule: Schedule, settings: DepthSettings) -> float:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from engine.errors import PoseError
+from engine.preview import show_track
 from engine.progress import Progress
 
 _POLL_SECONDS = 0.2
@@ -77,6 +78,8 @@ def _follow(process: subprocess.Popen[bytes], progress: Progress) -> None:
             progress.metric(*message["metric"])
         elif "warning" in message:
             progress.warning(message["warning"])
+        elif "preview" in message:
+            show_track(message["preview"], progress)
         elif "error" in message:
             raise PoseError(**message["error"])
     process.wait()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pycolmap
 
 from engine.poses.job import Job, Model
 from engine.poses.judge import lens_of, pixels_in
 from engine.poses.turning import Turning
+from engine.poses.world import scene_from_world
+from engine.preview import track_document
 
 
 def model_of(job: Job, reconstruction: pycolmap.Reconstruction) -> Model:
@@ -55,6 +60,27 @@ def model_of(job: Job, reconstruction: pycolmap.Reconstruction) -> Model:
         observation_pixel=pixel,
         frame_error=np.array([np.median(e) if len(e) else np.nan for e in (errors[rows == row] for row, _ in placed)]),
     )
+
+
+def first_look(reconstruction: pycolmap.Reconstruction) -> dict[str, Any]:
+    """The model as it is before it is adjusted, for people to see: `cvd.preview/1`, standing upright."""
+    poses = {
+        int(Path(reconstruction.image(i).name).stem): np.vstack(
+            [reconstruction.image(i).cam_from_world().inverse().matrix(), (0, 0, 0, 1)]
+        )
+        for i in reconstruction.reg_image_ids()
+    }
+    xyz = np.array([point.xyz for point in reconstruction.points3D.values()]).reshape(-1, 3)
+    # Colours are looked up later on.
+    grey = np.full((len(xyz), 3), 200, np.uint8)
+    if len(xyz) == 0:
+        return track_document(poses, xyz, grey)
+    cameras = np.array([poses[number] for number in sorted(poses)])
+    distance = float(np.median(np.linalg.norm(xyz - cameras[:, :3, 3].mean(axis=0), axis=1)))
+    transform, scale = scene_from_world(cameras, xyz, distance)
+    size = np.diag([scale, scale, scale, 1.0])
+    placed = {n: transform @ size @ pose @ np.linalg.inv(size) for n, pose in poses.items()}
+    return track_document(placed, scale * xyz @ transform[:3, :3].T + transform[:3, 3], grey)
 
 
 def turning_model(job: Job, turning: Turning, to_plate: float, motion: str) -> Model:

@@ -8,8 +8,8 @@ import sys
 
 
 def say(kind: str, value: object) -> None:
-    """One JSON object a line: {"step": [done, total, message]}, {"metric": [name, value]}, {"warning": message} or
-    {"error": {code, what, why, fix}}.
+    """One JSON object a line: {"step": [done, total, message]}, {"metric": [name, value]}, {"warning": message},
+    {"preview": `cvd.preview/1`} or {"error": {code, what, why, fix}}.
     """
     print(json.dumps({kind: value}), flush=True)
 

@@ -34,7 +34,7 @@ from engine.poses.judge import COMMON_SPREAD, GOOD_HELD_OUT, MIN_REGISTERED, NEA
 from engine.poses.keyframes import LONG, key_frames, match_long
 from engine.poses.mapping import MAPPED, best_model
 from engine.poses.motion import Motion, motion_of
-from engine.poses.output import turning_model
+from engine.poses.output import first_look, turning_model
 from engine.poses.speech import end_with_parent, say
 from engine.poses.turning import Turning
 
@@ -141,6 +141,7 @@ def _travelling(
             f"The cameras predict only {best.held_out_share:.0%} of the tracks held out to test them and may be off: "
             "something large moves by itself, or much repeats. Mask what moves by itself and solve again.",
         )
+    say("preview", first_look(best.reconstruction))
     say("step", [MAPPED, TOTAL, "refining cameras and lens"])
     database = Path(job.work) / "database.db"
     return adjust(job, best, matches, tracks_of(database, job.seed), images)

@@ -37,6 +37,9 @@ class Layout:
         self.drawn.append(identifier)
         return Settings(properties.keys())
 
+    def template_icon(self, icon_value: int, **_options: Any) -> None:
+        self.drawn.append("picture")
+
     def template_list(
         self, kind: str, _id: str, data: Any, name: str, active: Any, index: str, **_options: Any
     ) -> None:

@@ -5,8 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import cv2
 import numpy as np
@@ -34,6 +36,12 @@ class Listening(Silent):
         self.warnings: list[tuple[str, list[int]]] = []
         self.metrics: dict[str, float] = {}
         self.fractions: list[float] = []
+        self.previews: list[dict[str, Any]] = []
+
+    def preview(self, name: str, write: Callable[[Path], object]) -> None:
+        with TemporaryDirectory() as folder:
+            write(Path(folder) / name)
+            self.previews.append(json.loads((Path(folder) / name).read_text()))
 
     def step(self, done: float, total: float, message: str) -> None:
         self.fractions.append(done / total)
@@ -158,6 +166,13 @@ def test_interrupted_and_resumed_solve_is_the_same_bit_for_bit(
     assert listening.fractions == sorted(listening.fractions)
     assert listening.metrics["registered_share"] == 1.0
     assert same(CameraTrack.load(tmp_path / "poses"), walk_track)
+    (seen,) = listening.previews  # before the cameras are refined, and upright already
+    assert set(seen["cameras"]) == {str(number) for number in walk_track.frames()} and len(seen["points"]) > 100
+    poses = {int(number): np.array(pose) for number, pose in seen["cameras"].items()}
+    for number, pose in poses.items():
+        assert angle(pose[:3, :3].T @ walk_track.world_from_camera[number][:3, :3]) < 10.0
+    shown, solved_ = ([of[n][:3, 3] for n in walk_track.frames()] for of in (poses, walk_track.world_from_camera))
+    assert np.corrcoef(np.ravel(shown), np.ravel(solved_))[0, 1] > 0.9
 
 
 def test_known_focal_length_is_kept(walk: Frames, walk_poses: Frames, tmp_path: Path) -> None:
