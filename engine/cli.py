@@ -1,4 +1,4 @@
-"""Command line: `python -m engine solve | batch | batch-report | deliver | lens-products | doctor | evaluate`."""
+"""Command line: `python -m engine solve | batch | batch-report | deliver | lens-products | fuse | doctor | evaluate`."""
 
 from __future__ import annotations
 
@@ -133,6 +133,10 @@ def _parser() -> argparse.ArgumentParser:
     deliver.add_argument("--placed", type=float, nargs=16, metavar="NUMBER", help=placed)
     deliver.add_argument("--json", action="store_true", help="print every event and status as a JSON line")
     deliver.set_defaults(command=_deliver)
+
+    fuse = commands.add_parser("fuse", help="add the fused mesh to a finished solve that has none")
+    fuse.add_argument("solve", type=Path)
+    fuse.set_defaults(command=_fuse)
 
     doctor = commands.add_parser("doctor", help="check this computer, with a fix for each problem")
     doctor.add_argument("--json", action="store_true")
@@ -422,12 +426,27 @@ def _lens_products(options: argparse.Namespace) -> int:
             "Give one of them.",
         )
 
-    def tell(done: int, total: int) -> None:
-        print(f"\r  {done} of {total} frames", end="\n" if done == total else "", flush=True)
-
-    for path in write_lens_products(options.solve, options.st_maps, options.undistorted, options.overscan, tell):
+    for path in write_lens_products(
+        options.solve, options.st_maps, options.undistorted, options.overscan, _tell_frames
+    ):
         print(path)
     return 0
+
+
+def _fuse(options: argparse.Namespace) -> int:
+    from engine.export.fused_file import add_fused
+
+    made = add_fused(options.solve, _tell_frames)
+    print(
+        "Nothing is sure enough for a mesh."
+        if made is None
+        else f"{made['faces']} faces: {options.solve / made['file']}"
+    )
+    return 0
+
+
+def _tell_frames(done: int, total: int) -> None:
+    print(f"\r  {done} of {total} frames", end="\n" if done == total else "", flush=True)
 
 
 def _evaluate(options: argparse.Namespace) -> int:

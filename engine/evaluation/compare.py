@@ -64,7 +64,12 @@ def _lens_of(truth: dict[str, Any]) -> tuple[float, float, float, float]:
     return lens["fx"], lens["fy"], lens["cx"], lens["cy"]
 
 
-def _true_depth(truth_folder: Path, truth: dict[str, Any], name: str) -> NDArray[np.float32]:
+def true_depth(truth_folder: Path, truth: dict[str, Any], name: str) -> NDArray[np.float32]:
+    """Planar depth (H, W) at the truth's size and in its unit, 0 = no value.
+
+    Raises:
+        EvaluationError: `evaluate.no_depth`.
+    """
     raw = cv2.imread(str(truth_folder / name), cv2.IMREAD_UNCHANGED)
     if raw is None:
         raise EvaluationError(
@@ -100,7 +105,7 @@ def _depth_figures(
     for frame in truth["frames"]:
         depth = _solved_depth(solve_folder, truth, frame["number"]) if frame["depth"] else None
         if depth is not None:
-            collected.add(depth, _true_depth(truth_folder, truth, frame["depth"]))
+            collected.add(depth, true_depth(truth_folder, truth, frame["depth"]))
             with_depth.append(frame)
     scale = collected.scale
     if scale is None:
@@ -108,7 +113,7 @@ def _depth_figures(
     records = []
     for frame in with_depth:
         depth = _solved_depth(solve_folder, truth, frame["number"])
-        true = _true_depth(truth_folder, truth, frame["depth"])
+        true = true_depth(truth_folder, truth, frame["depth"])
         if depth is not None:
             records.append(
                 depth_figures.frame_errors(depth, true, scale)
@@ -147,7 +152,7 @@ def _sliding(
                 continue
             distance = depth_figures.sliding_px(
                 depth,
-                _true_depth(truth_folder, truth, depth_file[i]),
+                true_depth(truth_folder, truth, depth_file[i]),
                 estimated_lens,
                 true_lens,
                 (solved[i], solved[j]),

@@ -64,7 +64,7 @@ def write_lens_products(
             f"It has to be between 0 and {_MAX_OVERSCAN:g} % of the width.",
             "Correct it; 10 % is plenty for most lenses.",
         )
-    document = _read(solve)
+    document = read_solve(solve)
     lenses = lenses_of(document)
     border = round(lenses[0][1].width * overscan_pct / 100.0)
     written = []
@@ -97,7 +97,12 @@ def st_map(maps: Maps, width: int, height: int) -> dict[str, NDArray[np.floating
     return {"R": (x / width).astype(np.float32), "G": (1.0 - y / height).astype(np.float32)}
 
 
-def _read(solve: Path) -> dict[str, Any]:
+def read_solve(solve: Path) -> dict[str, Any]:
+    """The `solve.json` of a finished solve.
+
+    Raises:
+        WorkspaceError: `lens.no_solve`.
+    """
     try:
         document: dict[str, Any] = json.loads((solve / "solve.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Sparse points as PLY, the format every 3-D tool opens."""
+"""Sparse points and the fused mesh as PLY, the format every 3-D tool opens."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine import files
+from engine.export.fused import Mesh
 from engine.track import SparsePoints
 
 VERTEX = np.dtype(
     [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1"), ("track_length", "<i4")]
 )
+MESH_VERTEX = np.dtype(
+    [(name, "<f4") for name in ("x", "y", "z", "nx", "ny", "nz")] + [(name, "u1") for name in ("red", "green", "blue")]
+)
+FACE = np.dtype([("count", "u1"), ("corners", "<i4", 3)])
 TYPE_NAMES = {"<f4": "float", "|u1": "uchar", "<i4": "int"}
 
 
@@ -28,9 +33,33 @@ def write_points(path: Path, points: SparsePoints) -> None:
 
 def write_vertices(path: Path, vertices: NDArray[np.void]) -> None:
     """Write vertices of the type `VERTEX`."""
-    fields = [f"property {TYPE_NAMES[VERTEX[name].str]} {name}" for name in VERTEX.names or ()]
-    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(vertices)}", *fields, "end_header"]
-    content = "\n".join(header).encode() + b"\n" + vertices.tobytes()
+    _write(path, [f"element vertex {len(vertices)}", *_properties(VERTEX)], vertices.tobytes())
+
+
+def write_mesh(path: Path, mesh: Mesh) -> None:
+    """Write a binary little-endian PLY with position (world), normal and colour of vertices, and triangles."""
+    vertices = np.zeros(len(mesh.vertices), MESH_VERTEX)
+    vertices["x"], vertices["y"], vertices["z"] = mesh.vertices.T
+    vertices["nx"], vertices["ny"], vertices["nz"] = mesh.normals.T
+    vertices["red"], vertices["green"], vertices["blue"] = mesh.colours.T
+    faces = np.zeros(len(mesh.faces), FACE)
+    faces["count"], faces["corners"] = 3, mesh.faces
+    elements = [
+        f"element vertex {len(vertices)}",
+        *_properties(MESH_VERTEX),
+        f"element face {len(faces)}",
+        "property list uchar int vertex_indices",
+    ]
+    _write(path, elements, vertices.tobytes() + faces.tobytes())
+
+
+def _properties(layout: np.dtype[np.void]) -> list[str]:
+    return [f"property {TYPE_NAMES[layout[name].str]} {name}" for name in layout.names or ()]
+
+
+def _write(path: Path, elements: list[str], body: bytes) -> None:
+    header = ["ply", "format binary_little_endian 1.0", *elements, "end_header"]
+    content = "\n".join(header).encode() + b"\n" + body
     files.write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 

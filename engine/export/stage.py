@@ -22,10 +22,11 @@ from engine import files, footage
 from engine.evaluation.stability import track_stability
 from engine.export import pictures, ply, report
 from engine.export.edges import EdgeSharpener
+from engine.export.fused_file import write_fused
 from engine.export.upsample import PlateGrid, upsample_depth
 from engine.footage import Footage
 from engine.geometry import Lens, array_from_pixel
-from engine.progress import Progress
+from engine.progress import Part, Progress
 from engine.request import Request
 from engine.track import CameraTrack
 
@@ -34,7 +35,10 @@ PRIOR_ONLY = 0.05  # below it, nothing but the network did
 MOVING = 128  # of 255: a matte this bright counts as moving
 SCHEMA = "cvd.solve/1"
 PICTURE_SIDE = 480
-OUTPUTS = ("depth", "confidence", "dynamic", "points.ply", "depth.mp4", "side_by_side.mp4", "report.html")
+WRITING = 0.8  # share of the stage, the fused mesh takes the rest
+OUTPUTS = (
+    "depth", "confidence", "dynamic", "points.ply", "fused.ply", "depth.mp4", "side_by_side.mp4", "report.html",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,9 @@ def export(
         publish(made, root)
         return
     near, far = depth_range(result, track.frames())
-    shares, shown = _write_frames(made, clip, track, sharpener, result, mattes, (near, far), progress)
+    shares, shown = _write_frames(
+        made, clip, track, sharpener, result, mattes, (near, far), Part(progress, 0.0, WRITING)
+    )
     ply.write_points(made / "points.ply", track.points)
     to_plate = track.lens.width / result.lens.width
     consistency = {frame: error * to_plate for frame, error in result.consistency().items()}
@@ -164,6 +170,8 @@ def export(
     quality = _quality(clip, track, result, consistency, shares, account.warnings)
     quality["consistency_by_distance_px"] = {str(gap): by_distance[gap] for gap in sorted(by_distance)}
     solve = _solve_document(made, request, clip, track, result, account, consistency, shares, quality, (near, far))
+    fused = Part(progress, WRITING, 1.0)
+    solve["fused"] = write_fused(made, solve, clip, lambda done, total: fused.step(done, total, "the fused mesh"))
     report.write_report(made / "report.html", solve, shown, result.scale_per_frame())
     files.write_json(made / "solve.json", solve)
     publish(made, root)
