@@ -32,6 +32,7 @@ STATUS_BYTES = 2**16
 MOST_STAGES = 50
 LOCK_BYTE = 1 << 30  # the engine's (engine/workspace.py)
 SOLVE_FOLDER_SIGNS = ("request.json", "status.json")  # docs/solve-folder.md
+DELIVERY = ".deliver"  # the folder in a delivery where it is at work (engine/deliver/run.py)
 SOLVED = ("solve", "deepv2d")  # cameras that are not given
 FINAL_STATES = ("done", "failed", "cancelled")
 
@@ -250,20 +251,7 @@ def prepare(engine_python: Path, engine_root: Path, request: dict[str, Any]) -> 
             or holds something else than a solve.
     """
     what = "The engine was not started."
-    if not engine_python.is_file():
-        raise StartError(
-            "engine.python",
-            what,
-            f"There is no Python interpreter at '{engine_python}'.",
-            "Set Engine Python in the add-on's preferences to the python of the engine's environment.",
-        )
-    if not (engine_root / "engine" / "__init__.py").is_file():
-        raise StartError(
-            "engine.missing",
-            what,
-            f"There is no engine in {engine_root}.",
-            "Install the add-on from the zip that `build.py package` makes: it holds the engine.",
-        )
+    _check_engine(engine_python, engine_root)
     folder = Path(request["output"])
     if not Job(folder).poll().final:
         raise StartError(
@@ -293,6 +281,24 @@ def prepare(engine_python: Path, engine_root: Path, request: dict[str, Any]) -> 
     return folder
 
 
+def _check_engine(engine_python: Path, engine_root: Path) -> None:
+    what = "The engine was not started."
+    if not engine_python.is_file():
+        raise StartError(
+            "engine.python",
+            what,
+            f"There is no Python interpreter at '{engine_python}'.",
+            "Set Engine Python in the add-on's preferences to the python of the engine's environment.",
+        )
+    if not (engine_root / "engine" / "__init__.py").is_file():
+        raise StartError(
+            "engine.missing",
+            what,
+            f"There is no engine in {engine_root}.",
+            "Install the add-on from the zip that `build.py package` makes: it holds the engine.",
+        )
+
+
 def start(engine_python: Path, engine_root: Path, request: dict[str, Any]) -> Job:
     """Start the engine on `request` as a detached process; arguments as for `prepare`.
 
@@ -302,6 +308,66 @@ def start(engine_python: Path, engine_root: Path, request: dict[str, Any]) -> Jo
     folder = prepare(engine_python, engine_root, request)
     command = [str(engine_python), "-u", "-m", "engine", "solve", str(folder / "request.json")]
     return launch(folder, command, engine_root)
+
+
+def prepare_delivery(engine_python: Path, engine_root: Path, out: Path) -> Path:
+    """Make sure that the engine can deliver into `out`, and make that an (empty) delivery.
+
+    Returns:
+        The folder in it in which a delivery is at work, where `Job` finds its status.
+
+    Raises:
+        StartError: no such interpreter, no engine, a delivery is at work in the folder, or the folder cannot be written
+            or holds something else than a delivery.
+    """
+    what = "Nothing was delivered."
+    _check_engine(engine_python, engine_root)
+    folder = out / DELIVERY
+    if not Job(folder).poll().final:
+        raise StartError("deliver.busy", what, f"A delivery into {out} is running.", "Wait for it, or cancel it.")
+    try:
+        if out.is_dir() and not folder.is_dir() and any(out.iterdir()):
+            raise StartError(
+                "deliver.folder",
+                what,
+                f"{out} is not empty and is no earlier delivery, whose files may be replaced.",
+                "Choose a new or an empty folder.",
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("status.json", "cancel"):
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise _cannot_start(error) from error
+    return folder
+
+
+def deliver(
+    engine_python: Path,
+    engine_root: Path,
+    solve: Path,
+    out: Path,
+    kinds: Sequence[str] | None = None,
+    placed: Sequence[float] | None = None,
+) -> Job:
+    """Start the engine to deliver a finished solve to other programs, as a detached process.
+
+    Args:
+        engine_python, engine_root: as for `prepare`.
+        solve: the solve folder.
+        out: the delivery's folder.
+        kinds: what to deliver, in the engine's words; None = all that the shot has.
+        placed: 16 numbers, row by row, of the matrix from the solve's world to the one to deliver.
+
+    Raises:
+        StartError: as `prepare_delivery`, or the interpreter cannot be run.
+    """
+    folder = prepare_delivery(engine_python, engine_root, out)
+    arguments = ["deliver", str(solve.absolute()), "--out", str(out.absolute())]
+    if kinds is not None:
+        arguments += ["--as", ",".join(kinds)]
+    if placed is not None:
+        arguments += ["--placed", *(f"{number:.9g}" for number in placed)]
+    return launch(folder, [str(engine_python), "-u", "-m", "engine", *arguments], engine_root)
 
 
 def launch(folder: Path, command: Sequence[str], where: Path) -> Job:

@@ -330,6 +330,30 @@ def _build(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         column.operator(f"cvd.build_{step}")
 
 
+def _deliver(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    delivery = context.scene.cvd.delivery
+    if delivery.running:
+        layout.progress(factor=delivery.fraction, type="BAR", text=f"{delivery.fraction:.0%}")
+        _text(layout, delivery.message)
+        layout.operator("cvd.cancel_delivery", icon="CANCEL")
+        return
+    layout.use_property_split = False
+    for part in ("passes", "files", "cameras"):
+        column = layout.column(align=True)
+        column.label(text=delivery.bl_rna.properties[part].name)
+        column.prop(delivery, part)
+    layout.use_property_split = True
+    layout.prop(delivery, "folder")
+    layout.operator("cvd.deliver", icon="EXPORT")
+    if delivery.error:
+        _text(layout, delivery.error, "ERROR")
+    elif delivery.state == "cancelled":
+        _text(layout, "Cancelled. Delivering again goes on from there.", "INFO")
+    elif delivery.state == "done":
+        _text(layout, f"Delivered to {delivery.at}", "CHECKMARK")
+        layout.operator("cvd.open_folder", icon="FILE_FOLDER").folder = delivery.at
+
+
 SECTIONS = (
     ("clip", "Clip", _clip),
     ("range", "Range and Method", _range),
@@ -342,11 +366,12 @@ SECTIONS = (
     ("queue", "Queue", _queue),
     ("result", "Result", _result),
     ("build", "Build", _build),
+    ("deliver", "Deliver", _deliver),
 )
 
 # What few shots need lies in closed panels within the one that all need.
 PARENTS = {name: "clip" for name in ("range", "camera", "lens", "size", "masks", "prior")} | {"queue": "solve"}
-CLOSED = tuple(PARENTS)
+CLOSED = (*PARENTS, "deliver")
 
 
 def _panel(space: str, region: str, order: int, identifier: str, label: str, draw: Any) -> type[bpy.types.Panel]:

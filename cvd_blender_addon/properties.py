@@ -38,6 +38,62 @@ class CvdQueue(bpy.types.PropertyGroup):
     active: bpy.props.BoolProperty(name="Active", description="The shots that wait are solved one after another")
 
 
+class CvdDelivery(bpy.types.PropertyGroup):
+    """What to hand to other programs, and how that is going."""
+
+    folder: bpy.props.StringProperty(
+        name="Folder",
+        description="A new or empty folder, or an earlier delivery. Empty: <name>.delivery beside the solve folder",
+        subtype="DIR_PATH",
+    )
+    passes: bpy.props.EnumProperty(
+        name="Passes",
+        description="EXR sequences on the plate's own pixels and frame numbers",
+        options={"ENUM_FLAG"},
+        items=(
+            ("depth", "Depth", "Planar depth in the scene's unit, along the optical axis"),
+            ("inverse-depth", "1/Z", "One over planar depth, as Nuke has it"),
+            ("distance", "Distance", "Length of the ray from the camera"),
+            ("normals", "Normals", "Normals of the surface, in the world"),
+            ("position", "Position", "Positions of the surface, in the world: large files"),
+        ),
+        default={"depth", "inverse-depth"},
+    )
+    files: bpy.props.EnumProperty(
+        name="Files",
+        description="What else to hand over",
+        options={"ENUM_FLAG"},
+        items=(
+            ("nuke", "Nuke Script", "Plate, depth, camera and lens, and a place for CG that the depth cuts out"),
+            ("chan", "Camera .chan", "Position, rotation and field of view, a line for each frame"),
+            ("points", "Points", "The sparse points as PLY"),
+            ("colmap", "COLMAP Model", "Cameras and points, for photogrammetry and splats"),
+            ("stmaps", "ST-Maps", "Undistort and redistort, for Nuke, Fusion and After Effects"),
+            ("plate", "Undistorted Plate", "The plate as a camera without distortion sees it"),
+        ),
+        default={"nuke", "chan", "points", "colmap", "stmaps"},
+    )
+    cameras: bpy.props.EnumProperty(
+        name="Camera",
+        description="The camera as it stands in the scene, by Blender's own exporters",
+        options={"ENUM_FLAG"},
+        items=(
+            ("abc", "Alembic", "For Maya, Houdini, Nuke, Fusion and most others"),
+            ("usd", "USD", "For Houdini, Maya, Unreal and Nuke"),
+            ("fbx", "FBX", "For Fusion, Unreal, Cinema 4D and others"),
+        ),
+        default={"abc", "usd", "fbx"},
+    )
+    at: bpy.props.StringProperty(name="Delivered To", description="Where the last delivery went")
+
+    # Of the job, for drawing; the delivery's folder is where it is really kept.
+    running: bpy.props.BoolProperty(name="Running", description="A delivery is being made")
+    state: bpy.props.StringProperty(name="State", description="What became of the delivery")
+    fraction: bpy.props.FloatProperty(name="Done", description="Share of the delivery that is done")
+    message: bpy.props.StringProperty(name="Message", description="What is being made")
+    error: bpy.props.StringProperty(name="Error", description="Why nothing was delivered, and what to do")
+
+
 class CvdProperties(bpy.types.PropertyGroup):
     """What to solve, how it is going, and how to build it."""
 
@@ -334,3 +390,5 @@ class CvdProperties(bpy.types.PropertyGroup):
         description="Leave what moves by itself out of the depth mesh and the shadow catcher, such as for physics. It "
         "still hides CG that is behind it",
     )
+
+    delivery: bpy.props.PointerProperty(name="Delivery", description="What to hand to other programs", type=CvdDelivery)

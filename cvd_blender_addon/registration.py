@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import bpy
 
-from . import forecast, monitor, operators, panels, preferences, properties, thumbnails
+from . import deliveries, forecast, monitor, operators, panels, preferences, properties, thumbnails
 
 CLASSES = (
     preferences.CvdPreferences,
+    properties.CvdDelivery,
     properties.CvdProperties,
     properties.CvdQueuedShot,
     properties.CvdQueue,
@@ -26,11 +27,13 @@ def register() -> None:
     bpy.types.TOPBAR_MT_file_import.append(panels.draw_import_menu)
     monitor.register()
     operators.install.register()
+    deliveries.register()
 
 
 def unregister() -> None:
     """Undo `register`, in reverse."""
     operators.install.unregister()
+    deliveries.unregister()
     monitor.unregister()
     forecast.unregister()
     thumbnails.unregister()

@@ -171,7 +171,7 @@ def _count(word: str) -> int:
 
 
 def _kinds(words: str) -> list[str]:
-    kinds = words.split(",")
+    kinds = [word for word in words.split(",") if word]
     for kind in kinds:
         if kind not in KINDS:
             raise argparse.ArgumentTypeError(f"{kind!r} is none of {', '.join(KINDS)}")

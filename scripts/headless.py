@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From a clip to a rendered scene without a window: solve, import, save, render.
+"""From a clip to a rendered scene without a window: solve, import, save, render, deliver to other programs.
 
 In Blender:                 blender -b --python-exit-code 1 --python scripts/headless.py -- CLIP --out shot.solve ...
 With the bpy module:        python scripts/headless.py CLIP --out shot.solve ...
@@ -20,8 +20,8 @@ sys.path.insert(0, str(ROOT))
 
 import bpy  # noqa: E402
 
-from cvd_blender_addon import cameras, jobs, masks  # noqa: E402
-from cvd_blender_addon.scene import compositor, import_solve  # noqa: E402
+from cvd_blender_addon import cameras, deliveries, jobs, masks  # noqa: E402
+from cvd_blender_addon.scene import camera_files, compositor, import_solve  # noqa: E402
 from cvd_blender_addon.solve_reader import Solve, SolveError, summary  # noqa: E402
 
 SAMPLES = 32
@@ -42,6 +42,8 @@ def main() -> int:
         folder = options.import_only or _solve(options)
         solve = _import(folder, options)
         _save(options.blend or solve.folder.parent / f"{solve.name}.blend")
+        if options.deliver is not None:
+            _deliver(solve, options)
         if options.render:
             _render(solve, options.render, options.render_dir or solve.folder.parent / f"{solve.name}_render")
     except HeadlessError as error:
@@ -107,6 +109,11 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--shadow-catcher", action="store_true")
     parser.add_argument("--cut-moving", action="store_true", help="no mesh where something moves by itself")
     parser.add_argument("--blend", type=Path, help="file to save (default: beside the solve folder)")
+    parser.add_argument("--deliver", type=Path, metavar="FOLDER", help="write depth, camera, … for other programs")
+    parser.add_argument("--deliver-as", metavar="KINDS", help="as of `engine deliver --as`; default: all the shot has")
+    parser.add_argument(
+        "--deliver-camera", metavar="KINDS", default=",".join(camera_files.FORMATS), help="default: %(default)s"
+    )
     parser.add_argument("--render", metavar="FRAMES", help="a frame number, or FIRST-LAST")
     parser.add_argument("--render-dir", type=Path, help="folder for the composite and the matte")
     return parser
@@ -120,6 +127,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         parser.error("give either a CLIP to solve or --import-only SOLVE")
     if options.clip is not None and options.engine_python is None:
         parser.error("solving needs --engine-python")
+    if options.deliver is not None and options.engine_python is None:
+        parser.error("--deliver needs --engine-python")
+    options.deliver_camera = [word for word in options.deliver_camera.split(",") if word]
+    if not set(options.deliver_camera) <= set(camera_files.FORMATS):
+        parser.error(f"--deliver-camera takes {', '.join(camera_files.FORMATS)}, with commas between them")
     if options.scene_camera is not None and options.camera != "solve":
         parser.error("--scene-camera and --camera are two answers to one question")
     sizes = [options.camera_height, options.distance, options.track_distance]
@@ -184,13 +196,7 @@ def _solve(options: argparse.Namespace) -> Path:
         job = jobs.start(options.engine_python, ROOT, request)
     except jobs.StartError as error:
         raise HeadlessError(error.error.what, error.error.why, error.error.fix) from error
-    status = jobs.wait(job, lambda status: print(jobs.describe(status), flush=True))
-    if status.error is not None:
-        raise HeadlessError(status.error.what, status.error.why, status.error.fix)
-    if status.state != "done":
-        raise HeadlessError(
-            "The solve was cancelled.", "Somebody asked it to stop.", "Run again: it goes on from there."
-        )
+    _wait(job, "solve")
     return folder
 
 
@@ -249,6 +255,31 @@ def _save(path: Path) -> None:
             f"{path} was not saved.", f"{error}".strip(), "Choose another place with --blend."
         ) from error
     print(f"scene: {path}")
+
+
+def _deliver(solve: Solve, options: argparse.Namespace) -> None:
+    out: Path = options.deliver.absolute()
+    kinds = None if options.deliver_as is None else [word for word in options.deliver_as.split(",") if word]
+    try:
+        job, missing = deliveries.deliver(
+            bpy.context.scene, solve, options.engine_python, ROOT, out, kinds, options.deliver_camera
+        )
+    except jobs.StartError as error:
+        raise HeadlessError(error.error.what, error.error.why, error.error.fix) from error
+    for sentence in missing:
+        print(f"WARNING: {sentence}")
+    _wait(job, "delivery")
+    print(f"delivered: {out}")
+
+
+def _wait(job: jobs.Job, name: str) -> None:
+    status = jobs.wait(job, lambda status: print(jobs.describe(status), flush=True))
+    if status.error is not None:
+        raise HeadlessError(status.error.what, status.error.why, status.error.fix)
+    if status.state != "done":
+        raise HeadlessError(
+            f"The {name} was cancelled.", "Somebody asked it to stop.", "Run again: it goes on from there."
+        )
 
 
 def _render(solve: Solve, frames: str, folder: Path) -> None:

@@ -3,6 +3,14 @@
 
 from __future__ import annotations
 
-from . import build, import_solve, install, log, queue, solve
+from . import build, deliver, import_solve, install, log, queue, solve
 
-CLASSES = (*install.CLASSES, *solve.CLASSES, *queue.CLASSES, *log.CLASSES, *import_solve.CLASSES, *build.CLASSES)
+CLASSES = (
+    *install.CLASSES,
+    *solve.CLASSES,
+    *queue.CLASSES,
+    *log.CLASSES,
+    *import_solve.CLASSES,
+    *build.CLASSES,
+    *deliver.CLASSES,
+)

@@ -71,7 +71,7 @@ def build(scene: bpy.types.Scene, solve: Solve, sensor_width: float = 36.0) -> b
     Returns:
         The camera object.
     """
-    _set_scene(scene, solve)
+    set_scene(scene, solve)
     rig = ensure_collections(scene, solve).rig
     # The root is the user's: where it has been moved, turned or scaled it stays, and all the rest follows it.
     root, new = owned.ensure_object(scene, rig, solve.key, "root", f"CVD {solve.name}", None)
@@ -88,12 +88,13 @@ def build(scene: bpy.types.Scene, solve: Solve, sensor_width: float = 36.0) -> b
         scene.camera = camera
     if camera.parent is None:  # new, or the root was deleted and made again
         camera.parent = root
-    _set_lens(camera.data, solve)
+    set_lens(camera.data, solve)
     _key(camera, solve)
     return camera
 
 
-def _set_scene(scene: bpy.types.Scene, solve: Solve) -> None:
+def set_scene(scene: bpy.types.Scene, solve: Solve) -> None:
+    """Set a scene to the plate's size, rate and range."""
     render = scene.render
     render.resolution_x, render.resolution_y = solve.source.width, solve.source.height
     render.pixel_aspect_x, render.pixel_aspect_y = pixel_aspect(solve.lens)
@@ -106,7 +107,8 @@ def _set_scene(scene: bpy.types.Scene, solve: Solve) -> None:
         scene.frame_set(scene.frame_start)
 
 
-def _set_lens(data: bpy.types.Camera, solve: Solve) -> None:
+def set_lens(data: bpy.types.Camera, solve: Solve) -> None:
+    """Set focal length (of the middle of a zoom) and shifts, whatever the camera's sensor is."""
     settings = _settings(data, solve, None)
     data.type = "PERSP"
     data.lens_unit = "MILLIMETERS"
@@ -120,20 +122,31 @@ def _settings(data: bpy.types.Camera, solve: Solve, focal_px: float | None) -> B
 
 
 def _key(camera: bpy.types.Object, solve: Solve) -> None:
-    """One key per placed frame, on its own number; nothing in the gaps."""
-    camera.rotation_mode = "QUATERNION"
     action = owned.find(bpy.data.actions, solve.key, "camera")
     if action is None:
         action = bpy.data.actions.new(f"CVD Camera {solve.name}")
         owned.mark(action, solve.key, "camera")
-    assign_action(camera, action)
+    key_frames(camera, action, solve)
 
+
+def key_frames(
+    camera: bpy.types.Object, action: bpy.types.Action, solve: Solve, parent_from_solve: Matrix | None = None
+) -> None:
+    """One key per placed frame, on its own number; nothing in the gaps.
+
+    Args:
+        parent_from_solve: from the solve's world to that of the camera's parent; None where they are one. A scale moves
+            the camera, and does not scale it.
+    """
+    camera.rotation_mode = "QUATERNION"
+    assign_action(camera, action)
+    moved = (parent_from_solve or Matrix.Identity(4)).to_4x4()
     frames = [float(frame.number) for frame in solve.registered]
     locations: list[tuple[float, ...]] = []
     rotations: list[tuple[float, ...]] = []
     previous: Quaternion | None = None
     for frame in solve.registered:
-        location, rotation, _ = (Matrix(frame.world_from_camera) @ CV_FROM_BLENDER).decompose()
+        location, rotation, _ = (moved @ Matrix(frame.world_from_camera) @ CV_FROM_BLENDER).decompose()
         if previous is not None and previous.dot(rotation) < 0.0:
             # q and -q are the same rotation, but between them interpolation takes the long way round.
             rotation.negate()

@@ -26,6 +26,14 @@ _LINES = {
 }
 
 
+_CAMERAS = {
+    "camera.abc": "Alembic: y up.",
+    "camera.usda": "USD: y up.",
+    "camera.fbx": "FBX: y up, in hundredths of the unit, as FBX has it (centimetres, if that is a metre).",
+}
+"""By Blender, beside the rest; film back 36 mm wide, the principal point as a film offset."""
+
+
 def write_readme(path: Path, solved: Solved, kinds: Sequence[str], left_out: Collection[str]) -> None:
     """Write README.txt.
 
@@ -38,10 +46,11 @@ def write_readme(path: Path, solved: Solved, kinds: Sequence[str], left_out: Col
     Raises:
         OSError: the disk is full or the folder cannot be written.
     """
-    write_text(path, "\n".join(_text(solved, kinds, left_out)) + "\n")
+    cameras = [name for name in _CAMERAS if (path.parent / name).is_file()]
+    write_text(path, "\n".join(_text(solved, kinds, cameras, left_out)) + "\n")
 
 
-def _text(solved: Solved, kinds: Sequence[str], left_out: Collection[str]) -> list[str]:
+def _text(solved: Solved, kinds: Sequence[str], cameras: Sequence[str], left_out: Collection[str]) -> list[str]:
     document, lens = solved.document, solved.lens
     source, depth = document["source"], document["depth"]
     numerator, denominator = source["fps"]
@@ -61,6 +70,7 @@ def _text(solved: Solved, kinds: Sequence[str], left_out: Collection[str]) -> li
         "",
         "WHAT IS HERE",
         *(f"  {line}" for kind in kinds for line in _LINES[kind].split("\n")),
+        *(f"  {name:24} {_CAMERAS[name]}" for name in cameras),
         *(f"  {sentence}" for sentence in left_out),
         "",
         "CONVENTIONS",
@@ -78,6 +88,8 @@ def _text(solved: Solved, kinds: Sequence[str], left_out: Collection[str]) -> li
     lines += [
         f"  Without, and in none of the files: {number}: {reason}" for number, reason in sorted(solved.gaps.items())
     ]
+    if cameras and solved.gaps:
+        lines.append(f"  {', '.join(cameras)}: a sample for every frame; in the gaps a guess between their ends.")
     if blind:
         lines.append(f"  With a camera but without depth: {_ranges(blind)}")
     lines += [

@@ -188,3 +188,14 @@ def test_usage() -> None:
     given = ("a.mp4", "--engine-python", "p", "--camera", "chan", "--camera-path", "a.chan")
     assert run(*given, "--camera-height", "2").returncode == 2
     assert run(*given[:3], "--track-distance", "far", "A", "B").returncode == 2
+
+
+def test_import_and_deliver(fake_root: Path, synthetic: Synthetic, tmp_path: Path) -> None:
+    solve, out = synthetic.folder, tmp_path / "out"
+    arguments = ("--import-only", solve, "--engine-python", sys.executable, "--blend", tmp_path / "s.blend")
+    outputs = ("--deliver", out, "--deliver-as", "depth,chan", "--deliver-camera", "abc")
+    done = run(*arguments, *outputs, root=fake_root, FAKE_ENGINE="succeed")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (out / "camera.abc").is_file()
+    asked = json.loads((out / ".deliver" / "asked.json").read_text())
+    assert asked[:6] == ["deliver", str(solve), "--out", str(out), "--as", "depth,chan"]

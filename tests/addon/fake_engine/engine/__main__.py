@@ -1,4 +1,4 @@
-"""`python -m engine solve REQUEST` of the stand-in."""
+"""`python -m engine solve REQUEST` and `deliver SOLVE --out DELIVERY ...` of the stand-in."""
 
 import json
 import os
@@ -8,8 +8,11 @@ import sys
 import time
 from pathlib import Path
 
-request = json.loads(Path(sys.argv[2]).read_text())
-folder = Path(request["output"])
+if sys.argv[1] == "deliver":
+    folder = Path(sys.argv[4]) / ".deliver"
+    (folder / "asked.json").write_text(json.dumps(sys.argv[1:]))
+else:
+    folder = Path(json.loads(Path(sys.argv[2]).read_text())["output"])
 mode = os.environ["FAKE_ENGINE"]
 
 
