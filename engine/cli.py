@@ -1,4 +1,4 @@
-"""Command line: `python -m engine COMMAND`: solve, batch, batch-report, deliver, lens-products, fuse, doctor, evaluate."""
+"""Command line: `python -m engine` solve, batch, batch-report, deliver, lens-products, fuse, doctor, evaluate."""
 
 from __future__ import annotations
 

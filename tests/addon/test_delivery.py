@@ -167,7 +167,7 @@ def test_what_fails_is_shown(ready: bpy.types.Scene, tmp_path: Path, monkeypatch
     with pytest.raises(RuntimeError, match="A tripod shot"):
         deliver()
     assert (ready.cvd.delivery.state, ready.cvd.delivery.running) == ("failed", False)
-    with pytest.raises(RuntimeError, match="No Engine Python"):
+    with pytest.raises(RuntimeError, match="The engine was not started"):
         bpy.ops.cvd.deliver()
     monkeypatch.setattr(camera_files, "available", lambda _name: False)
     monkeypatch.setenv("FAKE_ENGINE", "succeed")
