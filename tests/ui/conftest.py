@@ -46,6 +46,11 @@ class Blender:
         """Where its pictures and its user's files go."""
         return OUT / self.name
 
+    @property
+    def python(self) -> str:
+        """Some Python that Blender can start."""
+        return "/usr/bin/python3" if self.suite else sys.executable
+
     def run(self, *arguments: str | Path, window: bool = False, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run it to its end with a user's folder of its own; with a window, on a screen of its own."""
         own = {"BLENDER_USER_RESOURCES": str(self.out / "user"), "HOME": str(self.out), "LIBGL_ALWAYS_SOFTWARE": "1"}

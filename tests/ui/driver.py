@@ -56,8 +56,9 @@ class Screen:
 
     @staticmethod
     def sidebar(area: bpy.types.Area) -> bpy.types.Region:
-        """Its sidebar."""
-        return next(region for region in area.regions if region.type == "UI")
+        """Its sidebar, or the main part of the preferences."""
+        kind = "WINDOW" if area.type == "PREFERENCES" else "UI"
+        return next(region for region in area.regions if region.type == kind)
 
     def move(self, x: int, y: int) -> Story:
         """Move the mouse; twice, since buttons come to life when it moves over them."""
@@ -86,14 +87,16 @@ class Screen:
             prop = bpy.context.property
             return prop[1].split(".")[-1] if prop else ""
 
-    def find(self, area: bpy.types.Area, name: str, region: bpy.types.Region | None = None) -> Story:
-        """Move the mouse over a region, scrolling down, until it is on the button `name`.
+    def find(self, area: bpy.types.Area, name: str, column: float = 0.67) -> Story:
+        """Move the mouse down the sidebar (in the preferences: the main part) until it is on the button `name`.
+
+        `column` is the share of the width at which it moves; at the end it scrolls.
 
         Raises:
             LookupError: there is no such button.
         """
-        region = region or self.sidebar(area)
-        x = region.x + region.width * 2 // 3
+        region = self.sidebar(area)
+        x = region.x + int(region.width * column)
         seen: set[str] = set()
         for _page in range(6):
             for y in range(region.y + region.height - 6, region.y, -ROW):
@@ -109,9 +112,9 @@ class Screen:
                 yield from self.press("WHEELDOWNMOUSE")
         raise LookupError(f"no button {name}; there are {sorted(seen)}")
 
-    def click(self, area: bpy.types.Area, name: str) -> Story:
-        """Click the button `name` of the editor's sidebar."""
-        yield from self.find(area, name)
+    def click(self, area: bpy.types.Area, name: str, column: float = 0.67) -> Story:
+        """Click the button that `find` finds."""
+        yield from self.find(area, name, column)
         yield from self.press("LEFTMOUSE")
 
     def wait(self, what: str, until: Callable[[], bool], limit_s: float = 120.0) -> Story:
@@ -140,6 +143,7 @@ def play(story: Callable[[Screen], Story], out: Path) -> None:
             pass
         except BaseException:  # whatever it is, the test is to hear of it
             result["error"] = traceback.format_exc()
+            subprocess.run(["import", "-window", "root", str(out / "error.png")], check=False)
         (out / "result.json").write_text(json.dumps(result, indent=1, default=str), encoding="utf-8")
         bpy.ops.wm.quit_blender()
         return None

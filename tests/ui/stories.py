@@ -20,8 +20,9 @@ def _pretend(mode: str) -> None:
     os.environ["FAKE_ENGINE"] = mode
 
 
-def preferences(screen: Screen) -> Story:
-    """The add-on's preferences."""
+def install(screen: Screen) -> Story:
+    """Install Engine in the preferences: grey, asking, at work, cancelled, failed, done."""
+    operator = sys.modules[f"{MODULE}.operators.install"]
     yield 0.5
     area = max(screen.window.screen.areas, key=lambda area: area.width * area.height)
     area.type = "PREFERENCES"
@@ -29,7 +30,45 @@ def preferences(screen: Screen) -> Story:
     bpy.context.window_manager.addon_search = "consistent"
     with bpy.context.temp_override(window=screen.window, area=area):
         bpy.ops.preferences.addon_expand(module=MODULE)
-    yield from screen.picture("preferences")
+    bpy.context.preferences.system.use_online_access = False
+    yield 1.0
+    yield from screen.find(area, "cvd.install_engine", 0.4)
+    yield 1.5
+    yield from screen.picture("offline")
+    yield from screen.press("LEFTMOUSE")
+    screen.found["offline"] = operator.running()
+
+    bpy.context.preferences.system.use_online_access = True
+    os.environ["FAKE_UV"] = "slow"
+    yield from _install(screen, area, "asks")
+    yield from screen.wait("it downloads", lambda: "downloading" in operator.status().message)
+    yield from screen.picture("running")
+    yield from screen.click(area, "cvd.cancel_install", 0.4)
+    yield from screen.wait("it has stopped", lambda: not operator.running())
+    yield from screen.picture("cancelled")
+    screen.found["cancelled"] = operator.status().state
+
+    os.environ["FAKE_UV"] = "network"
+    yield from _install(screen, area)
+    yield from screen.wait("it has failed", lambda: not operator.running())
+    yield from screen.picture("failed")
+    screen.found["failed"] = operator.error_text()
+
+    os.environ["FAKE_UV"] = "ok"
+    yield from _install(screen, area)
+    yield from screen.wait("it is done", lambda: not operator.running())
+    yield from screen.picture("done")
+    screen.found["done"] = operator.status().state
+    screen.found["python"] = sys.modules[f"{MODULE}.preferences"].engine_python(bpy.context)
+
+
+def _install(screen: Screen, area: bpy.types.Area, picture: str = "") -> Story:
+    """Press the button, and agree to what it says."""
+    yield from screen.click(area, "cvd.install_engine", 0.4)
+    yield 0.5
+    if picture:
+        yield from screen.picture(picture)
+    yield from screen.press("RET")
 
 
 def panels(screen: Screen) -> Story:
@@ -42,6 +81,7 @@ def panels(screen: Screen) -> Story:
 def _states(screen: Screen, area: bpy.types.Area, name: str) -> Story:
     cvd = bpy.context.scene.cvd
     cvd.clip_path = ""
+    bpy.context.preferences.addons[MODULE].preferences.engine_python = ""
     yield from screen.find(area, "cvd.solve_depth")
     yield 1.5  # the tooltip says why the button is grey
     yield from screen.picture(f"{name}_no_clip")
