@@ -291,16 +291,20 @@ def checked(folder: Path) -> Path | None:
 
 
 def problems(folder: Path) -> list[tuple[str, str]]:
-    """(what was found, what to do) for each problem that the doctor found last."""
-    return [(f"{c['name']}: {c['found']}", c["fix"]) for c in _checks(folder) if not c["ok"]]
+    """(what was found, what to do) for each problem that the doctor found last; those with one cure are one."""
+    found: dict[str, list[str]] = {}
+    for check in _checks(folder):
+        if not check["ok"]:
+            found.setdefault(check["fix"], []).append(f"{check['name']}: {check['found']}")
+    return [("; ".join(several), fix) for fix, several in found.items()]
 
 
 def summary(folder: Path) -> str:
-    """What the doctor found last, in a line; empty where it has not looked."""
-    found = {check["name"]: check["found"] for check in _checks(folder)}
-    return (
-        f"Python {found['Python']}, PyTorch {found.get('torch', 'missing')}. {found.get('device', '')}" if found else ""
-    )
+    """What the doctor found last, in a line; empty where it has not looked, or there is no PyTorch."""
+    found = {check["name"]: check["found"] for check in _checks(folder) if check["ok"]}
+    if not {"Python", "torch"} <= set(found):
+        return ""
+    return f"Python {found['Python']}, PyTorch {found['torch']}. {found.get('device', '')}"
 
 
 def _checks(folder: Path) -> list[dict[str, Any]]:
@@ -503,7 +507,7 @@ def _last_words(output: str) -> str:
     """The error itself, without what led to it."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [number for number, line in enumerate(lines) if re.match(r"(error|cause)", line, re.IGNORECASE)]
-    return " ".join(lines[errors[0] :] if errors else lines[-2:])[:300]
+    return " ".join(lines[errors[0] :] if errors else lines[-2:]).removeprefix("error: ")[:300]
 
 
 def _disk_full(folder: Path, why: str) -> InstallError:
@@ -597,7 +601,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             reporter.say("failed", 0.0, "failed", failure.error)
             print(f"error: {failure}")
             return 1
-        reporter.say("done", 1.0, summary(folder))
+        reporter.say("done", 1.0, summary(folder) or "checked")
     return 0
 
 

@@ -205,7 +205,8 @@ def draw_engine(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         _text(layout, "The engine was installed by another version of this add-on.", "ERROR")
         text = "Update Engine"
     elif installer.checked(folder) == python:
-        _text(layout, installer.summary(folder), "CHECKMARK")
+        if installer.summary(folder):
+            _text(layout, installer.summary(folder), "CHECKMARK")
         for found, fix in installer.problems(folder):
             _text(layout, f"{found}. {fix}", "ERROR")
     row = layout.row()
