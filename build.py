@@ -268,7 +268,8 @@ def must(what: str, command: Sequence[str | Path]) -> None:
 
 
 def command_env(options: argparse.Namespace) -> int:
-    """Make or refresh environments."""
+    """Make or refresh environments; the engine's doctor then looks whether this computer can solve."""
+    exit_code = 0
     for environment in options.names or ENVIRONMENTS.values():
         try:
             say(f"{environment.name}: {ensure(environment)}")
@@ -276,7 +277,10 @@ def command_env(options: argparse.Namespace) -> int:
             if options.names:
                 raise
             say(f"{environment.name}: skipped. {error}")
-    return 0
+            continue
+        if environment is ENGINE:
+            exit_code = run([ENGINE.python, "-m", "engine", "doctor"])
+    return exit_code
 
 
 def command_lock(_options: argparse.Namespace) -> int:

@@ -549,9 +549,19 @@ def _no_python(words: str, _folder: Path) -> InstallError:
     )
 
 
+def _no_build(words: str, _folder: Path) -> InstallError:
+    return InstallError(
+        "install.no_build",
+        "There is no fitting set of packages for this computer.",
+        words,
+        "Update the graphics driver, or choose PyTorch Without Graphics Card, then press Install Engine again.",
+    )
+
+
 EXPLANATIONS: tuple[tuple[tuple[str, ...], Explanation], ...] = (
     (("no space left", "disk quota", "not enough space"), lambda words, folder: _disk_full(folder, words)),
     (("hash mismatch", "do not match the hashes"), _other_hash),
+    (("no solution found",), _no_build),
     (("no interpreter found", "no python", "python-build-standalone"), _no_python),
     (
         (

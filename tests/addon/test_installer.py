@@ -44,6 +44,7 @@ else:
         "registry": "error: Failed to fetch: https://registry.invalid/simple/numpy\\n  cause: client error (Connect)",
         "hash": "error: Hash mismatch for numpy",
         "disk": "error: Failed to write: No space left on device (os error 28)",
+        "no build": "error: No solution found when resolving dependencies",
         "odd": "error: something odd",
     }}
     if mode in said:
@@ -137,6 +138,7 @@ def test_everything_has_a_hash_but_what_pytorchs_index_holds(torch: str) -> None
         ("registry", "install.network", "The package registry could not be reached"),
         ("hash", "install.hash", "not the file"),
         ("disk", "install.disk_full", "Free some space"),
+        ("no build", "install.no_build", "Update the graphics driver"),
         ("no python", "install.python", "Install Python"),
         ("odd", "install.failed", "something odd"),
     ],
