@@ -80,6 +80,7 @@ def solve_prior(
         Cancelled: the user stopped it.
     """
     if (folder / "prior.json").exists():
+        shutil.rmtree(folder / "raw", ignore_errors=True)  # killed after all but that
         return
     for name in ("raw", "depth"):
         (folder / name).mkdir(parents=True, exist_ok=True)

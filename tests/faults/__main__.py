@@ -41,6 +41,7 @@ def main() -> int:
     """Run and print."""
     parser = argparse.ArgumentParser(prog="tests.faults", description="The fault matrix of the engine")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th write of each stage")
+    parser.add_argument("--only", default="", metavar="WORDS", help='only rows that hold these, such as "pose worker"')
     parser.add_argument("--record", type=Path, help="file of the cases tried, to go on from")
     options = parser.parse_args()
     rows: dict[str, list[Case]] = {}
@@ -49,6 +50,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="cvd-faults-") as folder:
         arena = Arena(Path(folder))
         arena.prepare()
+        arena.only = options.only
         arena.known = {(case.row, case.name) for done in rows.values() for case in done}
         for case in cases(arena, options.every):
             if case.row not in rows:

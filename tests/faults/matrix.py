@@ -77,6 +77,7 @@ class Arena:
         self._began = folder / "began"  # copies of the solve folder, as it was when a stage began
         self._done: dict[str, dict[str, str]] = {}
         self.known: set[tuple[str, str]] = set()  # (row, name) of cases that need not be tried again
+        self.only = ""  # tried are rows that hold this
 
     def prepare(self) -> None:
         """Solve once with other settings, whose result stays, then stage by stage, and remember each."""
@@ -89,6 +90,10 @@ class Arena:
             self._done[stage] = self._stage_tree(stage)
             if stage != "export":
                 assert self._result_kept(), f"{stage} touched the earlier result"
+
+    def skips(self, row: str, name: str = "") -> bool:
+        """A case, or without a name all of a row, is not to be tried."""
+        return (row, name) in self.known or self.only not in row
 
     def _expect(self, end: str, outcome: Outcome) -> Outcome:
         if outcome.end != end:
@@ -296,12 +301,14 @@ def at_every_write(arena: Arena, kind: str, stages: tuple[str, ...], every: int,
     """A fault at every `every`-th write of these stages."""
     expected = {"kill": "killed", "full": "workspace.disk_full"}[kind]
     for stage in stages:
+        row = f"{kind} at a write: {stage}"
+        if arena.skips(row):
+            continue
         arena.at(stage)
         writes = arena.run(stop_after=stage, fault=Fault(str(arena.solve))).writes
-        row = f"{kind} at a write: {stage}"
         for number in range(min(first, writes), writes + 1, every):
             name = f"write {number} of {writes}"
-            if (row, name) in arena.known:
+            if arena.skips(row, name):
                 continue
             arena.at(stage)
             outcome = arena.run(stop_after=stage, fault=Fault(str(arena.solve), kind, number))
@@ -316,14 +323,15 @@ def at_every_write(arena: Arena, kind: str, stages: tuple[str, ...], every: int,
 
 def in_the_worker(arena: Arena, kind: str, every: int, first: int = 1) -> Iterator[Case]:
     """The same in the process that solves the cameras."""
-    report = arena.folder / "worker-writes"
+    report, row = arena.folder / "worker-writes", f"{kind} at a write: pose worker"
+    if arena.skips(row):
+        return
     arena.at("poses")
     arena.run(stop_after="poses", worker=f"none:0:{report}:{arena.solve}")
     writes = int(report.read_text())
-    row = f"{kind} at a write: pose worker"
     for number in range(min(first, writes), writes + 1, every):
         name = f"write {number} of {writes}"
-        if (row, name) in arena.known:
+        if arena.skips(row, name):
             continue
         arena.at("poses")
         outcome = arena.run(stop_after="poses", worker=f"{kind}:{number}::{arena.solve}")
@@ -338,7 +346,7 @@ def at_any_time(arena: Arena, seconds: tuple[float, ...]) -> Iterator[Case]:
     """The engine killed at some time after its start: also within native code."""
     for stage in STAGES:
         for delay in seconds:
-            if ("kill at any time", f"{stage} after {delay} s") in arena.known:
+            if arena.skips("kill at any time", f"{stage} after {delay} s"):
                 continue
             arena.at(stage)
 
@@ -355,7 +363,7 @@ def real_disk(arena: Arena, sizes_mb: tuple[float, ...]) -> Iterator[Case]:
     """A disk that is really full, at sizes at which different stages fill it; nothing where none can be mounted."""
     space = pipeline._require_space
     for size in sizes_mb:
-        if ("a disk that is really full", f"{size} MB") in arena.known:
+        if arena.skips("a disk that is really full", f"{size} MB"):
             continue
         shutil.rmtree(arena.solve, ignore_errors=True)
         arena.solve.mkdir()
@@ -420,7 +428,7 @@ def too_small_a_gpu(arena: Arena) -> Iterator[Case]:
     for stage in ("prior", "evidence", "depth"):
         for ever in (False, True):
             row, name = "a GPU that is too small", f"{stage}{' even in small pieces' if ever else ''}"
-            if (row, name) in arena.known:
+            if arena.skips(row, name):
                 continue
             arena.at(stage)
 

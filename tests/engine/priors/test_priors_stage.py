@@ -107,8 +107,10 @@ def test_it_goes_on_where_it_stopped_and_does_nothing_twice(tmp_path):
     assert progress.fractions == sorted(progress.fractions)
     assert progress.metrics["prior_error"] < 1e-5
     assert sorted(path.name for path in tmp_path.iterdir()) == ["depth", "prior.json"]
+    (tmp_path / "raw").mkdir()  # as if it had been killed before it tidied up
     before = [path.stat().st_mtime_ns for path in sorted((tmp_path / "depth").iterdir())]
     solve(clip, network.source, tmp_path, Recorder(0))
+    assert not (tmp_path / "raw").exists()
     assert [path.stat().st_mtime_ns for path in sorted((tmp_path / "depth").iterdir())] == before
 
 
