@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.command(options))
     except Cancelled as cancelled:
-        print(str(cancelled) or "Cancelled. Solving again goes on where it stopped.", file=sys.stderr)
+        print(str(cancelled) or "Cancelled. Starting again goes on where it stopped.", file=sys.stderr)
         return cancelled.exit_code
     except CvdError as error:
         print(f"error: {error.what}\n  why: {error.why}\n  fix: {error.fix}", file=sys.stderr)

@@ -52,7 +52,7 @@ def explain_os_error(error: OSError, folder: Path) -> WorkspaceError:
             "workspace.disk_full",
             f"The disk that holds {folder} is full.",
             str(error),
-            "Free some space and start the solve again: it goes on where it stopped.",
+            "Free some space and start again: it goes on where it stopped.",
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return WorkspaceError(
@@ -65,7 +65,7 @@ def explain_os_error(error: OSError, folder: Path) -> WorkspaceError:
         "workspace.io",
         f"Reading or writing in {folder} failed.",
         str(error),
-        "Check the disk, then start the solve again: it goes on where it stopped.",
+        "Check the disk, then start again: it goes on where it stopped.",
     )
 
 
@@ -556,7 +556,7 @@ def defect(error: Exception, log_file: Path) -> CvdError:
         "engine.defect",
         "The engine stopped because of a defect in it.",
         f"{type(error).__name__}: {error}",
-        f"Please report it with {log_file}. Solving again goes on where it stopped.",
+        f"Please report it with {log_file}. Starting again goes on where it stopped.",
     )
 
 
