@@ -43,6 +43,12 @@ PATIENCE_S = 1.0  # whoever looks whether something is at work holds the lock fo
 SIZE_TICKS = 4  # files are counted that seldom
 STAGES = (("uv", 0.05), ("python", 0.1), ("packages", 0.95), ("doctor", 1.0))  # each with the fraction at its end
 CPU_GB, CUDA_GB = (0.5, 1.6), (3.0, 7.0)  # to download; on disk
+# Other extensions lie beside ours: none of them is to be taken for a module of Python's library.
+LAUNCH = """
+import runpy, sys
+sys.path.append(sys.argv.pop(1))
+runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+"""
 PIP = """
 import importlib.util, pathlib, sys
 if sys.version_info < (3, 9):
@@ -121,8 +127,8 @@ def start(folder: Path, engine_root: Path, arguments: Sequence[str]) -> jobs.Job
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("status.json", "cancel"):
         (folder / name).unlink(missing_ok=True)
-    command = [sys.executable, "-u", "-m", module, str(folder), str(engine_root), *arguments]
-    return jobs.launch(folder, command, package.parent)
+    python = [sys.executable, "-I", "-B", "-u", "-X", "utf8", "-c", LAUNCH, str(package.parent), module]
+    return jobs.launch(folder, [*python, str(folder), str(engine_root), *arguments], folder)
 
 
 # --- the process --------------------------------------------------------------------------------------------------
@@ -136,8 +142,9 @@ class Reporter:
         self.started = time.time()
         self._stop = threading.Event()
         self._stage, self._from, self._to = "", 0.0, 0.0
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stop.set())
+        for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), lambda *_: self._stop.set())
 
     def stage(self, name: str, message: str) -> None:
         """A stage begins."""
