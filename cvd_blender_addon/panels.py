@@ -11,8 +11,8 @@ import bpy
 from . import cameras, compat, forecast, installer, jobs, preferences, thumbnails
 from .operators import install
 
-CHARACTER = 6.3  # width of an average one, in pixels of an interface that is not scaled
-MARGINS, ICON, UNSEEN = 56, 24, 336  # of the sidebar and an icon; and a sidebar that nobody sees
+CHARACTER = 5.8  # width of an average one, in pixels of an interface that is not scaled
+MARGINS, ICON, UNSEEN = 56, 24, 312  # of the sidebar and an icon; and a sidebar that nobody sees
 PRESETS = ("preview", "standard", "best")
 STAGES = {
     "footage": "Frames",
