@@ -15,19 +15,21 @@ from numpy.typing import NDArray
 from torch.nn import functional as F  # noqa: N812
 
 from engine.deepv2d import se3
-from engine.deepv2d.edges import find
-from engine.deepv2d.gauss_newton import global_step, normal_equations
+from engine.deepv2d.edges import Found, find
+from engine.deepv2d.gauss_newton import Sightings, Window, depth_step, global_step, window_equations
 from engine.deepv2d.network import CELL, DeepV2D, Features, padded
 from engine.depth.clip import WorkClip
 from engine.depth.views import choose_views, inverse_depth_range
 from engine.files import write_atomically
-from engine.geometry import Lens
+from engine.geometry import Lens, unproject
 from engine.progress import Progress
 
 PLANES = 32
 BOUNDS = (0.05, 3.0)  # inverse depth in units of the median depth, where nothing is known; as in training
 NEIGHBOURS = (1, 2)  # frames that a solve without poses starts with
 FIRST_LOOKS = 4  # of the motion module, before there is any depth
+STEPS = 2  # of Gauss-Newton for each look, as in training
+TRUST = 0.02  # in the depth that was measured, while poses move: see `Sightings`
 ENCODED_AT_ONCE = 8
 STATE = "state.npz"  # what a killed run goes on from
 
@@ -204,42 +206,77 @@ class Alternation:
         first = half == 0 and not self.posed
         if first:
             near = [[row + sign * d for d in NEIGHBOURS for sign in (-1, 1)] for row in range(count)]
-            windows = [np.array([r for r in rows if 0 <= r < count], np.int64) for rows in near]
+            rows_of = [np.array([r for r in rows if 0 <= r < count], np.int64) for rows in near]
         else:
-            windows = [
+            rows_of = [
                 np.union1d(views, [r for r in (row - 1, row + 1) if 0 <= r < count]).astype(np.int64)
                 for row, views in enumerate(self._windows(state, self.settings.views - 1))
             ]
-        edges = torch.tensor([(row, int(v)) for row, views in enumerate(windows) for v in views], device=self.device)
-        coarse = F.avg_pool2d(state.inverse, 2)
+        windows = [torch.from_numpy(views).to(self.device) for views in rows_of]
+        measured = F.avg_pool2d(state.inverse, 2)
+        drift = torch.zeros_like(measured)
         looks = FIRST_LOOKS if first else self.settings.looks
-        pose, zoom, miss = state.pose, state.zoom, torch.zeros_like(state.miss)
+        miss = torch.zeros_like(state.miss)
         for look in range(looks):
-            lens = self._lens(replace(state, zoom=zoom))
-            equations = []
+            lens = self._lens(state)
+            found = []
             for row, views in enumerate(windows):
                 done = half + (look + row / count) / looks
                 progress.step(done, halves, f"motion {half // 2 + 1}, frame {self.clip.numbers[row]}")
-                views_t = torch.from_numpy(views).to(self.device)
-                key = torch.full_like(views_t, row)
-                relative = pose[views_t] @ se3.inverse(pose[key])
+                key = torch.full_like(views, row)
+                relative = state.pose[views] @ se3.inverse(state.pose[key])
                 lenses = lens.expand(len(views), 3, 3)
                 seen = find(
                     self.network.motion,
                     Features(features.match[key].float(), features.context[key].float()),
-                    features.match[views_t].float(),
-                    coarse[key],
+                    features.match[views].float(),
+                    (measured * drift.exp())[key],
                     lenses,
                     relative,
                 )
                 seen = replace(seen, weight=seen.weight * self.still[row, :, :, None])
                 miss[row] = seen.miss(relative, lenses)
-                equations.append(normal_equations(relative, seen.points, lenses, seen.target, seen.weight))
-            H, b = (torch.cat(x) for x in zip(*equations, strict=True))
+                found.append(seen)
             # the focal length shows once there is depth that is not the same everywhere
-            pose, change = global_step(pose, edges, H, b, focal=self.settings.focal and not first)
-            zoom = zoom * change.exp().cpu()
-        return replace(state, pose=pose, miss=miss, zoom=zoom)
+            focal = self.settings.focal and not first
+            for _ in range(STEPS):
+                state, drift = self._step(state, measured, drift, windows, found, focal)
+        return replace(state, miss=miss)
+
+    def _step(
+        self,
+        state: _State,
+        measured: torch.Tensor,
+        drift: torch.Tensor,
+        windows: list[torch.Tensor],
+        found: list[Found],
+        focal: bool,
+    ) -> tuple[_State, torch.Tensor]:
+        """Poses, and by how much log inverse depth has left what was measured, after one step of Gauss-Newton."""
+        lens = self._lens(state)
+        points = unproject(1.0 / (measured * drift.exp()), lens.expand(len(drift), 3, 3))
+
+        def seen_at(pose: torch.Tensor) -> list[Sightings]:
+            return [
+                Sightings(
+                    pose[views] @ se3.inverse(pose[row]),
+                    points[row],
+                    lens,
+                    seen.target,
+                    seen.weight,
+                    drift[row, 0],
+                    TRUST,
+                )
+                for row, (views, seen) in enumerate(zip(windows, found, strict=True))
+            ]
+
+        equations = [
+            Window(row, views, *window_equations(seen))
+            for row, (views, seen) in enumerate(zip(windows, seen_at(state.pose), strict=True))
+        ]
+        pose, change = global_step(state.pose, equations, focal=focal)
+        after = torch.stack([depth_step(seen) for seen in seen_at(pose)])
+        return replace(state, pose=pose, zoom=state.zoom * change.exp().cpu()), after[:, None]
 
     def _measure(self, features: Features, state: _State, half: int, halves: int, progress: Progress) -> _State:
         """Depth of every frame from its views at their poses, in units of what its median then is."""
