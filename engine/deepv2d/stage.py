@@ -23,6 +23,7 @@ from engine.files import write_json, write_npy
 from engine.footage import Footage, frame_name
 from engine.geometry import Lens
 from engine.masks.motion import load_given
+from engine.parallel import each
 from engine.poses.world import scene_from_world
 from engine.preview import show_depth
 from engine.progress import Part, Progress
@@ -79,16 +80,24 @@ def finish_deepv2d(
     """
     for name in ("depth", "confidence"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    for row, number in enumerate(data.numbers):
-        progress.step(row, len(data.numbers), f"depth of frame {number}")
+
+    def finish(row: int) -> NDArray[np.float32] | None:
+        number = data.numbers[row]
         name = f"{frame_name(number)}.npy"
-        if not (folder / "depth" / name).exists():
-            raw = torch.from_numpy(np.load(measured / "raw" / name, allow_pickle=False)[0]).to(device)
-            known = data.evidence[row].to(device).float()
-            image = torch.from_numpy(clip.images[row]).to(device).float() / 255.0
-            depth = fuse((raw / data.unit).log(), known[LOG_DEPTH], known[WEIGHT], image).exp() * data.unit
-            write_frame(folder, number, depth.cpu().numpy(), enlarged(known[CONFIDENCE]).cpu().numpy())
-            show_depth(depth.cpu().numpy(), progress)
+        if (folder / "depth" / name).exists():
+            return None
+        raw = torch.from_numpy(np.load(measured / "raw" / name, allow_pickle=False)[0]).to(device)
+        known = data.evidence[row].to(device).float()
+        image = torch.from_numpy(clip.images[row]).to(device).float() / 255.0
+        fused = fuse((raw / data.unit).log(), known[LOG_DEPTH], known[WEIGHT], image).exp() * data.unit
+        depth = fused.cpu().numpy()
+        write_frame(folder, number, depth, enlarged(known[CONFIDENCE]).cpu().numpy())
+        return depth
+
+    for row, depth in each(finish, range(len(data.numbers)), device):
+        if depth is not None:
+            show_depth(depth, progress)
+        progress.step(row + 1, len(data.numbers), f"depth of frame {data.numbers[row]}")
     write_json(folder / "consistency.json", consistency(clip, data, folder))
     progress.step(1.0, 1.0, "depth")
 

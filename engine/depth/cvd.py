@@ -23,6 +23,7 @@ from engine.files import write_json, write_npy
 from engine.flow.stage import load_pair
 from engine.footage import frame_name
 from engine.geometry import project, rigid_inverse, transform, unproject
+from engine.parallel import each
 from engine.preview import show_depth
 from engine.progress import Part, Progress
 
@@ -70,13 +71,20 @@ def solve_depth(
         data = replace(data, pairs=[p for p in data.pairs if rank[p.second] - rank[p.first] == 1])
     try:
         network = train(data, settings, folder, seed, device, Part(progress, 0.0, TRAINING_SHARE))
+
+        def predict(row: int) -> NDArray[np.float32] | None:
+            number = data.numbers[row]
+            if (folder / "depth" / f"{frame_name(number)}.npy").exists():
+                return None
+            depth, confidence = _predict(network, data, clip, settings, row, device)
+            write_frame(folder, number, depth, confidence)
+            return depth
+
         part = Part(progress, TRAINING_SHARE, 1.0)
-        for row, number in enumerate(data.numbers):
-            part.step(row, len(data.numbers), f"depth of frame {number}")
-            if not (folder / "depth" / f"{frame_name(number)}.npy").exists():
-                depth, confidence = _predict(network, data, clip, settings, row, device)
-                write_frame(folder, number, depth, confidence)
+        for row, depth in each(predict, range(len(data.numbers)), device):
+            if depth is not None:
                 show_depth(depth, progress)
+            part.step(row + 1, len(data.numbers), f"depth of frame {data.numbers[row]}")
     except DepthError:
         (folder / "checkpoint.pt").unlink(missing_ok=True)  # nothing is to be gone on with
         raise

@@ -20,6 +20,7 @@ from engine.depth.views import choose_views, inverse_depth_range
 from engine.files import write_npy
 from engine.footage import frame_name
 from engine.geometry import project, rigid_inverse, sample, transform, unproject
+from engine.parallel import each
 from engine.preview import show_depth
 from engine.progress import Part, Progress
 
@@ -77,13 +78,20 @@ def solve_evidence(
     grid = HalfGrid.of(clip, device)
     count = len(clip.numbers)
     views = [choose_views(clip, row, settings.views) for row in range(count)]
-    for row in range(count):
-        progress.step(row, count * 1.2, f"matching frame {clip.numbers[row]}")
+
+    def match(row: int) -> NDArray[np.float32] | None:
         path = folder / "raw" / f"{frame_name(int(clip.numbers[row]))}.npy"
-        if not path.exists():
-            swept = _sweep(clip, grid, row, views[row], settings)
-            write_npy(path, swept)
+        if path.exists():
+            return None
+        swept = _sweep(clip, grid, row, views[row], settings)
+        write_npy(path, swept)
+        return swept
+
+    progress.step(0, count, "matching")
+    for row, swept in each(match, range(count), device):
+        if swept is not None:
             show_depth(swept[0], progress)
+        progress.step(row + 1, count * 1.2, f"matched frame {clip.numbers[row]}")
     confirm(clip, grid, views, folder, Part(progress, 1.0 / 1.2, 1.0))
     progress.step(count, count, "matching")
 
@@ -100,13 +108,16 @@ def confirm(clip: WorkClip, grid: HalfGrid, views: list[NDArray[np.int64]], fold
         folder: read from and written to; what a killed run left there is used.
         progress: receives progress; may cancel.
     """
-    for row, number in enumerate(clip.numbers.tolist()):
-        progress.step(row, len(clip.numbers), f"checking frame {number}")
-        name = f"{frame_name(number)}.npy"
+
+    def check(row: int) -> None:
+        name = f"{frame_name(int(clip.numbers[row]))}.npy"
         if not (folder / "confidence" / name).exists():
             depth, confidence = _confirmed(clip, grid, row, views[row], folder)
             write_npy(folder / "depth" / name, depth)
             write_npy(folder / "confidence" / name, confidence)
+
+    for row, _ in each(check, range(len(clip.numbers)), grid.grey.device):
+        progress.step(row + 1, len(clip.numbers), f"checked frame {clip.numbers[row]}")
 
 
 def load_evidence(folder: Path, number: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

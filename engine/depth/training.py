@@ -233,7 +233,7 @@ def _evidence_step(
     loss = anchor_loss(log_depth, known[:, :1], known[:, WEIGHT:CONFIDENCE]).mean()
     loss = loss + SMOOTH_WEIGHT * smoothness_loss(log_depth, inputs[:, :3]).mean()
     if use_pairs:
-        spatial, disparity = _over_pairs(log_depth.exp(), data, chosen, True, device)
+        spatial, disparity = over_pairs(log_depth.exp(), data, chosen, True, device)
         loss = loss + PAIR_WEIGHT * (spatial + DISPARITY_WEIGHT * disparity)
     return loss
 
@@ -249,7 +249,7 @@ def _published_step(
     first, second = _rows(data, chosen)
     everything = torch.ones((2 * len(chosen), 1, *data.images.shape[-2:]))
     inputs = data.inputs(first + second, device, everything).contiguous(memory_format=torch.channels_last)
-    spatial, disparity = _over_pairs(_log_depth(network, inputs).exp(), data, chosen, False, device)
+    spatial, disparity = over_pairs(_log_depth(network, inputs).exp(), data, chosen, False, device)
     return spatial + DISPARITY_WEIGHT * disparity
 
 
@@ -265,7 +265,7 @@ def _between(data: TrainingData, rows: list[int], others: list[int], device: tor
     return torch.tensor(relative, dtype=torch.float32, device=device)
 
 
-def _over_pairs(
+def over_pairs(
     depth: torch.Tensor, data: TrainingData, chosen: list[int], robust: bool, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Spatial and disparity loss, mean over the pairs and both directions; `depth` holds all first, then all second."""

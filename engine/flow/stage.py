@@ -24,6 +24,7 @@ from engine.flow.dense import (
 )
 from engine.flow.pairs import hierarchical_pairs
 from engine.geometry import rigid_inverse
+from engine.parallel import each
 from engine.progress import Progress
 
 MIN_OVERLAP = 0.2  # CVD section 4, in both directions
@@ -67,13 +68,15 @@ def solve_flow(clip: WorkClip, folder: Path, progress: Progress) -> None:
     numbers = [int(n) for n in clip.numbers]
     pairs = hierarchical_pairs(numbers)
     kept: list[FlowPair] = []
-    for done, (first, second) in enumerate(pairs):
-        progress.step(done, len(pairs), f"flow {first} to {second}")
-        path = _path(folder, first, second)
+
+    def overlap_of(pair: tuple[int, int]) -> float:
+        path = _path(folder, *pair)
         if not path.exists():
-            arrays = pair_flow(clip, clip.index(first), clip.index(second))
-            files.write_npy(path, arrays)
-        overlap = float(load_pair(folder, first, second)[:, 2].mean(axis=(1, 2), dtype=np.float64).min())
+            files.write_npy(path, pair_flow(clip, clip.index(pair[0]), clip.index(pair[1])))
+        return float(load_pair(folder, *pair)[:, 2].mean(axis=(1, 2), dtype=np.float64).min())
+
+    for done, ((first, second), overlap) in enumerate(each(overlap_of, pairs)):
+        progress.step(done + 1, len(pairs), f"flow {first} to {second}")
         if overlap >= MIN_OVERLAP:
             kept.append(FlowPair(first, second, overlap))
     if not kept:

@@ -204,7 +204,7 @@ def test_an_epoch_of_the_published_recipe_sees_every_pair_once(stages, monkeypat
     settings = replace(TINY, published_epochs=2)
     network = DepthNetwork()
     monkeypatch.setattr(
-        training, "_over_pairs", lambda depth, data, chosen, *_: (seen.append(chosen), depth.sum(), depth.sum())[1:]
+        training, "over_pairs", lambda depth, data, chosen, *_: (seen.append(chosen), depth.sum(), depth.sum())[1:]
     )
     per_epoch = -(-len(data.pairs) // settings.batch_pairs)
     for step in range(2 * per_epoch):

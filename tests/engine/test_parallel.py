@@ -1,0 +1,88 @@
+"""Frames side by side: what comes out, in which order, and what is left behind when something stops it."""
+
+import threading
+from contextvars import ContextVar
+
+import pytest
+import torch
+
+from engine.parallel import each
+
+THREADS = 3
+mood: ContextVar[str] = ContextVar("mood", default="plain")
+
+
+@pytest.fixture(autouse=True)
+def three_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_results_come_in_the_order_of_the_items():
+    second_done = threading.Event()
+
+    def work(k):
+        if k == 0:
+            assert second_done.wait(10.0), "the second item was not begun while the first was in hand"
+        if k == 1:
+            second_done.set()
+        return k * k
+
+    assert list(each(work, range(7))) == [(k, k * k) for k in range(7)]
+
+
+def test_each_thread_computes_alone_and_the_setting_comes_back():
+    inside = {threads for _, threads in each(lambda _: torch.get_num_threads(), range(4))}
+    assert inside == {1}
+    assert torch.get_num_threads() == THREADS
+
+
+def test_no_more_results_are_held_than_there_are_threads():
+    begun = []
+    results = each(begun.append, range(50))
+    for _ in range(5):
+        next(results)
+    assert max(begun, default=0) <= 5 + THREADS
+    results.close()
+
+
+def test_work_sees_the_callers_context():
+    held = mood.set("frugal")
+    seen = [value for _, value in each(lambda _: mood.get(), range(4))]
+    mood.reset(held)
+    assert seen == ["frugal"] * 4
+
+
+def test_an_exception_reaches_the_caller_after_what_came_before_it():
+    def work(k):
+        if k == 2:
+            raise OSError("disk full")
+        return k
+
+    got = []
+    with pytest.raises(OSError, match="disk full"):
+        for k, _ in each(work, range(40)):
+            got.append(k)
+    assert got == [0, 1]
+    assert torch.get_num_threads() == THREADS
+
+
+def test_a_caller_that_stops_leaves_no_thread_behind():
+    before = threading.active_count()
+
+    def stopped():
+        for k, _ in each(lambda k: k, range(1000)):
+            if k == 3:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert threading.active_count() == before
+    assert torch.get_num_threads() == THREADS
+
+
+def test_a_gpu_gets_one_frame_at_a_time():
+    main = threading.get_ident()
+    assert {thread for _, thread in each(lambda _: threading.get_ident(), range(4), torch.device("cuda"))} == {main}
