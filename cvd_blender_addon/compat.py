@@ -29,6 +29,12 @@ def enable_nodes(material: bpy.types.Material) -> None:
         material.use_nodes = True
 
 
+def enable_world_nodes(world: bpy.types.World) -> None:
+    """Give the world a node tree."""
+    if not MATERIALS_ALWAYS_HAVE_NODES:
+        world.use_nodes = True
+
+
 # --- animation --------------------------------------------------------------------------------------------------------
 
 

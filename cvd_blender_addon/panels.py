@@ -316,13 +316,31 @@ def _result(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         _text(layout, line)
 
 
+def _orientation(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    row = layout.row(align=True)
+    for number in (1, 2, 3):
+        row.operator("cvd.pick_point", text=f"Pick {number}").number = number
+    column = layout.column(align=True)
+    column.operator("cvd.set_origin")
+    row = column.row(align=True)
+    row.operator("cvd.set_ground", text="Ground by Points").by = "PICKS"
+    row.operator("cvd.set_ground", text="Estimate").by = "ESTIMATE"
+    row = column.row(align=True)
+    for axis in ("X", "Y"):
+        row.operator("cvd.set_axis", text=f"1 to 2 along {axis}").axis = axis
+    column.operator("cvd.set_size")
+    column.operator("cvd.reset_orientation")
+
+
 def _build(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     cvd = context.scene.cvd
     column = layout.column(align=True)
-    for step in ("camera", "plate", "points", "depth_mesh"):
+    for step in ("camera", "plate", "points", "depth_mesh", "fused"):
         column.operator(f"cvd.build_{step}")
+    layout.operator("cvd.drop_ball", icon="SPHERE")
     layout.prop(cvd, "occlusion")
     layout.prop(cvd, "shadow_catcher")
+    layout.prop(cvd, "surface")
     layout.prop(cvd, "cut_moving")
     if cvd.shadow_catcher and compat.uses_eevee(context.scene):
         _text(layout, "EEVEE cannot catch shadows: render with Cycles", "ERROR")
@@ -366,6 +384,7 @@ SECTIONS = (
     ("solve", "Solve Depth", _solve),
     ("queue", "Queue", _queue),
     ("result", "Result", _result),
+    ("orientation", "Scene", _orientation),
     ("build", "Build", _build),
     ("deliver", "Deliver", _deliver),
 )

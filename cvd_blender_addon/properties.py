@@ -6,7 +6,7 @@ from __future__ import annotations
 import bpy
 
 from . import cameras, forecast
-from .scene.occlusion import COMPOSITOR, HOLDOUT
+from .scene.occlusion import COMPOSITOR, DEPTH, FUSED, HOLDOUT
 
 
 def _forget_masked_frames(cvd: bpy.types.PropertyGroup, _context: bpy.types.Context) -> None:
@@ -384,6 +384,15 @@ class CvdProperties(bpy.types.PropertyGroup):
     )
     shadow_catcher: bpy.props.BoolProperty(
         name="Shadow Catcher", description="Also render the shadows of CG on what is real (Cycles)"
+    )
+    surface: bpy.props.EnumProperty(
+        name="Shadows On",
+        description="Which mesh catches the shadows",
+        items=(
+            (DEPTH, "Depth Mesh", "The depth of each frame: shadows lie where the frame's own depth has the surface"),
+            (FUSED, "Fused Mesh", "One mesh for all frames: shadows hold still, and meet what rests on it by physics"),
+        ),
+        default=DEPTH,
     )
     cut_moving: bpy.props.BoolProperty(
         name="Cut Moving Things",

@@ -146,6 +146,7 @@ class Solve:
     prior: str
     licence: str
     points_path: Path
+    fused_path: Path | None
     verdict: str
     warnings: tuple[str, ...]
 
@@ -324,6 +325,7 @@ def _solve(folder: Path, document: dict[str, Any]) -> Solve:
         prior=str(depth["prior"]),
         licence=str(depth["licence"]),
         points_path=_inside(folder, document["points"]),
+        fused_path=_inside(folder, document["fused"]["file"]) if document.get("fused") is not None else None,
         verdict=str(quality["verdict"]),
         warnings=tuple(str(warning) for warning in quality["warnings"]),
     )

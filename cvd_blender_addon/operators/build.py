@@ -10,7 +10,7 @@ from typing import ClassVar
 import bpy
 
 from .. import monitor
-from ..scene import camera, compositor, depth_mesh, occlusion, owned, plate, points
+from ..scene import camera, compositor, depth_mesh, fused, occlusion, owned, plate, points
 from ..solve_reader import Solve, SolveError, read
 from .import_solve import remember
 
@@ -101,6 +101,25 @@ class CVD_OT_build_depth_mesh(BuildStep, bpy.types.Operator):
         depth_mesh.build(scene, solve, scene.cvd.cut_moving)
 
 
+class CVD_OT_build_fused(BuildStep, bpy.types.Operator):
+    """Make or update the one mesh of what stands still, and let CG with physics collide with it"""
+
+    bl_idname = "cvd.build_fused"
+    bl_label = "Fused Mesh"
+
+    collide: bpy.props.BoolProperty(
+        name="Collide", description="Make it a passive rigid body, on which CG with physics comes to rest", default=True
+    )
+
+    def build(self, scene: bpy.types.Scene, solve: Solve) -> None:
+        """Build the step."""
+        mesh = fused.build(scene, solve)
+        if mesh is None:
+            self.tell("WARNING", f"This solve has no fused mesh. With the engine: python -m engine fuse {solve.folder}")
+        elif self.collide:
+            fused.make_passive(scene, mesh)
+
+
 class CVD_OT_build_occlusion(BuildStep, bpy.types.Operator):
     """Make or update holdout and shadow catcher, and let those render that are chosen"""
 
@@ -110,7 +129,7 @@ class CVD_OT_build_occlusion(BuildStep, bpy.types.Operator):
     def build(self, scene: bpy.types.Scene, solve: Solve) -> None:
         """Build the step."""
         cvd = scene.cvd
-        occlusion.build(scene, solve, cvd.occlusion, cvd.shadow_catcher, self.tell, cvd.cut_moving)
+        occlusion.build(scene, solve, cvd.occlusion, cvd.shadow_catcher, self.tell, cvd.cut_moving, cvd.surface)
         # The group must not cut what the holdout cuts already.
         compositor.set_mode(scene, solve, cvd.occlusion)
 
@@ -131,6 +150,7 @@ CLASSES = (
     CVD_OT_build_plate,
     CVD_OT_build_points,
     CVD_OT_build_depth_mesh,
+    CVD_OT_build_fused,
     CVD_OT_build_occlusion,
     CVD_OT_build_compositor,
 )

@@ -48,6 +48,7 @@ class CVD_OT_import_solve(bpy.types.Operator):
                 cvd.sensor_width,
                 lambda level, message: self.report({level}, message),
                 cvd.cut_moving,
+                cvd.surface,
             )
         except SolveError as error:
             self.report({"ERROR"}, str(error))

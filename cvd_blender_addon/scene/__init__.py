@@ -8,8 +8,8 @@ from pathlib import Path
 import bpy
 
 from ..solve_reader import Solve, frame_ranges, read, read_points
-from . import camera, compositor, depth_mesh, occlusion, plate, points
-from .occlusion import COMPOSITOR
+from . import camera, compositor, depth_mesh, fused, occlusion, plate, points
+from .occlusion import COMPOSITOR, DEPTH
 from .plate import Report
 
 
@@ -26,6 +26,7 @@ def import_solve(
     sensor_width: float = 36.0,
     report: Report = print_report,
     cut_moving: bool = False,
+    surface: str = DEPTH,
 ) -> Solve:
     """Build or update everything a solve gives: camera, plate, points, depth mesh, occlusion, compositor.
 
@@ -37,13 +38,14 @@ def import_solve(
         sensor_width: mm, of a new camera.
         report: takes (level, message), level INFO or WARNING.
         cut_moving: leave what moves by itself out of the depth mesh and the shadow catcher.
+        surface: DEPTH or FUSED: the mesh that catches shadows.
 
     Raises:
         SolveError: the folder cannot be used; nothing has been made.
     """
     solve = read(folder)
     read_points(solve.points_path)  # before anything is made
-    build_all(scene, solve, occlusion_mode, shadow_catcher, sensor_width, report, cut_moving)
+    build_all(scene, solve, occlusion_mode, shadow_catcher, sensor_width, report, cut_moving, surface)
     return solve
 
 
@@ -55,13 +57,15 @@ def build_all(
     sensor_width: float,
     report: Report,
     cut_moving: bool,
+    surface: str,
 ) -> None:
     """Run every build step, in the order in which they need each other."""
     camera.build(scene, solve, sensor_width)
     plate.build(scene, solve, report)
     points.build(scene, solve)
     depth_mesh.build(scene, solve, cut_moving)
-    occlusion.build(scene, solve, occlusion_mode, shadow_catcher, report, cut_moving)
+    fused.build(scene, solve)
+    occlusion.build(scene, solve, occlusion_mode, shadow_catcher, report, cut_moving, surface)
     compositor.build(scene, solve, occlusion_mode, report)
     if solve.gaps:
         # Between the keys around a gap Blender interpolates; that is a guess, and the user has to know.

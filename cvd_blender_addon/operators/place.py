@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Point at what is real: a test object to drop there, and points by which the scene is oriented."""
+
+from __future__ import annotations
+
+import bpy
+from bpy_extras import view3d_utils
+from mathutils import Vector
+
+from ..scene import compositor, occlusion, orientation, place
+from ..scene.surface import Hit, Ray, camera_ray, cast
+from ..solve_reader import Solve, SolveError
+from .build import BuildStep
+
+
+class OnSurface(BuildStep):
+    """Common to what is put on the surface under the mouse, or at a given place of the picture."""
+
+    bl_label: str
+    picture: bpy.props.FloatVectorProperty(
+        name="In the Picture",
+        description="Place in the camera's picture at the current frame: share of the width from the left, and of the "
+        "height from the top",
+        size=2,
+        default=(0.5, 0.5),
+        min=0.0,
+        max=1.0,
+        options={"SKIP_SAVE"},
+    )
+    ray_origin: bpy.props.FloatVectorProperty(size=3, options={"HIDDEN", "SKIP_SAVE"})
+    ray_direction: bpy.props.FloatVectorProperty(size=3, options={"HIDDEN", "SKIP_SAVE"})
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Wait for a click on the surface."""
+        if context.area is None or context.area.type != "VIEW_3D":
+            self.report({"ERROR"}, "Nothing was picked: the mouse is not over a 3D viewport. Use the button there.")
+            return {"CANCELLED"}
+        context.window.cursor_modal_set("EYEDROPPER")
+        context.area.header_text_set(f"{self.bl_label}: click on a surface, Esc or right click to cancel")
+        context.window_manager.modal_handler_add(self)
+        return {"RUNNING_MODAL"}
+
+    def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Take the click; let the view be turned meanwhile."""
+        if event.type in {"ESC", "RIGHTMOUSE"}:
+            self._end(context)
+            return {"CANCELLED"}
+        if event.type != "LEFTMOUSE" or event.value != "PRESS":
+            return {"PASS_THROUGH"}
+        region = next(region for region in context.area.regions if region.type == "WINDOW")
+        at = (event.mouse_x - region.x, event.mouse_y - region.y)
+        if not (0 <= at[0] < region.width and 0 <= at[1] < region.height):
+            return {"PASS_THROUGH"}
+        view = context.area.spaces.active.region_3d
+        self.ray_origin = view3d_utils.region_2d_to_origin_3d(region, view, at)
+        self.ray_direction = view3d_utils.region_2d_to_vector_3d(region, view, at)
+        self._end(context)
+        return self.execute(context)
+
+    def _end(self, context: bpy.types.Context) -> None:
+        context.window.cursor_modal_restore()
+        context.area.header_text_set(None)
+
+    def hit(self, scene: bpy.types.Scene, solve: Solve) -> Hit:
+        """Where the click, or else the place in the picture, meets the surface.
+
+        Raises:
+            SolveError: nowhere.
+        """
+        if any(self.ray_direction):
+            ray = Ray(Vector(self.ray_origin), Vector(self.ray_direction).normalized())
+        else:
+            ray = camera_ray(scene, solve, *self.picture)
+        found = cast(scene, solve, ray)
+        if found is None:
+            raise SolveError("Nothing was placed.", "There is no surface at that place.", "Choose another place.")
+        return found
+
+
+class CVD_OT_drop_ball(OnSurface, bpy.types.Operator):
+    """Put a lit ball with a shadow on the surface under the mouse. Play, and it falls and rolls"""
+
+    bl_idname = "cvd.drop_ball"
+    bl_label = "Drop Test Ball"
+
+    size: bpy.props.FloatProperty(
+        name="Size",
+        description="Radius as a share of the distance to the view",
+        default=place.RADIUS_SHARE,
+        min=0.001,
+        max=1.0,
+    )
+    height: bpy.props.FloatProperty(
+        name="Height", description="From how high above the surface it falls, in radii", default=2.0, min=0.0
+    )
+
+    def build(self, scene: bpy.types.Scene, solve: Solve) -> None:
+        """Build the step."""
+        hit = self.hit(scene, solve)
+        place.drop(scene, solve, hit, self.size, self.height)
+        cvd = scene.cvd
+        cvd.shadow_catcher = True
+        if solve.fused_path is not None:
+            cvd.surface = occlusion.FUSED
+        else:
+            self.tell(
+                "WARNING", f"It will not fall: no fused mesh. With the engine: python -m engine fuse {solve.folder}"
+            )
+        occlusion.build(scene, solve, cvd.occlusion, cvd.shadow_catcher, self.tell, cvd.cut_moving, cvd.surface)
+        if compositor.find_group_node(scene, solve) is None:
+            compositor.build(scene, solve, cvd.occlusion, self.tell)
+
+
+class CVD_OT_pick_point(OnSurface, bpy.types.Operator):
+    """Mark a point of the surface under the mouse, to orient the scene by"""
+
+    bl_idname = "cvd.pick_point"
+    bl_label = "Pick Point"
+
+    number: bpy.props.IntProperty(name="Number", description="Which point", default=1, min=1, max=orientation.PICKS)
+
+    def build(self, scene: bpy.types.Scene, solve: Solve) -> None:
+        """Build the step."""
+        orientation.pick(scene, solve, self.number, self.hit(scene, solve).point)
+
+
+CLASSES = (CVD_OT_drop_ball, CVD_OT_pick_point)

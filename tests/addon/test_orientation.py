@@ -1,0 +1,144 @@
+"""Origin, ground, axes and size: exact, again and again, everything together, and past another import."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import bpy
+import numpy as np
+import pytest
+from fused_scene import add_fused
+from mathutils import Euler, Matrix, Vector
+from synthetic import Synthetic
+
+from cvd_blender_addon.scene import camera, depth_mesh, import_solve, orientation, owned
+from cvd_blender_addon.solve_reader import Solve
+
+TILT = Matrix.LocRotScale(Vector((0.7, -2.0, 1.3)), Euler((0.2, -0.15, 0.6)), Vector((1.7,) * 3))
+
+
+@pytest.fixture
+def solve(scene: bpy.types.Scene, synthetic: Synthetic) -> Iterator[Solve]:
+    """Imported, and turned, moved and scaled away from where it belongs."""
+    solve = import_solve(scene, synthetic.folder)
+    camera.find_root(scene, solve).matrix_world = TILT
+    bpy.context.view_layer.update()
+    yield solve
+
+
+def now(scene: bpy.types.Scene, solve: Solve, point: tuple[float, float, float]) -> Vector:
+    """Where a point of the solve's world is in the scene."""
+    return camera.find_root(scene, solve).matrix_world @ Vector(point)
+
+
+def test_origin_ground_axis_and_distance(scene: bpy.types.Scene, solve: Solve) -> None:
+    # Three points of the floor z = 0, two of them 2 units apart.
+    for number, place in enumerate(((1.0, 2.0, 0.0), (1.0, 4.0, 0.0), (-1.0, 3.0, 0.0)), 1):
+        orientation.pick(scene, solve, number, now(scene, solve, place))
+    for _ in range(2):  # each can be set again
+        orientation.set_ground(scene, solve)
+        orientation.set_origin(scene, solve)
+        orientation.set_axis(scene, solve, "X")
+        orientation.set_distance(scene, solve, 5.0)
+        assert now(scene, solve, (1.0, 2.0, 0.0)).length < 1e-4
+        assert (now(scene, solve, (1.0, 4.0, 0.0)) - Vector((5.0, 0.0, 0.0))).length < 1e-4
+        # Right-handed: what lay along +y is along +x now, so what lay along -x lies along +y; and up is up.
+        assert (now(scene, solve, (-1.0, 2.0, 0.0)) - Vector((0.0, 5.0, 0.0))).length < 1e-4
+        assert (now(scene, solve, (1.0, 2.0, 1.0)) - Vector((0.0, 0.0, 2.5))).length < 1e-4
+    orientation.set_axis(scene, solve, "Y")
+    assert (now(scene, solve, (1.0, 4.0, 0.0)) - Vector((0.0, 5.0, 0.0))).length < 1e-4
+
+
+def test_everything_moves_together_and_another_import_leaves_it(
+    scene: bpy.types.Scene, solve: Solve, synthetic: Synthetic
+) -> None:
+    orientation.pick(scene, solve, 1, now(scene, solve, (1.0, 2.0, 0.0)))
+    orientation.pick(scene, solve, 2, now(scene, solve, (1.0, 4.0, 0.0)))
+    orientation.set_distance(scene, solve, 0.5)
+    root = camera.find_root(scene, solve).matrix_world.copy()
+    wanted = root @ Matrix(synthetic.world_from_camera(scene.frame_current)) @ camera.CV_FROM_BLENDER
+    import_solve(scene, synthetic.folder)
+    bpy.context.view_layer.update()
+    assert np.allclose(camera.find_root(scene, solve).matrix_world, root, atol=1e-6)
+    assert np.allclose(camera.find_camera(scene, solve).matrix_world, wanted, atol=1e-4)
+    for ob in (depth_mesh.find(scene, solve), owned.find(scene.objects, solve.key, "points")):
+        top = ob
+        while top.parent:
+            top = top.parent
+        assert top == camera.find_root(scene, solve)
+    marker = owned.find(scene.objects, solve.key, "pick_2")
+    assert (marker.matrix_world.translation - now(scene, solve, (1.0, 4.0, 0.0))).length < 1e-4
+
+
+def test_camera_height_and_clipping(scene: bpy.types.Scene, solve: Solve, synthetic: Synthetic) -> None:
+    for number, place in enumerate(((1.0, 2.0, 0.0), (1.0, 4.0, 0.0), (-1.0, 3.0, 0.0)), 1):
+        orientation.pick(scene, solve, number, now(scene, solve, place))
+    orientation.set_ground(scene, solve)
+    data = camera.find_camera(scene, solve).data
+    before, scale = data.clip_end, camera.find_root(scene, solve).matrix_world.median_scale
+    orientation.set_camera_height(scene, solve, 60.0)
+    height = camera.find_camera(scene, solve).matrix_world.translation.z
+    assert height == pytest.approx(60.0, rel=1e-5)
+    grown = camera.find_root(scene, solve).matrix_world.median_scale / scale
+    assert grown == pytest.approx(60.0 / (1.5 * scale), rel=1e-4)
+    assert data.clip_end == pytest.approx(before * grown, rel=1e-5)
+    orientation.reset(scene, solve)
+    assert np.allclose(camera.find_root(scene, solve).matrix_world, Matrix(), atol=1e-6)
+
+
+def test_what_cannot_be_done_moves_nothing(scene: bpy.types.Scene, solve: Solve) -> None:
+    before = camera.find_root(scene, solve).matrix_world.copy()
+    with pytest.raises(orientation.OrientationError, match="3 picked points"):
+        orientation.set_ground(scene, solve)
+    for number, x in ((1, 0.0), (2, 1.0), (3, 2.0)):
+        orientation.pick(scene, solve, number, Vector((x, 0.0, 0.0)))
+    with pytest.raises(orientation.OrientationError, match="line"):
+        orientation.set_ground(scene, solve)
+    orientation.pick(scene, solve, 2, Vector((0.0, 0.0, 3.0)))
+    with pytest.raises(orientation.OrientationError, match="above"):
+        orientation.set_axis(scene, solve, "X")
+    with pytest.raises(orientation.OrientationError, match="fused"):
+        orientation.estimate_ground(scene, solve)
+    assert camera.find_root(scene, solve).matrix_world == before
+
+
+def test_the_ground_is_found_under_a_table(
+    scene: bpy.types.Scene, synthetic: Synthetic, own_solve: object, tmp_path: object
+) -> None:
+    """A large floor, a table half as large above it, walls, noise: the floor is laid level at 0."""
+    folder = add_fused(own_solve, noise=0.004)
+    solve = import_solve(scene, folder)
+    tilted = Matrix.LocRotScale(Vector((0.0, 0.0, 0.8)), Euler((math.radians(6), math.radians(-4), 0.3)), None)
+    camera.find_root(scene, solve).matrix_world = tilted
+    bpy.context.view_layer.update()
+    orientation.estimate_ground(scene, solve)
+    matrix = camera.find_root(scene, solve).matrix_world
+    up = (matrix.to_3x3() @ Vector((0.0, 0.0, 1.0))).normalized()
+    assert math.degrees(up.angle(Vector((0.0, 0.0, 1.0)))) < 0.2
+    corners = [matrix @ Vector((x, y, 0.0)) for x in (-2.0, 2.0) for y in (-1.0, 3.0)]
+    assert max(abs(corner.z) for corner in corners) < 0.01
+
+
+def test_operators_and_undo(scene: bpy.types.Scene, addon: None, synthetic: Synthetic) -> None:
+    bpy.ops.cvd.import_solve(directory=str(synthetic.folder))
+    key = scene.cvd.solve_key
+    assert bpy.ops.cvd.set_origin.poll()
+    with pytest.raises(RuntimeError, match="picked points are needed"):
+        bpy.ops.cvd.set_origin()
+    bpy.ops.cvd.pick_point("EXEC_DEFAULT", picture=(0.9, 0.9), number=1)
+    marker = owned.find(scene.objects, key, "pick_1")
+    # The depth mesh is seen there, on the floor, every fourth pixel in the viewport: exact on a plane.
+    assert abs(marker.matrix_world.translation.z) < 2e-3
+    bpy.ops.ed.undo_push(message="before")
+    before = owned.find(scene.objects, key, "root").matrix_world.copy()
+    bpy.ops.cvd.set_origin("EXEC_DEFAULT")
+    assert owned.find(bpy.context.scene.objects, key, "root").matrix_world != before
+    bpy.ops.ed.undo_push(message="after")
+    bpy.ops.ed.undo()
+    assert owned.find(bpy.context.scene.objects, key, "root").matrix_world == before
+    bpy.ops.cvd.set_size("EXEC_DEFAULT", by="HEIGHT", metres=1.7)
+    root = owned.find(bpy.context.scene.objects, key, "root")
+    assert root.matrix_world.median_scale == pytest.approx(1.7 / 1.5, rel=1e-4)
+    bpy.ops.cvd.reset_orientation()
+    assert np.allclose(root.matrix_world, Matrix(), atol=1e-6)
