@@ -67,6 +67,7 @@ class CvdDelivery(bpy.types.PropertyGroup):
             ("nuke", "Nuke Script", "Plate, depth, camera and lens, and a place for CG that the depth cuts out"),
             ("chan", "Camera .chan", "Position, rotation and field of view, a line for each frame"),
             ("points", "Points", "The sparse points as PLY"),
+            ("mesh", "Mesh", "One mesh of what stands still as OBJ, for shadows and physics, where the solve has one"),
             ("colmap", "COLMAP Model", "Cameras and points, for photogrammetry and splats"),
             ("stmaps", "ST-Maps", "Undistort and redistort, for Nuke, Fusion and After Effects"),
             ("plate", "Undistorted Plate", "The plate as a camera without distortion sees it"),

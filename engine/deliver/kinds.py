@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 KINDS = (
-    "depth", "inverse-depth", "distance", "normals", "position", "chan", "colmap", "points", "stmaps", "plate", "nuke",
+    "depth", "inverse-depth", "distance", "normals", "position", "chan", "colmap", "points", "mesh", "stmaps", "plate",
+    "nuke",
 )  # fmt: skip
 NAMES = {
-    "inverse-depth": "inverse_depth", "chan": "camera.chan", "points": "points.ply", "plate": "undistorted",
-    "nuke": "comp.nk",
+    "inverse-depth": "inverse_depth", "chan": "camera.chan", "points": "points.ply", "mesh": "mesh.obj",
+    "plate": "undistorted", "nuke": "comp.nk",
 }  # fmt: skip
 """File or folder of a kind, where it is not called like it."""
 

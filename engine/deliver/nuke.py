@@ -1,7 +1,7 @@
 """A Nuke script with the plate, the depth, the camera, the lens, and a place for CG that the depth cuts out.
 
-Only nodes of Nuke's reference guide: Read, Crop, STMap, Camera2, Sphere, ScanlineRender, Copy, Expression, Merge2,
-Constant, ColorMatrix, StickyNote. Files are found beside the script.
+Only nodes of Nuke's reference guide: Read, ReadGeo2, Crop, STMap, Camera2, Sphere, ScanlineRender, Copy, Expression,
+Merge2, Constant, ColorMatrix, StickyNote. Files are found beside the script.
 """
 
 from __future__ import annotations
@@ -50,6 +50,9 @@ def write_script(path: Path, solved: Solved, folders: Collection[str]) -> None:
         if name in folders:
             parts.append(_data_read(name, solved, name, xpos))
             parts.append(_node("ColorMatrix", matrix=_Y_UP, name=f"{name}_y_up", xpos=xpos, ypos=200))
+    if "mesh.obj" in folders:
+        knobs = {"file": f'"{_HERE}/mesh.obj"', "name": "fused_mesh", "xpos": 900, "ypos": 0}
+        parts.append(_node("ReadGeo2", inputs=0, **knobs))
     write_text(path, "".join(parts))
 
 

@@ -20,6 +20,7 @@ _LINES = {
     "nuke": "comp.nk                  Nuke: plate, depth, camera, lens, and a depth compare for your CG.",
     "colmap": "colmap/                  COLMAP model, binary: the distorted plate's lens, points without tracks.",
     "points": "points.ply               sparse points, binary: x y z, colour, number of frames that saw them.",
+    "mesh": "mesh.obj                 one mesh of what stands still, for shadows and physics; y up.",
     "stmaps": "stmaps/undistort.exr     ST-maps as Nuke's STMap node takes them: R from the left, G from the bottom,\n"
     "stmaps/redistort.exr     shares of the picture that is looked into, pixel centres at halves.",
     "plate": "undistorted/             the plate as a pinhole camera sees it.",
@@ -76,7 +77,7 @@ def _text(solved: Solved, kinds: Sequence[str], cameras: Sequence[str], left_out
         "CONVENTIONS",
         "  Frames     are numbered as the plate's own; a movie's first frame is 1.",
         f"  Unit       of all lengths: {solved.unit}.",
-        "  World      right-handed, z up: positions, normals, points.ply and colmap/. y up: camera.chan and comp.nk.",
+        "  World      right-handed, z up: positions, normals, points.ply, colmap/. y up: .chan, .nk and mesh.obj.",
         "             (x, y, z) of the former is (x, z, -y) of the latter.",
         "  Camera     colmap/: x right, y down, z forward. camera.chan and comp.nk: x right, y up, looking along -z.",
         "  Pixels     The picture spans 0..width and 0..height, y down; the centre of the first pixel is (0.5, 0.5).",

@@ -117,12 +117,16 @@ def _choose(solved: Solved, kinds: Sequence[str] | None) -> tuple[list[str], lis
         left_out["plate"] = "No undistorted plate: the plate is not where it was when it was solved."
     if len(solved.points()) == 0:
         left_out["points"] = "No sparse points: this solve has none."
+    if not solved.document.get("fused"):
+        left_out["mesh"] = (
+            "No mesh: this solve has none. `python -m engine fuse SOLVE` makes one if the camera travels."
+        )
     return [kind for kind in KINDS if kind not in left_out], sorted(set(left_out.values()))
 
 
 def _stage(delivery: _Delivery, kind: str) -> Stage:
     solved = delivery.solved
-    reads = [other for other in delivery.kinds if other in ("normals", "position")] if kind == "nuke" else []
+    reads = [other for other in delivery.kinds if other in ("normals", "position", "mesh")] if kind == "nuke" else []
     parts = [kind, solved.content, solved.delivered_from_solve.tolist(), engine.__version__, reads]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
     heavy = len(solved.lenses) if kind in PASSES or kind == "plate" else 1
@@ -193,6 +197,19 @@ def _write_points(delivery: _Delivery, path: Path) -> None:
     write_vertices(path, delivery.solved.points())
 
 
+def _write_mesh(delivery: _Delivery, path: Path) -> None:
+    """As Wavefront OBJ, which Nuke reads as well; y up, as there."""
+    xyz, normals, faces = delivery.solved.mesh()
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", encoding="utf-8") as file:
+            for word, values in (("v", xyz), ("vn", normals)):
+                np.savetxt(file, np.stack([values[:, 0], values[:, 2], -values[:, 1]], -1), f"{word} %.7g %.7g %.7g")
+            np.savetxt(file, np.repeat(faces + 1, 2, axis=1), "f %d//%d %d//%d %d//%d")
+
+    files.write_atomically(path, write)
+
+
 def _write_colmap(delivery: _Delivery, folder: Path) -> None:
     from engine.cameras.colmap import write_colmap  # native code, which nothing else here needs
 
@@ -216,6 +233,7 @@ _WRITERS: dict[str, Callable[[_Delivery, Path], None]] = {
     "chan": _write_chan,
     "colmap": _write_colmap,
     "points": _write_points,
+    "mesh": _write_mesh,
     "stmaps": _write_stmaps,
     "plate": _write_plate,
     "nuke": _write_nuke,

@@ -17,7 +17,7 @@ from engine import files, footage
 from engine.cameras.document import checked_pose
 from engine.errors import DeliverError
 from engine.export.lens import lenses_of
-from engine.export.ply import VERTEX, read_vertices
+from engine.export.ply import VERTEX, read_mesh, read_vertices
 from engine.geometry import Lens
 from engine.request import schema
 
@@ -122,6 +122,26 @@ class Solved:
         for index, axis in enumerate("xyz"):
             vertices[axis] = moved[:, index]
         return vertices
+
+    def mesh(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int32]]:
+        """Of the fused mesh: vertices (V, 3) and normals (V, 3) in the delivered world, triangles (F, 3).
+
+        Raises:
+            DeliverError: `deliver.mesh`: there is none, or it cannot be read.
+        """
+        try:
+            vertices, faces = read_mesh(self.root / "fused.ply")
+        except OSError as error:
+            raise DeliverError(
+                "deliver.mesh",
+                "The fused mesh cannot be read.",
+                f"{error}.",
+                "Make it: python -m engine fuse SOLVE. A camera that does not travel gives none; leave it out then.",
+            ) from error
+        xyz = np.stack([vertices[name] for name in "xyz"], -1).astype(np.float64)
+        normals = np.stack([vertices[name] for name in ("nx", "ny", "nz")], -1).astype(np.float64)
+        turned = self.delivered_from_solve[:3, :3]
+        return xyz @ turned.T + self.delivered_from_solve[:3, 3], normals @ turned.T / self.scale, faces
 
     def picture_names(self) -> dict[int, str]:
         """Plate frame number -> file name of its picture; a movie's are called by their numbers."""

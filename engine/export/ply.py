@@ -53,6 +53,22 @@ def write_mesh(path: Path, mesh: Mesh) -> None:
     _write(path, elements, vertices.tobytes() + faces.tobytes())
 
 
+def read_mesh(path: Path) -> tuple[NDArray[np.void], NDArray[np.int32]]:
+    """Vertices, of the type `MESH_VERTEX`, and triangles (F, 3) of a file that `write_mesh` has made.
+
+    Raises:
+        OSError: it cannot be read, or is another kind of file.
+    """
+    header, end, body = path.read_bytes().partition(b"end_header\n")
+    counts = [int(count) for count in re.findall(rb"^element (?:vertex|face) (\d+)$", header, re.MULTILINE)]
+    if not end or len(counts) != 2 or counts[0] * MESH_VERTEX.itemsize + counts[1] * FACE.itemsize != len(body):
+        raise OSError(f"{path} is not the mesh that a solve has")
+    faces = np.frombuffer(body, FACE, counts[1], counts[0] * MESH_VERTEX.itemsize)["corners"]
+    if len(faces) and not 0 <= faces.min() <= faces.max() < counts[0]:
+        raise OSError(f"{path} has triangles without corners")
+    return np.frombuffer(body, MESH_VERTEX, counts[0]), faces
+
+
 def _properties(layout: np.dtype[np.void]) -> list[str]:
     return [f"property {TYPE_NAMES[layout[name].str]} {name}" for name in layout.names or ()]
 

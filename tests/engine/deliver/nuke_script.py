@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-INPUTS = {"Read": 0, "Camera2": 0, "Sphere": 0, "Constant": 0, "StickyNote": 0, "Root": 0}
+INPUTS = {"Read": 0, "ReadGeo2": 0, "Camera2": 0, "Sphere": 0, "Constant": 0, "StickyNote": 0, "Root": 0}
 
 
 @dataclass

@@ -26,7 +26,8 @@ from engine.deliver.passes import PASSES, camera_normals
 from engine.deliver.run import deliver
 from engine.deliver.solved import Solved, read_solved
 from engine.errors import Cancelled, CvdError
-from engine.export.ply import read_vertices
+from engine.export.fused import Mesh
+from engine.export.ply import read_vertices, write_mesh
 
 
 def quiet(_document: dict) -> None:
@@ -447,6 +448,30 @@ def test_a_solve_that_changes_meanwhile_is_not_mixed_with_what_it_was(synthetic:
         deliver(own, tmp_path / "out", ["depth"], None, change)
     assert caught.value.code == "deliver.changed"
     assert not (tmp_path / "out" / "depth").exists()
+
+
+def test_the_mesh_is_placed_y_up_and_in_the_nuke_script(synthetic: Synthetic, tmp_path: Path) -> None:
+    own = Path(shutil.copytree(synthetic.folder, tmp_path / "own.solve"))
+    assert failure(own, tmp_path / "none", ["mesh"], None).code == "deliver.mesh"
+    xyz = np.array([[0, 0, 0], [2, 0, 0], [0, 3, 0], [0, 3, 4]], np.float32)
+    up = np.tile(np.array([0, 0, 1], np.float32), (4, 1))
+    faces = np.array([[0, 1, 2], [1, 3, 2]], np.int32)
+    write_mesh(own / "fused.ply", Mesh(xyz, up, np.zeros((4, 3), np.uint8), faces, 0.1))
+    document = json.loads((own / "solve.json").read_text())
+    document["fused"] = {"file": "fused.ply", "vertices": 4, "faces": 2, "voxel": 0.1}
+    (own / "solve.json").write_text(json.dumps(document))
+    out = deliver(own, tmp_path / "out", ["mesh", "nuke"], PLACED.ravel().tolist(), quiet)
+    lines = [line.split() for line in (out / "mesh.obj").read_text().splitlines()]
+    read = {word: [line[1:] for line in lines if line[0] == word] for word in ("v", "vn", "f")}
+    moved = xyz @ PLACED[:3, :3].T + PLACED[:3, 3]
+    assert np.array(read["v"], float) == pytest.approx(np.stack([moved[:, 0], moved[:, 2], -moved[:, 1]], -1), rel=1e-5)
+    normal = PLACED[:3, 2] / 2.5
+    assert np.array(read["vn"], float)[0] == pytest.approx([normal[0], normal[2], -normal[1]], abs=1e-6)
+    assert read["f"] == [["1//1", "2//2", "3//3"], ["2//2", "4//4", "3//3"]]
+    node = nuke_script.parse((out / "comp.nk").read_text())["fused_mesh"]
+    assert node.knobs["file"] == "[file dirname [value root.name]]/mesh.obj"
+    (own / "fused.ply").write_bytes((own / "fused.ply").read_bytes()[:-5])
+    assert failure(own, tmp_path / "cut", ["mesh"], None).code == "deliver.mesh"
 
 
 def test_command_line(synthetic: Synthetic, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
