@@ -22,7 +22,7 @@ import build
 
 HERE = Path(__file__).resolve().parent
 OUT = build.BUILD / "ui"
-LIMIT_S = 480
+LIMIT_S = 1800
 if "CVD_UI" not in os.environ:
     collect_ignore_glob = ["test_*.py"]
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -66,14 +67,21 @@ class Screen:
             self.window.event_simulate(type="MOUSEMOVE", value="NOTHING", x=x + step, y=y)
             yield 0.03
 
-    def press(self, key: str, text: str = "") -> Story:
+    def press(self, key: str, **modifiers: bool) -> Story:
         """Press and release a key or a mouse button where the mouse is."""
         mouse = {"x": self.mouse[0], "y": self.mouse[1]}
-        options = {"unicode": text} if text else {}
-        self.window.event_simulate(type=key, value="PRESS", **mouse, **options)
+        self.window.event_simulate(type=key, value="PRESS", **mouse, **modifiers)
         yield 0.1
-        self.window.event_simulate(type=key, value="RELEASE", **mouse)
+        self.window.event_simulate(type=key, value="RELEASE", **mouse, **modifiers)
         yield 0.3
+
+    def fill(self, area: bpy.types.Area, name: str, text: str) -> Story:
+        """Click a text field, and paste text over what it holds."""
+        yield from self.click(area, name)
+        bpy.context.window_manager.clipboard = text
+        yield from self.press("A", ctrl=True)
+        yield from self.press("V", ctrl=True)
+        yield from self.press("RET")
 
     mouse = (0, 0)
 
@@ -123,7 +131,8 @@ class Screen:
         Raises:
             TimeoutError: it did not become true.
         """
-        for _ in range(int(limit_s / 0.25)):
+        end = time.monotonic() + limit_s
+        while time.monotonic() < end:
             if until():
                 return
             yield 0.25

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import bpy
 from driver import Screen, Story
+from mathutils import Vector
 
 MODULE = "bl_ext.user_default.consistent_video_depth"
+SOLVE_S = 1500.0
 FAKE = Path(__file__).parents[1] / "addon" / "fake_engine"
 
 
@@ -115,3 +117,61 @@ def _states(screen: Screen, area: bpy.types.Area, name: str) -> Story:
     seen["done"] = cvd.result
     seen["camera"] = bpy.context.scene.camera.name
     screen.found[name] = seen
+
+
+def whole_flow(screen: Screen) -> Story:
+    """From a new file and a clip to a rendered composite."""
+    bpy.context.preferences.addons[MODULE].preferences.engine_python = os.environ["ENGINE_PYTHON"]
+    bpy.context.preferences.view.render_display_type = "AREA"
+    scene = bpy.context.scene
+    cvd = scene.cvd
+    area = yield from screen.editor("VIEW_3D")
+    yield from screen.fill(area, "clip_path", os.environ["CLIP"])
+    yield from screen.click(area, "preset", 0.2)
+    yield 5.0  # the estimate looks at the clip
+    yield from screen.picture("ready")
+    screen.found["preset"] = cvd.preset
+    yield from screen.click(area, "cvd.solve_depth")
+    yield from screen.wait("depth is made", lambda: cvd.job_fraction > 0.5 or not cvd.job_running, SOLVE_S)
+    yield from screen.picture("solving")
+    yield from screen.wait("the solve is done", lambda: not cvd.job_running, SOLVE_S)
+    screen.found |= {"state": cvd.job_state, "error": cvd.job_error, "result": cvd.result}
+    yield from screen.picture("solved")
+    if cvd.job_state != "done":
+        return
+
+    yield from _composite(screen, area)
+
+
+def _composite(screen: Screen, area: bpy.types.Area) -> Story:
+    """Put the cube into the scene that was built, and render it."""
+    scene = bpy.context.scene
+    # What an artist does with the tools of Blender: an object in the middle of the room, and a fast Cycles.
+    scene.render.engine, scene.cycles.samples, scene.cycles.use_denoising = "CYCLES", 16, False
+    cube = bpy.data.objects["Cube"]
+    yield from _place(scene, cube)
+    area.spaces.active.region_3d.view_perspective = "CAMERA"
+    yield from screen.picture("placed")
+    screen.mouse = area.x + area.width // 3, area.y + area.height // 2
+    yield from screen.move(*screen.mouse)
+    rendered: list[bool] = []
+    bpy.app.handlers.render_complete.append(lambda *_: rendered.append(True))
+    yield from screen.press("F12")
+    yield from screen.wait("the frame is rendered", lambda: bool(rendered), SOLVE_S)
+    yield from screen.picture("rendered")
+    scene.render.image_settings.file_format = "PNG"
+    bpy.data.images["Render Result"].save_render(str(screen.out / "composite.png"), scene=scene)
+    screen.found["frame"] = scene.frame_current
+
+
+def _place(scene: bpy.types.Scene, thing: bpy.types.Object) -> Story:
+    """Put a thing in front of the camera, as far as what is seen in the middle, less its own size."""
+    scene.frame_set((scene.frame_start + scene.frame_end) // 2)
+    yield 1.0
+    camera = scene.camera
+    points = next(ob for ob in scene.objects if ob.name.startswith("CVD Points"))
+    seen = [camera.matrix_world.inverted() @ points.matrix_world @ v.co for v in points.data.vertices]
+    depth = sorted(-point.z for point in seen)[len(seen) // 2]
+    thing.parent = None
+    thing.scale = [0.06 * depth] * 3
+    thing.location = camera.matrix_world @ Vector((0.0, 0.0, -0.9 * depth))

@@ -6,8 +6,11 @@ import os
 import sys
 from pathlib import Path
 
+import debian
+import numpy as np
 import pytest
-from conftest import Blender
+from conftest import Blender, install, shared_footage
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "addon"))
 from synthetic import Synthetic
@@ -49,3 +52,36 @@ def test_panels_in_every_state(blender: Blender, synthetic: Synthetic) -> None:
         assert seen["cancelled"] == "cancelled"
         assert "A tripod shot." in seen["failed"]
         assert seen["camera"] == f"CVD Camera {editor}"
+
+
+def test_a_blender_that_is_too_old_says_so() -> None:
+    try:
+        debian.ensure("trixie")
+    except debian.NoDebianError as error:
+        pytest.skip(str(error))
+    old = Blender("debian-trixie", "blender", "trixie")  # 4.3
+    old.out.mkdir(parents=True, exist_ok=True)
+    done = install(old)
+    print(done.stdout, done.stderr)
+    assert "4.5.0" in done.stdout + done.stderr and "Installed" not in done.stdout
+
+
+@pytest.mark.slow
+def test_a_real_clip_becomes_a_composite(blender: Blender, engine_python: Path) -> None:
+    footage = shared_footage()
+    if footage is None:
+        pytest.skip("no real footage beside the repository")
+    frames = sorted((footage / "data/kitchen_short/frames").iterdir())
+    found = blender.play("whole_flow", CLIP=str(frames[0]), ENGINE_PYTHON=str(engine_python))
+    assert found["preset"] == "preview"
+    assert found["state"] == "done", found["error"]
+    (plate,) = [path for path in frames if int("".join(c for c in path.stem if c.isdigit())) == found["frame"]]
+    composite = pixels(blender.out / "whole_flow" / "composite.png")
+    difference = np.abs(composite - pixels(plate)).max(axis=2)
+    assert np.median(difference) <= 4.0, "what is real stays as it was filmed"
+    assert 0.003 < (difference > 40.0).mean() < 0.3, "the object is there"
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"), np.float32)
