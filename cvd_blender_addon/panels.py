@@ -209,6 +209,12 @@ def draw_engine(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
             _text(layout, installer.summary(folder), "CHECKMARK")
         for found, fix in installer.problems(folder):
             _text(layout, f"{found}. {fix}", "ERROR")
+    if installer.installed(folder) not in (None, python):
+        _text(
+            layout,
+            "The Engine Python of the preferences is used, not the installed one. Empty it to change that.",
+            "INFO",
+        )
     row = layout.row()
     row.operator("cvd.install_engine", text=text, icon="IMPORT")
     if python is not None:

@@ -62,6 +62,16 @@ def test_the_installed_engine_is_the_one_to_use(
     assert bpy.ops.cvd.check_engine() == {"FINISHED"}
 
 
+def test_a_chosen_interpreter_goes_before_the_installed_one(
+    scene: bpy.types.Scene, addon: None, at_home: Path, online: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bpy.ops.cvd.install_engine()
+    assert "Empty it" not in drawn(scene)
+    monkeypatch.setattr(preferences, "_stored", lambda _: SimpleNamespace(engine_python=sys.executable))
+    assert preferences.engine_python(bpy.context) == Path(sys.executable)
+    assert "Empty it" in drawn(scene)
+
+
 def test_a_failure_is_told_with_its_cure(
     scene: bpy.types.Scene, addon: None, at_home: Path, online: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
