@@ -459,7 +459,8 @@ def wait(job: Job, show: Callable[[Status], None], interval_s: float = 0.5) -> S
                 return status
             time.sleep(interval_s)
     finally:
-        signal.signal(signal.SIGINT, previous)
+        # A Blender without a window has set one that Python does not know, and cannot set again.
+        signal.signal(signal.SIGINT, signal.SIG_DFL if previous is None else previous)
 
 
 def describe(status: Status) -> str:

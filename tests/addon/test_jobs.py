@@ -70,6 +70,19 @@ def test_failure_is_told_as_the_engine_told_it(request_: dict, monkeypatch: pyte
     assert jobs.describe(status) == "failed: No camera. A tripod shot. Move it."
 
 
+def test_waiting_ends_well_where_blender_itself_has_set_what_ctrl_c_does(
+    request_: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    real = signal.signal
+    monkeypatch.setattr(signal, "signal", lambda number, handler: (real(number, handler), None)[1])
+    try:
+        assert jobs.wait(run(request_, "succeed", monkeypatch), lambda status: None, FAST).state == "done"
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+    finally:
+        real(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(
     ("mode", "words"),
     [("crash", "Segmentation fault"), ("refuse", "The request is wrong"), ("garbage", "garbage written")],
