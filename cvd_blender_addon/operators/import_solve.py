@@ -30,14 +30,15 @@ class CVD_OT_import_solve(bpy.types.Operator):
     filter_glob: bpy.props.StringProperty(default="solve.json", options={"HIDDEN"})
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        """Ask for the folder."""
+        """Ask for the folder, unless it has been dropped onto the window."""
+        if self.filepath or self.directory:
+            return self.execute(context)
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Build everything, or nothing."""
-        # The file browser sets both, and the directory also when no file is picked.
-        folder = Path(bpy.path.abspath(self.directory or str(Path(self.filepath).parent)))
+        folder = self._folder()
         cvd = context.scene.cvd
         try:
             solve = scene_builder.import_solve(
@@ -57,5 +58,27 @@ class CVD_OT_import_solve(bpy.types.Operator):
         self.report({"INFO"}, summary(solve)[0])
         return {"FINISHED"}
 
+    def _folder(self) -> Path:
+        """The file browser gives file and directory, and the directory alone when no file is picked; of a folder that
+        is dropped, Blender gives its own path as the file's."""
+        path = Path(bpy.path.abspath(self.filepath))
+        if self.filepath and path.exists():
+            return path if path.is_dir() else path.parent
+        return Path(bpy.path.abspath(self.directory)) if self.directory else path.parent
 
-CLASSES = (CVD_OT_import_solve,)
+
+class CVD_FH_solve(bpy.types.FileHandler):
+    """Drop a solve.json, or a folder that ends in .solve, onto the window."""
+
+    bl_idname = "CVD_FH_solve"
+    bl_label = "Consistent Video Depth"
+    bl_import_operator = CVD_OT_import_solve.bl_idname
+    bl_file_extensions = ".json;.solve"
+
+    @classmethod
+    def poll_drop(cls, context: bpy.types.Context) -> bool:
+        """Where the panels are."""
+        return context.area is not None and context.area.type in ("VIEW_3D", "CLIP_EDITOR")
+
+
+CLASSES = (CVD_OT_import_solve, CVD_FH_solve)

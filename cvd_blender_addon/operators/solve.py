@@ -46,6 +46,51 @@ class CVD_OT_use_clip(bpy.types.Operator):
         return {"FINISHED"}
 
 
+class CVD_OT_take_clip(bpy.types.Operator):
+    """Take this movie or image sequence as the clip to solve"""
+
+    bl_idname = "cvd.take_clip"
+    bl_label = "Solve This Clip"
+    bl_options = {"REGISTER", "UNDO", "INTERNAL"}
+
+    filepath: bpy.props.StringProperty(
+        name="Clip", description="A movie, or any file of an image sequence", subtype="FILE_PATH", options={"SKIP_SAVE"}
+    )
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Nothing is running."""
+        if context.scene.cvd.job_running:
+            cls.poll_message_set("A solve is running")
+        return not context.scene.cvd.job_running
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Take its path."""
+        if not Path(bpy.path.abspath(self.filepath)).is_file():
+            self.report(
+                {"ERROR"},
+                f"No clip was chosen. There is no file at '{self.filepath}'. Choose a movie or a picture of a sequence.",
+            )
+            return {"CANCELLED"}
+        context.scene.cvd.clip_path = self.filepath
+        return {"FINISHED"}
+
+
+class CVD_FH_clip(bpy.types.FileHandler):
+    """Drop a movie, or any file of an image sequence, onto the panels."""
+
+    bl_idname = "CVD_FH_clip"
+    bl_label = "Clip to Solve"
+    bl_import_operator = CVD_OT_take_clip.bl_idname
+    bl_file_extensions = ";".join(sorted(bpy.path.extensions_movie | bpy.path.extensions_image))
+
+    @classmethod
+    def poll_drop(cls, context: bpy.types.Context) -> bool:
+        """Over the sidebar; elsewhere a picture is dropped for other reasons."""
+        region = context.region
+        return region is not None and region.type == "UI" and region.active_panel_category == "Depth"
+
+
 class CVD_OT_lens_from_clip(bpy.types.Operator):
     """Take focal length, pixel aspect and optical centre from the clip's camera settings, where they are known"""
 
@@ -321,6 +366,8 @@ class CVD_OT_cancel_solve(bpy.types.Operator):
 
 CLASSES = (
     CVD_OT_use_clip,
+    CVD_OT_take_clip,
+    CVD_FH_clip,
     CVD_OT_lens_from_clip,
     CVD_OT_distance_of_tracks,
     CVD_OT_check_masks,
