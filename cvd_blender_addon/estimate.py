@@ -131,7 +131,8 @@ def _training(shot: Shot, preset: _Preset, megapixels: float) -> float:
 def disk_bytes(shot: Shot) -> float:
     """Bytes of the solve folder when it is complete."""
     plate, small = _megapixels(shot)
-    return shot.frames * (2.1e6 + 18.5e6 * small + 3.8e6 * plate)
+    features = 0.5e6 if shot.camera == "deepv2d" else 2.1e6
+    return shot.frames * (features + 18.5e6 * small + 3.8e6 * plate)
 
 
 def _megapixels(shot: Shot) -> tuple[float, float]:

@@ -69,7 +69,7 @@ class CVD_OT_take_clip(bpy.types.Operator):
         if not Path(bpy.path.abspath(self.filepath)).is_file():
             self.report(
                 {"ERROR"},
-                f"No clip was chosen. There is no file at '{self.filepath}'. Choose a movie or a picture of a sequence.",
+                f"No clip was chosen. There is no file at '{self.filepath}'. Choose a movie or a sequence's picture.",
             )
             return {"CANCELLED"}
         context.scene.cvd.clip_path = self.filepath

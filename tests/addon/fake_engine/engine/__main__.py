@@ -27,6 +27,11 @@ def say(state, fraction=0.0, message="", error=None, eta=None):
         "pid": os.getpid(),
         "started": time.time(),
         "updated": time.time(),
+        "stages": [
+            {"name": "footage", "state": "done", "fraction": 1.0},
+            {"name": "poses", "state": "running", "fraction": 0.6},
+            {"name": "depth", "state": "waiting", "fraction": 0.0},
+        ],
         "error": error,
     }
     temporary = folder / "status.tmp"
