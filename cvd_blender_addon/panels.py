@@ -397,7 +397,14 @@ SECTIONS = (
 
 # What few shots need lies in closed panels within the one that all need.
 PARENTS = {name: "clip" for name in ("range", "camera", "lens", "size", "masks", "prior")} | {"queue": "solve"}
-CLOSED = (*PARENTS, "deliver")
+CLOSED = ("range", "camera", "lens", "size", "masks", "prior", "deliver")
+
+
+def _has_queue(context: bpy.types.Context) -> bool:
+    return len(context.window_manager.cvd_queue.shots) > 0
+
+
+SHOWN_IF = {"queue": _has_queue}  # nobody needs an empty one
 
 
 def _panel(space: str, region: str, order: int, identifier: str, label: str, draw: Any) -> type[bpy.types.Panel]:
@@ -409,11 +416,12 @@ def _panel(space: str, region: str, order: int, identifier: str, label: str, dra
         draw(self.layout, context)
 
     name = f"CVD_PT_{space.lower()}_{identifier}"
-    parent = PARENTS.get(identifier)
+    parent, shown_if = PARENTS.get(identifier), SHOWN_IF.get(identifier)
     return type(
         name,
         (bpy.types.Panel,),
         ({"bl_parent_id": f"CVD_PT_{space.lower()}_{parent}"} if parent else {})
+        | ({"poll": classmethod(lambda _cls, context: shown_if(context))} if shown_if else {})
         | {
             "bl_idname": name,
             "bl_label": label,

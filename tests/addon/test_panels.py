@@ -142,9 +142,16 @@ def test_settings_lie_in_closed_panels_within_the_clip(addon: None) -> None:
     top = [name for name, _, _ in panels.SECTIONS if name not in panels.PARENTS]
     assert top[:2] == ["clip", "solve"]
     for cls in panels.CLASSES[1:]:
-        closed = hasattr(cls, "bl_parent_id") or cls.bl_label == "Deliver"
-        assert ("DEFAULT_CLOSED" in cls.bl_options) == closed
-        assert not hasattr(cls, "bl_parent_id") or hasattr(bpy.types, cls.bl_parent_id)
+        within = getattr(cls, "bl_parent_id", "")
+        assert "DEFAULT_CLOSED" in cls.bl_options or not within.endswith("_clip")
+        assert not within or hasattr(bpy.types, within)
+
+
+def test_an_empty_queue_is_not_shown(scene: bpy.types.Scene, addon: None) -> None:
+    queue = bpy.types.CVD_PT_view_3d_queue
+    assert not queue.poll(bpy.context)
+    bpy.context.window_manager.cvd_queue.shots.add()
+    assert queue.poll(bpy.context) and "DEFAULT_CLOSED" not in queue.bl_options
 
 
 def test_error_and_eevee_are_told(scene: bpy.types.Scene, addon: None) -> None:
