@@ -20,6 +20,7 @@ NOT_RUN = {"install_engine", "check_engine"}  # they make or start things outsid
 ADDS_EACH_TIME = {"drop_ball"}  # another one is what its user wants
 # Of Blender's own keeping, or of the job, which undo does not take back.
 PASSING = {"name_full", "session_uid", "tag", "users", "is_updated", "is_updated_data", "original", "is_evaluated"}
+PASSING |= {"has_data", "is_dirty", "is_event_handling_break"}
 PASSING.add("use_nodes")  # to ask for it warns from 5.0 on
 OF_JOBS = ("job_", "mask_frames", "solve_folder")
 
@@ -76,7 +77,7 @@ def file_data() -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for kind in bpy.data.bl_rna.properties.keys():  # noqa: SIM118
         blocks = getattr(bpy.data, kind)
-        if kind in ("window_managers", "screens", "workspaces") or not hasattr(blocks, "foreach_get"):
+        if kind in ("window_managers", "screens", "workspaces", "all_ids") or not hasattr(blocks, "foreach_get"):
             continue
         for block in blocks:
             found[f"{kind} {block.name}"] = values(block)
