@@ -13,7 +13,7 @@ import pytest
 from synthetic import Synthetic
 
 import cvd_blender_addon
-from cvd_blender_addon import preferences
+from cvd_blender_addon import cameras, preferences
 
 FAKE = Path(__file__).parent / "fake_engine"
 NOT_RUN = {"install_engine", "check_engine"}  # they make or start things outside of Blender; tested on their own
@@ -46,6 +46,7 @@ def ready(
     scene: bpy.types.Scene, addon: None, synthetic: Synthetic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The state in which as many operators as possible can run; undo ends there."""
+    cameras.bodies(None, None)  # read once, from the real engine
     monkeypatch.setattr(preferences, "engine_root", lambda: FAKE)
     monkeypatch.setattr(preferences, "engine_python", lambda _context: Path(sys.executable))
     monkeypatch.setenv("FAKE_ENGINE", "succeed")
