@@ -182,9 +182,12 @@ def add_alpha_over(tree: bpy.types.NodeTree) -> tuple[bpy.types.Node, bpy.types.
 
 
 def add_grey_output(
-    tree: bpy.types.NodeTree, folder: Path, name: str, bits: int
+    tree: bpy.types.NodeTree, folder: Path, name: str, bits: int, file_format: str = "PNG"
 ) -> tuple[bpy.types.Node, bpy.types.NodeSocket]:
-    """Node that writes values as they are to `folder/name_0001.png`, 8 or 16 bit, on render: (node, its input)."""
+    """Node that writes values as they are to `folder/name_0001.png`, 8 or 16 bit, on render: (node, its input).
+
+    `file_format` PNG or OPEN_EXR (16 bit: half floats).
+    """
     node = tree.nodes.new("CompositorNodeOutputFile")
     # Without the #, 5.x leaves the number out of stills.
     file_name = f"{name}_####"
@@ -198,7 +201,7 @@ def add_grey_output(
         node.base_path = str(folder)
         node.file_slots.clear()
         node.file_slots.new(file_name)
-    node.format.file_format = "PNG"
+    node.format.file_format = file_format
     node.format.color_mode = "BW"
     node.format.color_depth = str(bits)
     return node, node.inputs[0]

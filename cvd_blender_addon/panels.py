@@ -353,6 +353,7 @@ def _build(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     column = layout.column(align=True)
     for step in ("occlusion", "compositor"):
         column.operator(f"cvd.build_{step}")
+    layout.operator("cvd.render_matte", icon="IMAGE_ALPHA")
 
 
 def _deliver(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:

@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 import bpy  # noqa: E402
 
 from cvd_blender_addon import cameras, deliveries, jobs, masks  # noqa: E402
-from cvd_blender_addon.scene import camera_files, compositor, import_solve  # noqa: E402
+from cvd_blender_addon.scene import camera_files, compositor, import_solve, matte  # noqa: E402
 from cvd_blender_addon.solve_reader import Solve, SolveError, summary  # noqa: E402
 
 SAMPLES = 32
@@ -45,7 +45,11 @@ def main() -> int:
         if options.deliver is not None:
             _deliver(solve, options)
         if options.render:
-            _render(solve, options.render, options.render_dir or solve.folder.parent / f"{solve.name}_render")
+            folder = options.render_dir or solve.folder.parent / f"{solve.name}_render"
+            if options.matte:
+                _render_matte(solve, options.render, folder, options.matte, options.matte_format)
+            else:
+                _render(solve, options.render, folder)
     except HeadlessError as error:
         print(error, file=sys.stderr)
         return 1
@@ -116,6 +120,10 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--render", metavar="FRAMES", help="a frame number, or FIRST-LAST")
     parser.add_argument("--render-dir", type=Path, help="folder for the composite and the matte")
+    parser.add_argument(
+        "--matte", nargs="+", metavar="OBJECT", help="with --render: the matte of these objects of the .blend alone"
+    )
+    parser.add_argument("--matte-format", choices=matte.FORMATS, default="PNG")
     return parser
 
 
@@ -132,6 +140,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     options.deliver_camera = [word for word in options.deliver_camera.split(",") if word]
     if not set(options.deliver_camera) <= set(camera_files.FORMATS):
         parser.error(f"--deliver-camera takes {', '.join(camera_files.FORMATS)}, with commas between them")
+    if options.matte and not options.render:
+        parser.error("--matte needs --render, for the frames")
     if options.scene_camera is not None and options.camera != "solve":
         parser.error("--scene-camera and --camera are two answers to one question")
     sizes = [options.camera_height, options.distance, options.track_distance]
@@ -282,16 +292,32 @@ def _wait(job: jobs.Job, name: str) -> None:
         )
 
 
-def _render(solve: Solve, frames: str, folder: Path) -> None:
+def _range(frames: str) -> range:
     first, _, last = frames.partition("-")
     if not first.isdigit() or not (last or first).isdigit():
         raise HeadlessError(
             f"{frames!r} is no range of frames.", "It has to be a number or FIRST-LAST.", "Correct --render."
         )
+    return range(int(first), int(last or first) + 1)
+
+
+def _render_matte(solve: Solve, frames: str, folder: Path, names: list[str], file_format: str) -> None:
+    objects = [ob for ob in bpy.context.scene.objects if ob.name in names]
+    missing = sorted(set(names) - {ob.name for ob in objects})
+    if missing:
+        raise HeadlessError(f"There is no {missing[0]} in the scene.", "--matte names it.", "Correct --matte.")
+    try:
+        matte.render(bpy.context.scene, solve, objects, folder.absolute(), _range(frames), file_format)
+    except (RuntimeError, ValueError) as error:
+        raise HeadlessError("The matte was not rendered.", f"{error}".strip(), "Check --render-dir.") from error
+    print(f"matte of {', '.join(names)}: {folder}", flush=True)
+
+
+def _render(solve: Solve, frames: str, folder: Path) -> None:
     scene = bpy.context.scene
     if compositor.find_group_node(scene, solve) is not None:
         compositor.write_matte(scene, solve, folder.absolute())
-    for number in range(int(first), int(last or first) + 1):
+    for number in _range(frames):
         scene.frame_set(number)
         path = folder.absolute() / f"composite_{number:04d}.png"
         scene.render.filepath = str(path)

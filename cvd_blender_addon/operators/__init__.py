@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from . import build, deliver, import_solve, install, log, orient, place, queue, solve
+from . import build, deliver, import_solve, install, log, matte, orient, place, queue, solve
 
 CLASSES = (
     *install.CLASSES,
@@ -13,6 +13,7 @@ CLASSES = (
     *import_solve.CLASSES,
     *build.CLASSES,
     *deliver.CLASSES,
+    *matte.CLASSES,
     *orient.CLASSES,
     *place.CLASSES,
 )

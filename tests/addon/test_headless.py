@@ -199,3 +199,11 @@ def test_import_and_deliver(fake_root: Path, synthetic: Synthetic, tmp_path: Pat
     assert (out / "camera.abc").is_file()
     asked = json.loads((out / ".deliver" / "asked.json").read_text())
     assert asked[:6] == ["deliver", str(solve), "--out", str(out), "--as", "depth,chan"]
+
+
+def test_matte_of_an_object_that_is_not_there(own_solve: Path, tmp_path: Path) -> None:
+    shot = ("--import-only", own_solve, "--blend", tmp_path / "s.blend")
+    done = run(*shot, "--render", "1002", "--render-dir", tmp_path / "frames", "--matte", "Ball")
+    assert done.returncode == 1
+    assert "error: There is no Ball in the scene." in done.stderr
+    assert run(*shot, "--matte", "Ball").returncode == 2, "of which frames?"
