@@ -19,7 +19,7 @@ ROLE = "preview"
 SEEN = "cvd_seen"  # of the collection: which state of the file it shows
 SCHEMA = "cvd.preview/1"
 BYTES = 8 * 2**20
-RADIUS = 0.02  # of a point; the world is made to be a room of 5 units
+RADIUS = 0.03  # of a point; the world is made to be a room of 5 units
 CAMERA_LENGTH = 0.15
 # The camera's centre and the corners of its picture, x right, y down, z forward.
 CAMERA = tuple(Vector(c) for c in ((0, 0, 0), (-0.6, -0.4, 1), (0.6, -0.4, 1), (0.6, 0.4, 1), (-0.6, 0.4, 1)))

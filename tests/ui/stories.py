@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -175,3 +176,44 @@ def _place(scene: bpy.types.Scene, thing: bpy.types.Object) -> Story:
     thing.parent = None
     thing.scale = [0.06 * depth] * 3
     thing.location = camera.matrix_world @ Vector((0.0, 0.0, -0.9 * depth))
+
+
+def queue(screen: Screen) -> Story:
+    """Two shots are queued and solved, and what the engine finds is seen meanwhile."""
+    area = yield from screen.editor("VIEW_3D")
+    bpy.data.objects.remove(bpy.data.objects["Cube"])
+    scene, shown = bpy.context.scene, bpy.context.window_manager.cvd_queue
+    _pretend("obedient")
+    for name in ("first", "second"):
+        scene.cvd.clip_path = os.environ["CLIP"]
+        scene.cvd.solve_folder = str(screen.out / f"{name}.solve")
+        yield from screen.click(area, "cvd.queue_add")
+    yield from screen.picture("waiting")
+    screen.found["waiting"] = [shot.state for shot in shown.shots]
+    scene.cvd.solve_folder = shown.shots[0].folder  # the panel shows the shot that its scene is about
+    yield from screen.click(area, "cvd.queue_start")
+    yield from screen.wait("the first shot runs", lambda: scene.cvd.job_state == "running")
+    _find_something(Path(scene.cvd.solve_folder) / "preview")
+    yield from screen.wait("the preview is there", lambda: "CVD Preview Cameras" in bpy.data.objects)
+    yield from screen.picture("running")
+    screen.found["running"] = [shot.state for shot in shown.shots]
+    yield from screen.click(area, "cvd.queue_stop")
+    yield from screen.wait("the queue has stopped", lambda: not scene.cvd.job_running)
+    yield 1.0
+    yield from screen.picture("stopped")
+    screen.found["stopped"] = [shot.state for shot in shown.shots]
+    screen.found["left"] = [name for name in bpy.data.objects.keys() if "Preview" in name]  # noqa: SIM118
+
+
+def _find_something(folder: Path) -> None:
+    """What an engine writes while it works: a camera that walks along a floor, and some depth."""
+    folder.mkdir(exist_ok=True)
+    poses = {str(n): [[1, 0, 0, 0.2 * n - 2], [0, 0, 1, -4], [0, -1, 0, 1.5], [0, 0, 0, 1]] for n in range(20)}
+    points = [[0.2 * x - 3, 0.2 * y - 2, 0.3 * (x * y % 3), 255, 8 * x, 8 * y] for x in range(30) for y in range(30)]
+    picture = bpy.data.images.new("depth", 160, 90)
+    picture.pixels.foreach_set([v for i in range(160 * 90) for v in (i / 14400, 0.3 * (i % 160) / 160, 0.4, 1.0)])
+    picture.filepath_raw, picture.file_format = str(folder / "depth.png"), "PNG"
+    picture.save()
+    bpy.data.images.remove(picture)
+    (folder / "new.json").write_text(json.dumps({"schema": "cvd.preview/1", "cameras": poses, "points": points}))
+    (folder / "new.json").rename(folder / "track.json")

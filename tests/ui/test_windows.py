@@ -85,3 +85,18 @@ def test_a_real_clip_becomes_a_composite(blender: Blender, engine_python: Path) 
 def pixels(path: Path) -> np.ndarray:
     with Image.open(path) as picture:
         return np.asarray(picture.convert("RGB"), np.float32)
+
+
+def test_shots_are_queued_and_seen_while_they_are_solved(blender: Blender, synthetic: Synthetic) -> None:
+    found = blender.play(
+        "queue",
+        CLIP=str(next(synthetic.folder.parent.glob("*.png"))),
+        PLAIN_PYTHON=blender.python,
+        FAKE_SOLVE=str(synthetic.folder),
+    )
+    assert found == {
+        "waiting": ["waiting", "waiting"],
+        "running": ["running", "waiting"],
+        "stopped": ["waiting", "waiting"],
+        "left": [],
+    }
