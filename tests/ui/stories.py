@@ -12,7 +12,7 @@ from driver import Screen, Story
 from mathutils import Vector
 
 MODULE = "bl_ext.user_default.consistent_video_depth"
-SOLVE_S = 1500.0
+SOLVE_S = 3000.0
 FAKE = Path(__file__).parents[1] / "addon" / "fake_engine"
 
 

@@ -54,6 +54,24 @@ def test_panels_in_every_state(blender: Blender, synthetic: Synthetic) -> None:
         assert seen["camera"] == f"CVD Camera {editor}"
 
 
+HEADLESS = """
+import pathlib, sys, bpy
+sys.modules["bl_ext.user_default.consistent_video_depth.preferences"].engine_root = lambda: pathlib.Path({root!r})
+cvd = bpy.context.scene.cvd
+cvd.clip_path, cvd.solve_folder = {clip!r}, {folder!r}
+print(bpy.ops.cvd.solve_depth(engine_python={python!r}))
+"""
+
+
+def test_without_a_window_the_operator_waits_for_the_engine(blender: Blender, synthetic: Synthetic) -> None:
+    fake = Path(__file__).parents[1] / "addon" / "fake_engine"
+    clip, folder = next(synthetic.folder.parent.glob("*.png")), blender.out / "headless.solve"
+    script = HEADLESS.format(root=str(fake), clip=str(clip), folder=str(folder), python=blender.python)
+    wanted = {"FAKE_ENGINE": "succeed", "FAKE_SOLVE": str(synthetic.folder)}
+    done = blender.run("--background", "--python-exit-code", "1", "--python-expr", script, **wanted)
+    assert done.returncode == 0 and "{'FINISHED'}" in done.stdout, done.stdout + done.stderr
+
+
 def test_a_blender_that_is_too_old_says_so() -> None:
     try:
         debian.ensure("trixie")
