@@ -10,7 +10,7 @@ from typing import ClassVar
 import bpy
 
 from .. import monitor
-from ..scene import camera, compositor, depth_mesh, fused, occlusion, owned, plate, points
+from ..scene import camera, compositor, depth_mesh, fused, gaps, occlusion, owned, plate, points
 from ..solve_reader import Solve, SolveError, read
 from .import_solve import remember
 
@@ -57,7 +57,7 @@ class BuildStep:
 
 
 class CVD_OT_build_camera(BuildStep, bpy.types.Operator):
-    """Make or update the solved camera, and set the scene to the size, rate and range of the plate"""
+    """Make or update the solved camera, mark frames without one in the timeline, and set the scene to the plate"""
 
     bl_idname = "cvd.build_camera"
     bl_label = "Camera"
@@ -66,6 +66,7 @@ class CVD_OT_build_camera(BuildStep, bpy.types.Operator):
     def build(self, scene: bpy.types.Scene, solve: Solve) -> None:
         """Build the step."""
         camera.build(scene, solve, scene.cvd.sensor_width)
+        gaps.build(scene, solve)
 
 
 class CVD_OT_build_plate(BuildStep, bpy.types.Operator):

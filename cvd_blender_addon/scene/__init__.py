@@ -8,7 +8,7 @@ from pathlib import Path
 import bpy
 
 from ..solve_reader import Solve, frame_ranges, read, read_points
-from . import camera, compositor, depth_mesh, fused, occlusion, plate, points
+from . import camera, compositor, depth_mesh, fused, gaps, occlusion, plate, points
 from .occlusion import COMPOSITOR, DEPTH
 from .plate import Report
 
@@ -61,6 +61,7 @@ def build_all(
 ) -> None:
     """Run every build step, in the order in which they need each other."""
     camera.build(scene, solve, sensor_width)
+    gaps.build(scene, solve)
     plate.build(scene, solve, report)
     points.build(scene, solve)
     depth_mesh.build(scene, solve, cut_moving)
