@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 import time
 import traceback
@@ -282,7 +283,7 @@ def default_output(footage: Path) -> Path:
     if footage.is_dir() or footage.suffix.lower() in MOVIE_SUFFIXES:
         stem = footage.stem
     else:
-        stem = footage.stem.rstrip("0123456789#").rstrip("._- ") or footage.parent.name
+        stem = re.sub(r"[._ -]*[\d#]+(?=[^\d#]*$)", "", footage.stem) or footage.parent.name
     return footage.parent / f"{stem}.solve"
 
 

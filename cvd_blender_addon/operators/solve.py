@@ -19,7 +19,9 @@ WITH_LENS = ("json", "colmap")  # cameras that are given together with their len
 
 def default_folder(clip: Path, blend_folder: Path | None, cache: Path) -> Path:
     """`<clip>.solve` beside the .blend, or in the cache folder; a sequence goes by its name without the number."""
-    stem = re.sub(r"[._-]*\d+$", "", clip.stem) or clip.stem
+    stem = clip.stem
+    if clip.suffix.lower() not in bpy.path.extensions_movie:
+        stem = re.sub(r"[._-]*\d+(?=\D*$)", "", stem) or stem
     return (blend_folder or cache) / f"{stem}.solve"
 
 

@@ -270,7 +270,9 @@ def test_disabled_buttons_say_why(scene: bpy.types.Scene, addon: None) -> None:
     [
         ("/a/plate_1001.png", "/blend/plate.solve"),
         ("/a/shot.v02.0001.exr", "/blend/shot.v02.solve"),
+        ("/a/frame-000150.color.jpg", "/blend/frame.color.solve"),
         ("/a/walk.mp4", "/blend/walk.solve"),
+        ("/a/walk_take_02.mp4", "/blend/walk_take_02.solve"),
         ("/a/0001.png", "/blend/0001.solve"),
         ("/a/frames", "/blend/frames.solve"),
     ],

@@ -146,6 +146,7 @@ def test_options_beside_a_request_file_are_refused(tmp_path, capsys):
         ("/shots/take_7.mp4", "/shots/take_7.solve"),
         ("/shots/plate_1001.png", "/shots/plate.solve"),
         ("/shots/kitchen/0001.jpg", "/shots/kitchen/kitchen.solve"),
+        ("/shots/frame-000150.color.jpg", "/shots/frame.color.solve"),
         ("/shots/IMG_2231.MOV", "/shots/IMG_2231.solve"),
     ],
 )
