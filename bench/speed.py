@@ -1,17 +1,15 @@
 """What a solve costs: each stage against length and size of the clip, and depth against the published training loop.
 
 usage: python -m bench.speed growth [--out DIR] [--frames N,...] [--widths W,...] [--preset P] [--device D]
-       python -m bench.speed loop [--out DIR] [--device D] [CLIP ...]
+       python -m bench.speed loop [--out DIR] [--epochs N] [--device D] [CLIP ...]
 
 `growth` solves the walk of `bench.long_clip` at 1080p, cut off after N frames, and its first frames at other widths
 (16:9), and prints for each stage CPU seconds per frame, wall seconds per frame, peak memory, and how each grows: the
 exponent of its cost over the number of frames, 1 where it is linear. Solves that are there are not made again.
 
-`loop` trains CVD's published loop to its end (its losses, constant rate, batches of four pairs, 20 epochs over all of
-them, from the weights that ship, seeing pictures alone) and the engine's own (which `--method deepv2d+cvd` and others
-end with: the network sees what was measured, and learns from it and from the same pairs) until its loss, of the
-published form over all pairs, is as low. The engine's seconds count the plane sweep that it starts from. CLIP as in
-`bench.depth`. On a CPU seconds are of one thread's work; on a GPU they are wall seconds.
+`loop` trains CVD's published loop (its losses, rate, batches of pairs, from the same weights, over the same pairs) and
+says when its loss over all pairs comes down to that of the default's depth, and what the default's depth had cost by
+then. CLIP as in `bench.depth`. On a CPU seconds are of one thread's work; on a GPU they are wall seconds.
 """
 
 from __future__ import annotations
@@ -27,13 +25,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.functional import avg_pool2d
 
 from bench.depth import Case, cases_of
 from bench.long_clip import make
 from engine.depth.data import TrainingData
-from engine.depth.network import load_network
-from engine.depth.settings import PRESETS, DepthSettings
-from engine.depth.training import DISPARITY_WEIGHT, PUBLISHED_RATE, TUNE_RATE, over_pairs, step_loss
+from engine.depth.network import DepthNetwork, load_network
+from engine.depth.settings import PRESETS, settings_of
+from engine.depth.training import DISPARITY_WEIGHT, PUBLISHED_RATE, over_pairs, step_loss
+from engine.footage import frame_name
 from engine.pipeline import solve
 from engine.priors.builtin import WEIGHTS
 from engine.request import STAGES, FootageRequest, PriorRequest, Request
@@ -42,7 +42,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FULL_WIDTH = 1920
 SHORT = 30  # frames, where the width changes
 PAIRS_AT_ONCE = 8
-LOOK_EVERY = 6  # steps, at the loss of the engine's own loop over all pairs
+LOOKS = 4  # at the loss over all pairs, in an epoch
 
 Row = dict[str, Any]
 
@@ -135,71 +135,79 @@ def loss_of_all_pairs(depth: Callable[[list[int]], torch.Tensor], data: Training
     return total / len(data.pairs)
 
 
-def trained(
-    case: Case, settings: DepthSettings, steps: int, every: int, device: torch.device, enough: float = -math.inf
-) -> list[tuple[int, float, float]]:
-    """(step, seconds, loss over all pairs) `every` so many steps of a training, until the loss is `enough`."""
-    data, now = case.data(settings), clock(device)
-    network = load_network(WEIGHTS, device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.Adam(network.parameters(), lr=PUBLISHED_RATE if settings.published_epochs else TUNE_RATE)
+def of_result(folder: Path, data: TrainingData, device: torch.device) -> Callable[[list[int]], torch.Tensor]:
+    """The depth that a depth stage left, for `loss_of_all_pairs`."""
 
     def depth(rows: list[int]) -> torch.Tensor:
-        hidden = torch.ones((len(rows), 1, *data.images.shape[-2:])) if settings.published_epochs else None
+        arrays = [
+            np.load(folder / "depth" / f"{frame_name(data.numbers[row])}.npy", allow_pickle=False) for row in rows
+        ]
+        return avg_pool2d(torch.from_numpy(np.stack(arrays))[:, None].to(device) / data.unit, 2)
+
+    return depth
+
+
+def of_network(network: DepthNetwork, data: TrainingData, device: torch.device) -> Callable[[list[int]], torch.Tensor]:
+    """The depth that the network says of pictures alone, for `loss_of_all_pairs`."""
+
+    def depth(rows: list[int]) -> torch.Tensor:
+        hidden = torch.ones((len(rows), 1, *data.images.shape[-2:]))
         return torch.as_tensor(network(data.inputs(rows, device, hidden)).exp())
 
-    spent, curve = 0.0, [(0, 0.0, loss_of_all_pairs(depth, data, device))]
-    while curve[-1][0] < steps and curve[-1][2] > enough:
+    return depth
+
+
+def compared(case: Case, epochs: int, device: torch.device) -> Row:
+    """The published loop against the default's depth on a clip."""
+    published = replace(PRESETS["cvd-2020"], published_epochs=epochs)
+    data = case.data(settings_of(case.request))
+    wanted = loss_of_all_pairs(of_result(case.stages["depth"], data, device), data, device)
+    unit = "cpu_s" if device.type == "cpu" else "wall_s"
+    ours = sum(_cost(case.stages[name], unit) for name in ("evidence", "depth"))
+    data, now = case.data(published), clock(device)
+    network = load_network(WEIGHTS, device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = torch.optim.Adam(network.parameters(), lr=PUBLISHED_RATE)
+    per_epoch = -(-len(data.pairs) // published.batch_pairs)
+    every = max(1, per_epoch // LOOKS)
+    spent, curve = 0.0, [(0.0, loss_of_all_pairs(of_network(network, data, device), data, device))]
+    for step in range(epochs * per_epoch):
         start = now()
-        for step in range(curve[-1][0], min(curve[-1][0] + every, steps)):
-            loss = step_loss(network, data, settings, case.request.seed, step, "pairs", device)
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(network.parameters(), math.inf if settings.published_epochs else 1.0)
-            optimiser.step()
+        loss = step_loss(network, data, published, case.request.seed, step, "pairs", device)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
         spent += now() - start
-        curve.append((step + 1, spent, loss_of_all_pairs(depth, data, device)))
-        print(f"{case.name}: step {step + 1}, {spent:.1f} s, loss {curve[-1][2]:.4f}", flush=True)
-    return curve
-
-
-def compared(case: Case, device: torch.device) -> Row:
-    """The published loop against the engine's own on a clip."""
-    published, own = PRESETS["cvd-2020"], replace(PRESETS["standard"], photometric_steps=0.0)
-    pairs = len(case.data(published).pairs)
-    epoch = -(-pairs // published.batch_pairs)
-    steps = published.published_epochs * epoch
-    theirs = trained(case, published, steps, epoch, device)
-    final = theirs[-1][2]
-    ours = trained(case, own, steps, LOOK_EVERY, device, final)
-    record = json.loads((case.stages["evidence"] / "stage.json").read_text(encoding="utf-8"))
-    sweep = float(record["cost"]["cpu_s" if device.type == "cpu" else "wall_s"])
+        if (step + 1) % every == 0:
+            curve.append((spent, loss_of_all_pairs(of_network(network, data, device), data, device)))
+            print(f"{case.name}: {spent:.1f} s, loss {curve[-1][1]:.3f} (default {wanted:.3f})", flush=True)
+            if curve[-1][1] <= wanted:
+                break
+    reached = next((seconds for seconds, value in curve if value <= wanted), math.inf)
     return {
-        "clip": case.name,
-        "frames": len(case.numbers),
-        "pairs": pairs,
-        "sweep_s": sweep,
-        "start": (theirs[0][2], ours[0][2]),
-        "theirs": theirs[-1],
-        "ours": ours[-1],
-        "reached": ours[-1][2] <= final,
-        "ratio": theirs[-1][1] / (sweep + ours[-1][1]),
-    }
+        "clip": case.name, "frames": len(data.numbers), "pairs": len(data.pairs), "default_s": ours,
+        "default_loss": wanted, "start_loss": curve[0][1], "loop_s": min(reached, spent),
+        "loop_loss": min(value for _, value in curve), "reached": math.isfinite(reached),
+        "ratio": min(reached, spent) / ours, "epochs": len(curve[1:]) * every / per_epoch,
+    }  # fmt: skip
+
+
+def _cost(stage: Path, unit: str) -> float:
+    return float(json.loads((stage / "stage.json").read_text(encoding="utf-8"))["cost"][unit])
 
 
 def loop_table(rows: Sequence[Row]) -> str:
     """Rows of `compared` as Markdown."""
     lines = [
-        "\n## The published loop and the engine's own, to the same loss\n",
-        "| clip | frames, pairs | published: steps | loss | seconds | own: steps | loss | sweep + seconds | ratio |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "\n## Depth against the published loop\n",
+        "| clip | frames, pairs | default: loss | seconds | loop: epochs | loss | seconds | ratio |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        (their_steps, their_s, their_loss), (steps, seconds, loss) = row["theirs"], row["ours"]
-        before, start = row["start"]
-        ratio = f"{row['ratio']:.1f}" if row["reached"] else "not reached"
+        sign = "" if row["reached"] else "> "
         lines.append(
-            f"| {row['clip']} | {row['frames']}, {row['pairs']} | {their_steps} | {before:.3f} to {their_loss:.3f} | "
-            f"{their_s:.0f} | {steps} | {start:.3f} to {loss:.3f} | {row['sweep_s']:.0f} + {seconds:.0f} | {ratio} |"
+            f"| {row['clip']} | {row['frames']}, {row['pairs']} | {row['default_loss']:.3f} | {row['default_s']:.0f} | "
+            f"{row['epochs']:.1f} | {row['start_loss']:.3f} to {row['loop_loss']:.3f} | {row['loop_s']:.0f} | "
+            f"{sign}{row['ratio']:.1f} |"
         )
     return "\n".join(lines)
 
@@ -213,6 +221,7 @@ def main() -> None:
     parser.add_argument("--frames", type=_numbers, default=(30, 100, 300, 1000))
     parser.add_argument("--widths", type=_numbers, default=(854, 1280, 3840))
     parser.add_argument("--preset", default="standard")
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     options = parser.parse_intermixed_args()  # clips come after the options too
     options.out.mkdir(parents=True, exist_ok=True)
@@ -220,7 +229,7 @@ def main() -> None:
         if options.device == "cpu":
             torch.set_num_threads(1)
         device = torch.device(options.device)
-        print(loop_table([compared(case, device) for case in cases_of(options.clips, options.out)]))
+        print(loop_table([compared(case, options.epochs, device) for case in cases_of(options.clips, options.out)]))
         return
     shapes = [(SHORT, width) for width in options.widths] + [(frames, FULL_WIDTH) for frames in options.frames]
     rows = [grown(options.out, frames, width, options.preset, options.device) for frames, width in shapes]

@@ -5,15 +5,13 @@ from __future__ import annotations
 
 import bpy
 
-from .. import compat
 from ..mesh_file import read_mesh
 from ..solve_reader import Solve
 from . import owned
 from .camera import find_root
 from .layers import ensure_collections
-from .nodes import TreeBuilder
+from .points import COLOUR, coloured_material
 
-COLOUR = "Colour"
 FRICTION = 0.8
 
 
@@ -95,7 +93,7 @@ def _ensure_mesh(solve: Solve) -> bpy.types.Mesh:
     if mesh is None:
         mesh = bpy.data.meshes.new(f"CVD Fused Mesh {solve.name}")
         owned.mark(mesh, solve.key, "fused")
-        mesh.materials.append(_material())
+        mesh.materials.append(coloured_material("fused", "CVD Fused Mesh", "ShaderNodeBsdfDiffuse"))
     mesh.clear_geometry()
     mesh.vertices.add(len(read.vertices))
     mesh.vertices.foreach_set("co", read.vertices.ravel())
@@ -109,20 +107,3 @@ def _ensure_mesh(solve: Solve) -> bpy.types.Mesh:
     colour.data.foreach_set("color_srgb", [value / 255 for row in read.colours.tolist() for value in (*row, 255)])
     mesh["cvd_stamp"] = stamp
     return mesh
-
-
-def _material() -> bpy.types.Material:
-    material = owned.find(bpy.data.materials, owned.SHARED, "fused")
-    if material is not None:
-        return material
-    material = bpy.data.materials.new("CVD Fused Mesh")
-    owned.mark(material, owned.SHARED, "fused")
-    compat.enable_nodes(material)
-    material.node_tree.nodes.clear()
-    build = TreeBuilder(material.node_tree)
-    attribute = build.node("ShaderNodeAttribute", attribute_name=COLOUR)
-    shader = build.node("ShaderNodeBsdfDiffuse")
-    build.put(attribute.outputs["Color"], shader.inputs["Color"])
-    build.put(shader.outputs[0], build.node("ShaderNodeOutputMaterial").inputs["Surface"])
-    build.arrange()
-    return material

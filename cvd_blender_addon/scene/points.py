@@ -54,7 +54,7 @@ def show_as_points(ob: bpy.types.Object, radius: float) -> None:
     modifier = ob.modifiers.new("CVD Points", "NODES")
     modifier.node_group = _node_group()
     compat.set_modifier_input(modifier, "Radius", radius)
-    compat.set_modifier_input(modifier, "Material", _material())
+    compat.set_modifier_input(modifier, "Material", coloured_material("points", "CVD Points", "ShaderNodeEmission"))
 
 
 def remove_unused() -> None:
@@ -89,18 +89,19 @@ def _node_group() -> bpy.types.NodeTree:
     return tree
 
 
-def _material() -> bpy.types.Material:
-    material = owned.find(bpy.data.materials, owned.SHARED, "points")
+def coloured_material(role: str, name: str, shader: str) -> bpy.types.Material:
+    """What shows the colours of vertices (`COLOUR`) by a shader node; one for all solves."""
+    material = owned.find(bpy.data.materials, owned.SHARED, role)
     if material is not None:
         return material
-    material = bpy.data.materials.new("CVD Points")
-    owned.mark(material, owned.SHARED, "points")
+    material = bpy.data.materials.new(name)
+    owned.mark(material, owned.SHARED, role)
     compat.enable_nodes(material)
     material.node_tree.nodes.clear()
     build = TreeBuilder(material.node_tree)
     attribute = build.node("ShaderNodeAttribute", attribute_name=COLOUR)
-    emission = build.node("ShaderNodeEmission")
-    build.put(attribute.outputs["Color"], emission.inputs["Color"])
-    build.put(emission.outputs[0], build.node("ShaderNodeOutputMaterial").inputs["Surface"])
+    shown = build.node(shader)
+    build.put(attribute.outputs["Color"], shown.inputs["Color"])
+    build.put(shown.outputs[0], build.node("ShaderNodeOutputMaterial").inputs["Surface"])
     build.arrange()
     return material
