@@ -89,6 +89,14 @@ def get_modifier_input(modifier: bpy.types.NodesModifier, name: str) -> Any:
     return modifier[identifier]
 
 
+def modifier_input_property(modifier: bpy.types.NodesModifier, name: str) -> tuple[Any, str]:
+    """What `UILayout.prop` takes to draw the input called `name`: (data, property)."""
+    identifier = _input_identifier(modifier, name)
+    if MODIFIER_INPUTS_ARE_PROPERTIES:
+        return getattr(modifier.properties.inputs, identifier), "value"
+    return modifier, f'["{identifier}"]'
+
+
 def modifier_input_path(modifier: bpy.types.NodesModifier, name: str) -> str:
     """Data path, from the object, by which the input called `name` is animated."""
     identifier = _input_identifier(modifier, name)

@@ -10,6 +10,7 @@ import bpy
 
 from . import cameras, compat, forecast, installer, jobs, preferences, thumbnails
 from .operators import install
+from .scene import depth_mesh, owned
 
 CHARACTER = 5.8  # width of an average one, in pixels of an interface that is not scaled
 MARGINS, ICON, UNSEEN = 56, 24, 312  # of the sidebar and an icon; and a sidebar that nobody sees
@@ -356,6 +357,24 @@ def _build(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     layout.operator("cvd.render_matte", icon="IMAGE_ALPHA")
 
 
+def _depth_mesh_of(context: bpy.types.Context) -> bpy.types.Object | None:
+    return owned.find(context.scene.objects, context.scene.cvd.solve_key, "depth_mesh")
+
+
+def _depth_mesh(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """The inputs of the modifier themselves: there is no other place for them."""
+    ob = _depth_mesh_of(context)
+    modifier = ob.modifiers.get(depth_mesh.MODIFIER) if ob else None
+    if modifier is None or not depth_mesh.is_current(modifier.node_group):
+        _text(layout, "Press Depth Mesh above to make it or bring it up to date", "INFO")
+        return
+    for option in depth_mesh.OPTIONS:
+        data, name = compat.modifier_input_property(modifier, option.name)
+        row = layout.row()
+        row.active = option.needs == "" or bool(compat.get_modifier_input(modifier, option.needs))
+        row.prop(data, name, text=option.name)
+
+
 def _deliver(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     delivery = context.scene.cvd.delivery
     if delivery.running:
@@ -393,19 +412,22 @@ SECTIONS = (
     ("result", "Result", _result),
     ("orientation", "Scene", _orientation),
     ("build", "Build", _build),
+    ("depth_mesh", "Depth Mesh", _depth_mesh),
     ("deliver", "Deliver", _deliver),
 )
 
 # What few shots need lies in closed panels within the one that all need.
-PARENTS = {name: "clip" for name in ("range", "camera", "lens", "size", "masks", "prior")} | {"queue": "solve"}
-CLOSED = ("range", "camera", "lens", "size", "masks", "prior", "deliver")
+PARENTS = {name: "clip" for name in ("range", "camera", "lens", "size", "masks", "prior")}
+PARENTS |= {"queue": "solve", "depth_mesh": "build"}
+CLOSED = ("range", "camera", "lens", "size", "masks", "prior", "depth_mesh", "deliver")
 
 
 def _has_queue(context: bpy.types.Context) -> bool:
     return len(context.window_manager.cvd_queue.shots) > 0
 
 
-SHOWN_IF = {"queue": _has_queue}  # nobody needs an empty one
+# Nobody needs an empty one.
+SHOWN_IF = {"queue": _has_queue, "depth_mesh": lambda context: _depth_mesh_of(context) is not None}
 
 
 def _panel(space: str, region: str, order: int, identifier: str, label: str, draw: Any) -> type[bpy.types.Panel]:

@@ -66,11 +66,12 @@ def tangential(build: TreeBuilder, x: Any, y: Any, r2: Any, p1: Any, p2: Any) ->
     return along(x, p1, p2), along(y, p2, p1)
 
 
-def ensure_socket(tree: bpy.types.NodeTree, in_out: str, socket_type: str, name: str, default: Any = None) -> None:
-    """Give a node group an interface socket, unless it has it: links to it from outside stay."""
+def ensure_socket(tree: bpy.types.NodeTree, in_out: str, socket_type: str, name: str, default: Any = None) -> Any:
+    """The interface socket of a node group, made unless it has it: links to it from outside stay."""
     for item in tree.interface.items_tree:
         if item.item_type == "SOCKET" and item.in_out == in_out and item.name == name:
-            return
+            return item
     socket = tree.interface.new_socket(name, in_out=in_out, socket_type=socket_type)
     if default is not None:
         socket.default_value = default
+    return socket

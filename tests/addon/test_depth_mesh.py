@@ -22,7 +22,8 @@ def build(scene: bpy.types.Scene, truth: Synthetic, step: int = 1, edge: float =
     ob = depth_mesh.build(scene, solve)
     modifier = ob.modifiers[depth_mesh.MODIFIER]
     compat.set_modifier_input(modifier, "Viewport Step", step)
-    compat.set_modifier_input(modifier, "Depth Edge", edge)
+    compat.set_modifier_input(modifier, "Cut Depth Edges", edge > 0.0)
+    compat.set_modifier_input(modifier, "Depth Edge", edge or depth_mesh.DEPTH_EDGE)
     ob.update_tag()
     return solve, ob
 

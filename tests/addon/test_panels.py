@@ -11,6 +11,7 @@ from synthetic import Synthetic
 
 from cvd_blender_addon import forecast, monitor, panels
 from cvd_blender_addon.jobs import JobError, StageStatus, Status
+from cvd_blender_addon.scene import depth_mesh
 
 
 class Layout:
@@ -25,8 +26,12 @@ class Layout:
     row = column = box = _part
 
     def prop(self, data: Any, name: str, **_options: Any) -> None:
-        assert name in data.bl_rna.properties, name
-        self.drawn.append(name)
+        if name.startswith("["):  # a modifier's input, up to 5.1
+            assert name[2:-2] in data.keys(), name  # noqa: SIM118
+        else:
+            assert name in data.bl_rna.properties, name
+        of_modifier = name == "value" or name.startswith("[")
+        self.drawn.append(_options["text"] if of_modifier else name)
 
     def prop_enum(self, data: Any, name: str, value: str, **_options: Any) -> None:
         assert data.bl_rna.properties[name].enum_items.get(value), value
@@ -152,6 +157,20 @@ def test_an_empty_queue_is_not_shown(scene: bpy.types.Scene, addon: None) -> Non
     assert not queue.poll(bpy.context)
     bpy.context.window_manager.cvd_queue.shots.add()
     assert queue.poll(bpy.context) and "DEFAULT_CLOSED" not in queue.bl_options
+
+
+def test_options_of_the_depth_mesh_are_shown_once_it_is_there(
+    scene: bpy.types.Scene, addon: None, synthetic: Synthetic
+) -> None:
+    panel = bpy.types.CVD_PT_view_3d_depth_mesh
+    options = [option.name for option in depth_mesh.OPTIONS]
+    assert not panel.poll(bpy.context) and not set(options) & set(draw(scene, "VIEW_3D"))
+    bpy.ops.cvd.import_solve(directory=str(synthetic.folder))
+    assert panel.poll(bpy.context)
+    assert [name for name in draw(bpy.context.scene, "VIEW_3D") if name in options] == options
+    depth_mesh.node_group()["cvd_version"] = 3
+    drawn = draw(bpy.context.scene, "VIEW_3D")
+    assert not set(options) & set(drawn) and "bring it up to date" in " ".join(drawn)
 
 
 def test_error_and_eevee_are_told(scene: bpy.types.Scene, addon: None) -> None:
