@@ -78,7 +78,8 @@ OPTIONS = (
         "Hold Frame",
         "Bool",
         False,
-        "Show one frame's mesh at every frame, where that frame's camera saw it, such as to extend a set",
+        "Show one frame's mesh at every frame, where that frame's camera saw it, such as to extend a set. The material "
+        "goes on with the plate: give the mesh one whose image stays at the held frame",
     ),
     Option("Held Frame", "Int", 1, "The frame whose mesh is shown at every frame", -1048574, needs="Hold Frame"),
 )
