@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The depth mesh: one Geometry Nodes grid in camera space that reads the depth of the current frame from its EXR.
 
-Nothing is stored per frame, so it costs no memory in the .blend, works without the add-on, and shows nothing on a frame
-that has no depth. What an artist may choose (density, edges, smoothing, limits, a held frame) are inputs of the
-modifier, and only there.
+Of a frame only its camera is stored, so it costs little memory in the .blend, works without the add-on, and shows
+nothing on a frame that has no depth. What an artist may choose (density, edges, smoothing, limits, a held frame) are
+inputs of the modifier, and only there.
 """
 
 from __future__ import annotations
