@@ -3,7 +3,8 @@
 
 Depth is compared as disparity, 1/z: no value (0) is then infinitely far by itself. Two things keep edges soft. A
 rendered depth is one sample per pixel, so on CG's own antialiased rim it may say "nothing here": there the depth of the
-neighbours is used. And the yes-or-no result along an occluder's edge is antialiased before it multiplies CG.
+neighbours is used. And the yes-or-no result along an occluder's edge is antialiased before it multiplies CG, and may
+be made softer. Fog and light on what is real go by the same depths: see `effects`.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import bpy
 
 from .. import compat
 from ..solve_reader import Solve
-from . import depth_mesh, owned, plate
-from .camera import assign_action, find_root, set_keys
+from . import depth_mesh, effects, owned, plate
+from .camera import assign_action, find_camera, find_root, set_keys
 from .layers import background_layer, foreground_layer
 from .nodes import TreeBuilder, ensure_socket, tangential
 from .occlusion import HOLDOUT
@@ -24,9 +25,35 @@ from .plate import Report
 
 # Wider than any pixel filter reaches, so that the whole soft rim of CG finds a depth.
 RIM_PX = 2
+# How far a blur reaches beyond its size, rounded up.
+SOFT_REACH = 2.0
 # A rendered depth beyond this is the sky.
 SKY = 1e9
 NO_HIT = 1e-8
+COLOUR, FLOAT, VECTOR = "NodeSocketColor", "NodeSocketFloat", "NodeSocketVector"
+CLEAR, WHITE = (0.0, 0.0, 0.0, 0.0), (1.0, 1.0, 1.0, 1.0)
+INPUTS = (
+    ("CG", COLOUR, CLEAR, "What is to be laid over the plate, premultiplied: the view layer Foreground"),
+    ("CG Depth", FLOAT, effects.FAR, "Depth pass of the same view layer"),
+    ("Shadows", COLOUR, CLEAR, "What darkens the plate: the view layer Background"),
+    ("Depth Compare", FLOAT, 1.0, "1: hide CG where the solved depth is nearer. 0: the held-out mesh has done it"),
+    ("Softness", FLOAT, 0.0, "Pixels by which the edge of what hides CG is softer than antialiased"),
+    ("Fog Density", FLOAT, 0.0, "Share of light lost per unit of depth; 0: no fog"),
+    ("Fog Start", FLOAT, 0.0, "Depth at which fog begins, in scene units"),
+    ("Fog Colour", COLOUR, (0.5, 0.5, 0.5, 1.0), "Colour of what is lost in the fog"),
+    ("Light Strength", FLOAT, 0.0, "Light added to the plate by a far lamp; 0: the plate as it is"),
+    ("Light Colour", COLOUR, WHITE, "Colour of that lamp"),
+    ("Light Direction", VECTOR, (0.0, 0.0, 1.0), "Direction from the scene to that lamp, in the world"),
+    ("Normal Smoothing", FLOAT, 2.0, "Blur of depth before normals are made of it, pixels"),
+)
+OUTPUTS = (
+    ("Image", COLOUR, "CG over the plate"),
+    ("Matte", FLOAT, "Visible share of CG"),
+    ("Plate", COLOUR, "The plate as the render camera sees it, without distortion"),
+    ("Dynamic Matte", FLOAT, "What moves by itself"),
+    ("Depth", FLOAT, "Depth of what is seen, plate or CG, in scene units; 1e10 where there is none"),
+    ("Normal", VECTOR, "Normals of what is real, in the world; 0 where there is no depth"),
+)
 
 
 def find_group_node(scene: bpy.types.Scene, solve: Solve) -> Any | None:
@@ -45,8 +72,7 @@ def build(scene: bpy.types.Scene, solve: Solve, mode: str, report: Report) -> An
         mode: COMPOSITOR compares depths; HOLDOUT leaves the cutting to the held-out mesh.
 
     Returns:
-        The group's node (inputs CG, CG Depth, Shadows, Depth Compare; outputs Image, Matte, Plate, Dynamic Matte);
-        None without a plate.
+        The group's node (see INPUTS and OUTPUTS); None without a plate.
     """
     clip = plate.ensure_clip(solve)
     if clip is None:
@@ -127,77 +153,87 @@ def _group(scene: bpy.types.Scene, solve: Solve, clip: bpy.types.MovieClip) -> b
     if tree.animation_data:
         tree.animation_data_clear()
     tree.nodes.clear()
-    ensure_socket(tree, "INPUT", "NodeSocketColor", "CG", (0.0, 0.0, 0.0, 0.0))
-    ensure_socket(tree, "INPUT", "NodeSocketFloat", "CG Depth", 1e10)
-    ensure_socket(tree, "INPUT", "NodeSocketColor", "Shadows", (0.0, 0.0, 0.0, 0.0))
-    ensure_socket(tree, "INPUT", "NodeSocketFloat", "Depth Compare", 1.0)
-    ensure_socket(tree, "OUTPUT", "NodeSocketColor", "Image")
-    ensure_socket(tree, "OUTPUT", "NodeSocketFloat", "Matte")
-    ensure_socket(tree, "OUTPUT", "NodeSocketColor", "Plate")
-    ensure_socket(tree, "OUTPUT", "NodeSocketFloat", "Dynamic Matte")
+    for name, kind, default, description in INPUTS:
+        ensure_socket(tree, "INPUT", kind, name, default, description)
+    for name, kind, description in OUTPUTS:
+        ensure_socket(tree, "OUTPUT", kind, name, None, description)
     build = TreeBuilder(tree)
     inputs = build.node("NodeGroupInput").outputs
     outputs = build.node("NodeGroupOutput").inputs
 
     source = build.node("CompositorNodeMovieClip", "Plate", clip=clip).outputs["Image"]
-    distortion = _distortion(build, solve, source) if solve.lens.distorted else None
+    focals = _focals(build, solve)
+    distortion = _distortion(build, solve, source, focals) if solve.lens.distorted else None
     plate_image = _to_render(build, distortion, source, compat.LINEAR_FILTER)
-    visible = _visible(build, inputs["CG Depth"], _scene_disparity(build, scene, solve, distortion))
+    # Nearest: between two surfaces there is no depth that would be right.
+    real = _scene_disparity(build, scene, solve, distortion, compat.NEAREST_FILTER)
+    own = _cg_disparity(build, inputs["CG Depth"], inputs["Softness"])
+    visible = _visible(build, own, real, inputs["Softness"])
     kept = build.math("MAXIMUM", visible, build.math("SUBTRACT", 1.0, inputs["Depth Compare"]), label="Kept")
-
     cut = compat.add_multiply_alpha(tree)
     build.put(inputs["CG"], cut.inputs["Image"])
     build.put(kept, cut.inputs["Alpha"])
-    shadowed, background, foreground = compat.add_alpha_over(tree)
-    build.put(plate_image, background)
-    build.put(inputs["Shadows"], foreground)
-    over, background, foreground = compat.add_alpha_over(tree)
-    build.put(shadowed.outputs[0], background)
-    build.put(cut.outputs[0], foreground)
-    alpha = build.node("CompositorNodeSeparateColor", "Matte")
-    build.put(cut.outputs[0], alpha.inputs[0])
+    matte = effects.alpha_of(build, cut.outputs[0])
+    is_cg = build.math("MULTIPLY", build.math("GREATER_THAN", matte, 0.5), build.math("GREATER_THAN", own, NO_HIT))
+    seen = build.math("MULTIPLY_ADD", is_cg, build.math("SUBTRACT", own, real), real, label="Seen")
 
-    build.put(over.outputs[0], outputs["Image"])
-    build.put(alpha.outputs["Alpha"], outputs["Matte"])
+    normal = _world_normals(build, scene, solve, distortion, focals, plate_image, inputs["Normal Smoothing"])
+    light = (inputs[f"Light {name}"] for name in ("Direction", "Colour", "Strength"))
+    lit = effects.relight(build, plate_image, normal, *light)
+    fog = [inputs[f"Fog {name}"] for name in ("Density", "Start", "Colour")]
+    shadowed = effects.fog(build, _over(build, lit, inputs["Shadows"]), real, *fog)
+    over = _over(build, shadowed, effects.fog(build, cut.outputs[0], own, *fog))
+
+    build.put(over, outputs["Image"])
+    build.put(matte, outputs["Matte"])
     build.put(plate_image, outputs["Plate"])
     build.put(_dynamic_matte(build, solve, distortion) if solve.dynamic_frames else 0.0, outputs["Dynamic Matte"])
+    build.put(effects.distance(build, seen), outputs["Depth"])
+    build.put(normal, outputs["Normal"])
     build.arrange()
     return tree
 
 
-def _distortion(build: TreeBuilder, solve: Solve, source: Any) -> Any:
+def _over(build: TreeBuilder, below: Any, above: Any) -> Any:
+    node, background, foreground = compat.add_alpha_over(build.tree)
+    build.put(below, background)
+    build.put(above, foreground)
+    return node.outputs[0]
+
+
+def _focals(build: TreeBuilder, solve: Solve) -> tuple[Any, Any]:
+    """The focal lengths across and up, plate pixels, of the current frame."""
+    focal = build.node("ShaderNodeValue", "Focal length, pixels")
+    focal.name = "Focal"
+    focal.outputs[0].default_value = solve.lens.fx
+    if solve.lens.focal_varies:
+        _key_focal(build.tree, solve)
+    return focal.outputs[0], build.math("MULTIPLY", focal.outputs[0], solve.lens.fy / solve.lens.fx)
+
+
+def _centres(solve: Solve) -> tuple[float, float]:
+    """The principal point in plate pixels, measured from the bottom as UVs are."""
+    return solve.lens.cx, solve.source.height - solve.lens.cy
+
+
+def _distortion(build: TreeBuilder, solve: Solve, source: Any, focals: tuple[Any, Any]) -> Any:
     """Where on the distorted plate each pixel of a pinhole's image lies, as an image of UVs.
 
     Not the Movie Distortion node: measured in 4.5 to 5.2, it shifts an image by up to half a pixel.
     """
-    lens, width, height = solve.lens, solve.source.width, solve.source.height
-    coordinates = build.node("CompositorNodeImageCoordinates")
-    build.put(source, coordinates.inputs["Image"])
-    at = build.node("ShaderNodeSeparateXYZ")
-    build.put(coordinates.outputs["Normalized"], at.inputs[0])
-    focal = build.node("ShaderNodeValue", "Focal length, pixels")
-    focal.name = "Focal"
-    focal.outputs[0].default_value = lens.fx
-    if lens.focal_varies:
-        _key_focal(build.tree, solve)
-    focals = (focal.outputs[0], build.math("MULTIPLY", focal.outputs[0], lens.fy / lens.fx))
-    # UVs run upwards, so the principal point is measured from the bottom, and y and p1 change sign.
-    centres = (lens.cx, height - lens.cy)
-    ideal = [
-        build.math("DIVIDE", build.math("MULTIPLY_ADD", at.outputs[axis], float(side), -centre), focal_length)
-        for axis, side, centre, focal_length in zip("XY", (width, height), centres, focals, strict=True)
-    ]
+    lens, sides, centres = solve.lens, (solve.source.width, solve.source.height), _centres(solve)
+    rays = effects.rays(build, source, sides, centres, focals)
+    ideal = (rays.x, rays.y)
     r2 = build.math("MULTIPLY_ADD", ideal[0], ideal[0], build.math("MULTIPLY", ideal[1], ideal[1]))
     radial = build.math("MULTIPLY_ADD", r2, build.math("MULTIPLY_ADD", r2, lens.k2, lens.k1), 1.0, label="Distortion")
     bent = [build.math("MULTIPLY", value, radial) for value in ideal]
     if lens.tangential:
+        # UVs run upwards: y and p1 change sign.
         shifts = tangential(build, ideal[0], ideal[1], r2, -lens.p1, lens.p2)
         bent = [build.math("ADD", value, shift) for value, shift in zip(bent, shifts, strict=True)]
     uv = build.node("ShaderNodeCombineXYZ")
     uv.inputs["Z"].default_value = 1.0  # Map UV takes it for alpha
-    for socket, value, side, centre, focal_length in zip(
-        uv.inputs, bent, (width, height), centres, focals, strict=False
-    ):
+    for socket, value, side, centre, focal_length in zip(uv.inputs, bent, sides, centres, focals, strict=False):
         pixels = build.math("MULTIPLY_ADD", value, focal_length, centre)
         build.put(build.math("DIVIDE", pixels, float(side)), socket)
     return uv.outputs[0]
@@ -226,15 +262,34 @@ def _to_render(build: TreeBuilder, distortion: Any | None, image: Any, filtering
     return scale.outputs[0]
 
 
-def _scene_disparity(build: TreeBuilder, scene: bpy.types.Scene, solve: Solve, distortion: Any | None) -> Any:
+def _scene_disparity(
+    build: TreeBuilder, scene: bpy.types.Scene, solve: Solve, distortion: Any | None, filtering: str
+) -> Any:
     """Disparity of what is real, in scene units; 0 where depth has no value."""
     depth = _values(build, solve, "Depth", depth_mesh.depth_image(solve))
     disparity = build.math(
         "DIVIDE", build.math("GREATER_THAN", depth, 1e-6), build.math("MAXIMUM", depth, 1e-6), label="Disparity"
     )
-    # Nearest: between two surfaces there is no depth that would be right.
-    disparity = _to_render(build, distortion, disparity, compat.NEAREST_FILTER)
+    disparity = _to_render(build, distortion, disparity, filtering)
     return build.math("DIVIDE", disparity, _root_scale(build, scene, solve))
+
+
+def _world_normals(
+    build: TreeBuilder,
+    scene: bpy.types.Scene,
+    solve: Solve,
+    distortion: Any | None,
+    focals: tuple[Any, Any],
+    plate_image: Any,
+    smoothing: Any,
+) -> Any:
+    """Normals of what is real, in the world's axes."""
+    # Linear: steps of the nearest pixel would be slopes.
+    disparity = _scene_disparity(build, scene, solve, distortion, compat.LINEAR_FILTER)
+    sides = (solve.source.width, solve.source.height)
+    rays = effects.rays(build, plate_image, sides, _centres(solve), focals)
+    normal = effects.normals(build, disparity, rays, smoothing)
+    return effects.rotate(build, normal, *_camera_rotation(build, scene, solve))
 
 
 def _dynamic_matte(build: TreeBuilder, solve: Solve, distortion: Any | None) -> Any:
@@ -254,28 +309,50 @@ def _values(build: TreeBuilder, solve: Solve, label: str, image: bpy.types.Image
 
 def _root_scale(build: TreeBuilder, scene: bpy.types.Scene, solve: Solve) -> Any:
     """The scale of the root, by a driver: depth is in the units of the solve, CG in those of the scene."""
-    node = build.node("ShaderNodeValue", "Scale of the root")
-    node.name = "Root Scale"
-    node.outputs[0].default_value = 1.0
-    driver = build.tree.driver_add('nodes["Root Scale"].outputs[0].default_value').driver
+    return _driven(build, "Root Scale", find_root(scene, solve), "SCALE_AVG", 1.0)
+
+
+def _camera_rotation(build: TreeBuilder, scene: bpy.types.Scene, solve: Solve) -> tuple[Any, Any]:
+    """The camera's rotation in the world as a quaternion, by drivers: (w, xyz)."""
+    camera = find_camera(scene, solve)
+    w, *xyz = (_driven(build, f"Camera {axis}", camera, f"ROT_{axis}", float(axis == "W")) for axis in "WXYZ")
+    return w, build.vector(*xyz)
+
+
+def _driven(build: TreeBuilder, name: str, ob: bpy.types.Object | None, kind: str, default: float) -> Any:
+    """One value of an object's transform in the world."""
+    tree = build.tree
+    if name in tree.nodes:
+        return tree.nodes[name].outputs[0]
+    node = build.node("ShaderNodeValue", name)
+    node.name = name
+    node.outputs[0].default_value = default
+    driver = tree.driver_add(f'nodes["{name}"].outputs[0].default_value').driver
     variable = driver.variables.new()
-    variable.name = "scale"
+    variable.name = "value"
     variable.type = "TRANSFORMS"
-    variable.targets[0].id = find_root(scene, solve)
-    variable.targets[0].transform_type = "SCALE_AVG"
+    variable.targets[0].id = ob
+    variable.targets[0].transform_type = kind
     variable.targets[0].transform_space = "WORLD_SPACE"
-    driver.expression = "scale"  # a lone name needs no permission to run scripts
+    variable.targets[0].rotation_mode = "QUATERNION"
+    driver.expression = "value"  # a lone name needs no permission to run scripts
     return node.outputs[0]
 
 
-def _visible(build: TreeBuilder, cg_depth: Any, scene_disparity: Any) -> Any:
-    """Share of each pixel, 0..1, in which CG is not hidden; 1 where there is no CG."""
+def _cg_disparity(build: TreeBuilder, cg_depth: Any, softness: Any) -> Any:
+    """Disparity of CG and, around it, of the nearest CG beside; 0 elsewhere."""
     hit = build.math("LESS_THAN", cg_depth, SKY)
     own = build.math("DIVIDE", hit, build.math("MAXIMUM", cg_depth, 1e-6), label="CG disparity")
     dilate = compat.add_dilate(build.tree, RIM_PX)
     build.put(own, dilate.inputs["Mask"])
+    # A soft edge must not see beyond the rim, where nothing is hidden.
+    build.put(build.math("MULTIPLY_ADD", softness, SOFT_REACH, float(RIM_PX)), dilate.inputs["Size"])
     rim = build.math("MULTIPLY", dilate.outputs[0], build.math("SUBTRACT", 1.0, hit))
-    disparity = build.math("ADD", own, rim, label="with rim")
+    return build.math("ADD", own, rim, label="with rim")
+
+
+def _visible(build: TreeBuilder, disparity: Any, scene_disparity: Any, softness: Any) -> Any:
+    """Share of each pixel, 0..1, in which CG is not hidden; 1 where there is no CG."""
     hidden = build.math(
         "MULTIPLY",
         build.math("GREATER_THAN", scene_disparity, disparity),
@@ -284,6 +361,9 @@ def _visible(build: TreeBuilder, cg_depth: Any, scene_disparity: Any) -> Any:
     )
     smooth = build.node("CompositorNodeAntiAliasing")
     build.put(build.math("SUBTRACT", 1.0, hidden), smooth.inputs["Image"])
+    blur = build.node("CompositorNodeBlur")
+    build.put(smooth.outputs[0], blur.inputs["Image"])
+    build.put(softness, blur.inputs["Size"])
     channels = build.node("CompositorNodeSeparateColor")
-    build.put(smooth.outputs[0], channels.inputs[0])
+    build.put(blur.outputs[0], channels.inputs[0])
     return channels.outputs["Red"]

@@ -110,6 +110,7 @@ def _nodes(
     source = build.node("CompositorNodeRLayers", LAYER)
     source.scene, source.layer = scene, layer.name
     group = build.node("CompositorNodeGroup", LAYER, node_tree=placed.node_tree)
+    group.inputs["Softness"].default_value = placed.inputs["Softness"].default_value
     build.put(source.outputs["Image"], group.inputs["CG"])
     build.put(source.outputs["Depth"], group.inputs["CG Depth"])
     output, socket = compat.add_grey_output(tree, folder, "matte", bits=16, file_format=file_format)

@@ -38,6 +38,29 @@ class TreeBuilder:
             self.put(value, socket)
         return node.outputs[0]
 
+    def vector(self, *values: Any) -> Any:
+        """A vector of numbers or outputs."""
+        node = self.node("ShaderNodeCombineXYZ")
+        for value, socket in zip(values, node.inputs, strict=True):
+            self.put(value, socket)
+        return node.outputs[0]
+
+    def vector_math(self, operation: str, first: Any, second: Any = None) -> Any:
+        """One Vector Math node; `second` is the number of a SCALE. Returns its vector, or the value of a product."""
+        node = self.node("ShaderNodeVectorMath", operation=operation)
+        self.put(first, node.inputs[0])
+        if second is not None:
+            self.put(second, node.inputs["Scale"] if operation == "SCALE" else node.inputs[1])
+        return node.outputs["Value"] if operation == "DOT_PRODUCT" else node.outputs["Vector"]
+
+    def mix(self, blend: str, factor: Any, below: Any, above: Any) -> Any:
+        """One Mix node for colours; alpha is that of `below`."""
+        node = self.node("ShaderNodeMix", data_type="RGBA", blend_type=blend)
+        colours = [socket for socket in node.inputs if socket.type == "RGBA"]
+        for value, socket in zip((factor, below, above), (node.inputs[0], *colours), strict=True):
+            self.put(value, socket)
+        return next(socket for socket in node.outputs if socket.type == "RGBA")
+
     def arrange(self) -> None:
         """Place every node to the right of what it depends on."""
         columns: dict[Any, int] = {}
@@ -66,12 +89,14 @@ def tangential(build: TreeBuilder, x: Any, y: Any, r2: Any, p1: Any, p2: Any) ->
     return along(x, p1, p2), along(y, p2, p1)
 
 
-def ensure_socket(tree: bpy.types.NodeTree, in_out: str, socket_type: str, name: str, default: Any = None) -> Any:
+def ensure_socket(
+    tree: bpy.types.NodeTree, in_out: str, socket_type: str, name: str, default: Any = None, description: str = ""
+) -> Any:
     """The interface socket of a node group, made unless it has it: links to it from outside stay."""
     for item in tree.interface.items_tree:
         if item.item_type == "SOCKET" and item.in_out == in_out and item.name == name:
             return item
-    socket = tree.interface.new_socket(name, in_out=in_out, socket_type=socket_type)
+    socket = tree.interface.new_socket(name, in_out=in_out, socket_type=socket_type, description=description)
     if default is not None:
         socket.default_value = default
     return socket
