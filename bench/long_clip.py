@@ -24,7 +24,7 @@ SEED = 7
 ROOM = np.array([9.0, 7.0, 3.2])  # metres
 TEXELS = 450.0  # of a painted surface, per metre
 FIELD = 0.85  # focal length over the long side
-FRAMES_AROUND = 600.0  # frames for once around the room, at 30 per second an amble
+AROUND = 600.0  # frames for once around the room, at 30 per second an amble
 DEPTH_EVERY = 10
 DEPTH_UNIT = 0.0005  # metres
 Array = NDArray[np.float64]
@@ -120,18 +120,18 @@ def view(
     return picture, (1.0 / np.maximum(nearest, 1e-6)).astype(np.float32)
 
 
-def make(folder: Path, frames: int, width: int, height: int) -> None:
-    """Write the clip into `folder`."""
+def make(folder: Path, frames: int, width: int, height: int, around: float = AROUND) -> None:
+    """Write the clip into `folder`; once around the room takes `around` frames."""
     surfaces = room()
     lens = np.array([[FIELD * width, 0, width / 2], [0, FIELD * width, height / 2], [0, 0, 1.0]])
     x, y, _ = ROOM
 
     def place(time: float) -> list[float]:
-        angle = 2.0 * np.pi * time / FRAMES_AROUND
+        angle = 2.0 * np.pi * time / around
         return [x / 2 + 1.3 * np.cos(angle), y / 2 + 1.0 * np.sin(angle), 1.6]
 
     def target(time: float) -> list[float]:
-        angle = 2.0 * np.pi * time / FRAMES_AROUND + 0.9
+        angle = 2.0 * np.pi * time / around + 0.9
         return [x / 2 + 4.0 * np.cos(angle), y / 2 + 3.0 * np.sin(angle), 1.1]
 
     path = handheld(aimed(place, target), SEED, fps=30.0)

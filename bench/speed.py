@@ -3,7 +3,7 @@
 usage: python -m bench.speed growth [--out DIR] [--frames N,...] [--widths W,...] [--preset P] [--device D]
        python -m bench.speed loop [--out DIR] [--epochs N] [--device D] [CLIP ...]
 
-`growth` solves the walk of `bench.long_clip` at 1080p, cut off after N frames, and its first frames at other widths
+`growth` solves the walk of `bench.long_clip`, at three times its pace and 1080p, cut off after N frames, and its first frames at other widths
 (16:9), and prints for each stage CPU seconds per frame, wall seconds per frame, peak memory, and how each grows: the
 exponent of its cost over the number of frames, 1 where it is linear. Solves that are there are not made again.
 
@@ -41,6 +41,7 @@ from engine.request import STAGES, FootageRequest, PriorRequest, Request
 ROOT = Path(__file__).resolve().parent.parent
 FULL_WIDTH = 1920
 SHORT = 30  # frames, where the width changes
+AROUND = 200.0  # frames for once around the room: a few frames must show depth
 PAIRS_AT_ONCE = 8
 LOOKS = 4  # at the loss over all pairs, in an epoch
 
@@ -53,7 +54,7 @@ Row = dict[str, Any]
 def grown(out: Path, frames: int, width: int, preset: str, device: str) -> Row:
     """A solve of the walk's first frames at a width, and what its stages have cost."""
     folder = out / f"walk_{width}"
-    make(folder, frames, width, width * 9 // 16)
+    make(folder, frames, width, width * 9 // 16, AROUND)
     target = out / f"walk_{width}_{frames}_{preset}.solve"
     if not (target / "solve.json").is_file():
         plate = FootageRequest(folder / "frames", last=frames)
