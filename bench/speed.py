@@ -3,9 +3,10 @@
 usage: python -m bench.speed growth [--out DIR] [--frames N,...] [--widths W,...] [--preset P] [--device D]
        python -m bench.speed loop [--out DIR] [--epochs N] [--device D] [CLIP ...]
 
-`growth` solves the walk of `bench.long_clip`, at three times its pace and 1080p, cut off after N frames, and its first frames at other widths
-(16:9), and prints for each stage CPU seconds per frame, wall seconds per frame, peak memory, and how each grows: the
-exponent of its cost over the number of frames, 1 where it is linear. Solves that are there are not made again.
+`growth` solves the walk of `bench.long_clip`, at three times its pace and 1080p, cut off after N frames, and its first
+frames at other widths (16:9), and prints for each stage CPU seconds per frame, wall seconds per frame, peak memory, and
+how each grows: the exponent of its cost over the number of frames, 1 where it is linear. Solves that are there are not
+made again.
 
 `loop` trains CVD's published loop (its losses, rate, batches of pairs, from the same weights, over the same pairs) and
 says when its loss over all pairs comes down to that of the default's depth, and what the default's depth had cost by

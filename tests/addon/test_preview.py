@@ -143,6 +143,8 @@ def test_undo_and_old_files_bring_no_preview_back(scene: bpy.types.Scene, job: j
 def test_the_result_takes_the_previews_place(scene: bpy.types.Scene, job: jobs.Job, synthetic: Synthetic) -> None:
     engine_finds(job.folder, document(3))
     monitor.tick()
+    job.cancel()  # else the stand-in, which is told nothing of its success, would go on for ever
+    jobs.wait(job, lambda _: None, 0.02)
     shutil.copytree(synthetic.folder, job.folder, dirs_exist_ok=True)
     status = json.loads((job.folder / "status.json").read_text())
     (job.folder / "status.json").write_text(json.dumps(status | {"state": "done", "error": None}))
