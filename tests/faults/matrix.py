@@ -219,10 +219,7 @@ class Arena:
         return now == self._result or (self.solve / "unfinished" / "solve.json").is_file() or self._new_in_place()
 
     def _new_in_place(self) -> bool:
-        path = self.solve / "solve.json"
-        if "export" not in self._done or not path.is_file():
-            return False
-        return all((self.solve / name).exists() for name in OUTPUTS if name != "dynamic")
+        return "export" in self._done and self._stage_tree("export") == self._done["export"]
 
     def _status_lies(self, expected: str) -> Iterator[str]:
         path = self.solve / "status.json"
