@@ -33,6 +33,7 @@ VIEWPORT_STEP, RENDER_STEP = 4, 1
 # surfaces: the tangent of the angle at which a surface is seen (10: 84 degrees), the same at every resolution. Solved
 # depth edges are ramps some pixels wide; at 25 they stay as streaks, seen on a solved room.
 DEPTH_EDGE = 10.0
+SOLID_ALPHA = 0.4  # in solid shading, so that the plate behind shows through
 # Cosine of the angle at which a surface is seen, below which it is not smoothed: along the ray it would move too far.
 LEAST_FACING = 0.1
 # Variance, in squares of the grid's spacing, that one pass of Blur Attribute adds: each vertex is averaged with its
@@ -220,6 +221,7 @@ def plate_material(solve: Solve, kind: str) -> bpy.types.Material | None:
     if material is None:
         material = bpy.data.materials.new(f"CVD Plate {kind} {solve.name}")
         owned.mark(material, solve.key, kind)
+        material.diffuse_color[3] = SOLID_ALPHA
         compat.enable_nodes(material)
         material.node_tree.nodes.clear()
         build = TreeBuilder(material.node_tree)

@@ -17,7 +17,10 @@ from cvd_blender_addon import installer, jobs
 ROOT = Path(__file__).parents[2]
 FAST = 0.05
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for uv is a script")
-UV = f"""#!{sys.executable}
+UV = f"""#!/bin/sh
+''':'
+exec "{sys.executable}" "$0" "$@"  # a path with a space can be no `#!` line
+'''
 import os, pathlib, sys, time
 words = sys.argv[1:]
 mode = os.environ.get("FAKE_UV", "ok")
