@@ -527,7 +527,7 @@ def _disk_full(folder: Path, why: str) -> InstallError:
 
 
 def _network(words: str, _folder: Path) -> InstallError:
-    index = "download.pytorch.org" in words
+    index = "/whl/" in words  # where PyTorch's own index lies; a package registry has none
     where = "PyTorch's own package index" if index else "The package registry"
     other = " or choose PyTorch from the registry," if index else ""
     return InstallError(

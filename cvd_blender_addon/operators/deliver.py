@@ -9,6 +9,7 @@ import bpy
 
 from .. import deliveries, jobs, monitor, preferences
 from ..solve_reader import SolveError, read
+from .solve import engine_python
 
 
 class CVD_OT_deliver(bpy.types.Operator):
@@ -43,15 +44,13 @@ class CVD_OT_deliver(bpy.types.Operator):
         shown.error = ""
         try:
             solve = read(Path(bpy.path.abspath(scene.cvd.solve_folder)))
-            python = self.engine_python or preferences.engine_python(context)
-            if not python:
-                raise jobs.no_engine()
+            python = engine_python(context, self.engine_python)
             out = Path(bpy.path.abspath(shown.folder)) if shown.folder else deliveries.default_folder(solve.folder)
             kinds = sorted(shown.passes | shown.files)
             if not solve.lens.distorted:
                 kinds = [kind for kind in kinds if kind not in deliveries.OF_DISTORTED]
             root = preferences.engine_root()
-            job, missing = deliveries.deliver(scene, solve, Path(python), root, out, kinds, sorted(shown.cameras))
+            job, missing = deliveries.deliver(scene, solve, python, root, out, kinds, sorted(shown.cameras))
         except (jobs.StartError, SolveError) as error:
             shown.error = str(error)
             self.report({"ERROR"}, str(error))

@@ -218,7 +218,7 @@ class Alternation:
         looks = FIRST_LOOKS if first else self.settings.looks
         miss = torch.zeros_like(state.miss)
         for look in range(looks):
-            lens = self._lens(state)
+            lens, inverse = self._lens(state), measured * drift.exp()
             found = []
             for row, views in enumerate(windows):
                 done = half + (look + row / count) / looks
@@ -230,7 +230,7 @@ class Alternation:
                     self.network.motion,
                     Features(features.match[key].float(), features.context[key].float()),
                     features.match[views].float(),
-                    (measured * drift.exp())[key],
+                    inverse[key],
                     lenses,
                     relative,
                 )

@@ -43,7 +43,11 @@ def normal_equations(
     """
     moved = transform(view_from_key, points)
     residual, weight = _residual(moved, lens_matrix, target, weight)
-    J = _jacobian(view_from_key, points, moved, lens_matrix)
+    return _summed(_jacobian(view_from_key, points, moved, lens_matrix), residual, weight)
+
+
+def _summed(J: torch.Tensor, residual: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """H (B, n, n) and b (B, n) of J (B, H, W, 2, n), over all pixels."""
     weighted = (J * weight[..., None]).flatten(1, 3)
     J = J.flatten(1, 3)
     return weighted.transpose(1, 2) @ J, (weighted.transpose(1, 2) @ residual.flatten(1, 3)[..., None])[..., 0]
@@ -89,35 +93,37 @@ def window_equations(seen: Sightings) -> tuple[torch.Tensor, torch.Tensor]:
     """
     view_from_key, points, lens_matrix, target, weight = seen.edges()
     count = len(view_from_key)
-    alone_H, alone_b = (x.double() for x in normal_equations(view_from_key, points, lens_matrix, target, weight))
+    moved = transform(view_from_key, points)
+    residual, weight = _residual(moved, lens_matrix, target, weight)
+    J = _jacobian(view_from_key, points, moved, lens_matrix)
+    D = _depth_column(view_from_key, points, moved, lens_matrix)
+    alone_H, alone_b = (x.double() for x in _summed(J, residual, weight))
     H, b = alone_b.new_zeros(6 * count + 1, 6 * count + 1), alone_b.new_zeros(6 * count + 1)
     for k in range(count):
         own = torch.tensor([*range(6 * k, 6 * k + 6), 6 * count], device=b.device)
         H[own[:, None], own] += alone_H[k]
         b[own] += alone_b[k]
-    moved = transform(view_from_key, points)
-    _, weight = _residual(moved, lens_matrix, target, weight)
-    D = _depth_column(view_from_key, points, moved, lens_matrix)
-    mixed = (weight * D)[..., None, :] @ _jacobian(view_from_key, points, moved, lens_matrix)
-    mixed = mixed.reshape(count, -1, 7).double()
+    mixed = ((weight * D)[..., None, :] @ J).reshape(count, -1, 7).double()
     both = torch.cat([mixed[..., :6].transpose(1, 2).flatten(0, 1), mixed[..., 6].sum(0)[None]])  # (6 V + 1, H W)
-    curvature, slope = (x.flatten().double() for x in _depth_equation(seen))
+    curvature, slope = (x.flatten().double() for x in _depth_equation(seen, D, residual, weight))
     share = both / curvature
     return H - share @ both.T, b - share @ slope
 
 
 def depth_step(seen: Sightings) -> torch.Tensor:
     """What `drift` becomes (H, W) at poses that have been moved."""
-    curvature, slope = _depth_equation(seen)
-    return seen.drift + (slope / curvature).clamp(-LARGEST, LARGEST)
-
-
-def _depth_equation(seen: Sightings) -> tuple[torch.Tensor, torch.Tensor]:
-    """Each pixel's own equation (H, W): curvature, and slope, of log inverse depth over all views."""
     view_from_key, points, lens_matrix, target, weight = seen.edges()
     moved = transform(view_from_key, points)
     residual, weight = _residual(moved, lens_matrix, target, weight)
     D = _depth_column(view_from_key, points, moved, lens_matrix)
+    curvature, slope = _depth_equation(seen, D, residual, weight)
+    return seen.drift + (slope / curvature).clamp(-LARGEST, LARGEST)
+
+
+def _depth_equation(
+    seen: Sightings, D: torch.Tensor, residual: torch.Tensor, weight: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each pixel's own equation (H, W): curvature, and slope, of log inverse depth over all views."""
     curvature = seen.trust + (weight * D * D).sum((0, -1))
     return curvature, (weight * D * residual).sum((0, -1)) - seen.trust * seen.drift
 

@@ -8,23 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from synthetic import Synthetic
+from synthetic import Synthetic, written_once
 
 bpy = pytest.importorskip("bpy", reason="the add-on is tested in Blender's Python")
 
 
 @pytest.fixture(scope="session")
 def make_solve(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Synthetic]:
-    """Write a synthetic solve once per set of parameters; tests must not change it."""
-    made: dict[str, Synthetic] = {}
-
-    def make(**parameters: object) -> Synthetic:
-        key = repr(sorted(parameters.items()))
-        if key not in made:
-            made[key] = Synthetic(**parameters).write(tmp_path_factory.mktemp("clip"))
-        return made[key]
-
-    return make
+    return written_once(lambda: tmp_path_factory.mktemp("clip"))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -249,3 +250,16 @@ def write_png(path: Path, image: np.ndarray) -> None:
         + chunk(b"IDAT", zlib.compress(raw))
         + chunk(b"IEND", b"")
     )
+
+
+def written_once(new_folder: Callable[[], Path]) -> Callable[..., Synthetic]:
+    """What writes a synthetic solve once per set of parameters; tests must not change it."""
+    made: dict[str, Synthetic] = {}
+
+    def make(**parameters: Any) -> Synthetic:
+        key = repr(sorted(parameters.items()))
+        if key not in made:
+            made[key] = Synthetic(**parameters).write(new_folder())
+        return made[key]
+
+    return make

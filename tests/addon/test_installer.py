@@ -42,7 +42,7 @@ else:
     while mode == "slow":
         time.sleep(0.05)
     said = {{
-        "network": "error: Request failed\\n  cause: Failed to fetch: https://download.pytorch.org/whl/cpu/torch/\\n"
+        "network": "error: Request failed\\n  cause: Failed to fetch: https://index.invalid/whl/cpu/torch/\\n"
                    "  cause: dns error",
         "registry": "error: Failed to fetch: https://registry.invalid/simple/numpy\\n  cause: client error (Connect)",
         "hash": "error: Hash mismatch for numpy",

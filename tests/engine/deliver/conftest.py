@@ -10,21 +10,12 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "addon"))
 
-from synthetic import Synthetic
+from synthetic import Synthetic, written_once
 
 
 @pytest.fixture(scope="session")
 def make_solve(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Synthetic]:
-    """Write a synthetic solve once per set of parameters; tests must not change it."""
-    made: dict[str, Synthetic] = {}
-
-    def make(**parameters: object) -> Synthetic:
-        key = repr(sorted(parameters.items()))
-        if key not in made:
-            made[key] = Synthetic(**parameters).write(tmp_path_factory.mktemp("clip"))
-        return made[key]
-
-    return make
+    return written_once(lambda: tmp_path_factory.mktemp("clip"))
 
 
 @pytest.fixture
