@@ -8,9 +8,9 @@ from typing import Any
 
 import bpy
 
-from . import cameras, compat, forecast, installer, jobs, preferences, thumbnails
+from . import cameras, compat, forecast, installer, jobs, plate_watch, preferences, thumbnails
 from .operators import install
-from .scene import depth_mesh, owned
+from .scene import depth_mesh, orientation, owned
 
 CHARACTER = 5.8  # width of an average one, in pixels of an interface that is not scaled
 MARGINS, ICON, UNSEEN = 56, 24, 312  # of the sidebar and an icon; and a sidebar that nobody sees
@@ -27,6 +27,7 @@ STAGES = {
     "depth": "Depth, complete",
     "export": "Files",
 }
+PARTS = (("camera", "plate", "points"), ("depth_mesh", "fused", "compositor"))
 QUEUE_ICONS = {
     "waiting": "TIME",
     "running": "PLAY",
@@ -202,6 +203,8 @@ def draw_engine(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     text = "Install Engine"
     if python is None:
         _text(layout, "The engine, which solves, is not installed yet.", "INFO")
+        if not bpy.app.online_access:
+            _text(layout, "To install it, switch on Preferences > System > Allow Online Access.", "BLANK1")
     elif installer.outdated(folder, preferences.engine_root()) and python == installer.installed(folder):
         _text(layout, "The engine was installed by another version of this add-on.", "ERROR")
         text = "Update Engine"
@@ -308,53 +311,69 @@ def _queue(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     if shot.message:
         _text(layout, shot.message, "ERROR" if shot.state == "failed" else "NONE")
     if shot.state == "done":
-        # The file browser takes no part: which folder is known.
-        layout.operator_context = "EXEC_DEFAULT"
-        layout.operator("cvd.import_solve", text="Import This Shot", icon="IMPORT").directory = shot.folder
-        layout.operator_context = "INVOKE_DEFAULT"
+        _import_known(layout, "Import This Shot", shot.folder)
     if shot.state in jobs.FINAL_STATES:
         layout.operator("cvd.queue_again", icon="FILE_REFRESH")
     _log_buttons(layout, shot.folder)
 
 
+def _import_known(layout: bpy.types.UILayout, text: str, folder: str) -> None:
+    """Which folder is known: the file browser takes no part."""
+    layout.operator_context = "EXEC_DEFAULT"
+    layout.operator("cvd.import_solve", text=text, icon="IMPORT").directory = folder
+    layout.operator_context = "INVOKE_DEFAULT"
+
+
 def _result(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     layout.operator("cvd.import_solve", icon="IMPORT")
+    without_plate = plate_watch.words(context.scene)
+    if without_plate:
+        _text(layout, without_plate, "ERROR")
+        _import_known(layout, "Build Again", context.scene.cvd.solve_folder)
     for line in context.scene.cvd.result.splitlines():
         _text(layout, line)
 
 
 def _orientation(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    layout.label(text="Points on real surfaces:")
     row = layout.row(align=True)
-    for number in (1, 2, 3):
-        row.operator("cvd.pick_point", text=f"Pick {number}").number = number
+    for number in range(1, orientation.PICKS + 1):
+        icon = "CHECKMARK" if orientation.find_pick(context.scene, context.scene.cvd.solve_key, number) else "EYEDROPPER"
+        row.operator("cvd.pick_point", text=f"Pick {number}", icon=icon).number = number
+    layout.label(text="Move, turn and scale the scene:")
     column = layout.column(align=True)
-    column.operator("cvd.set_origin")
     row = column.row(align=True)
-    row.operator("cvd.set_ground", text="Ground by Points").by = "PICKS"
-    row.operator("cvd.set_ground", text="Estimate").by = "ESTIMATE"
+    row.operator("cvd.set_ground", text="Ground by 1, 2, 3").by = "PICKS"
+    row.operator("cvd.set_ground", text="Estimate Ground").by = "ESTIMATE"
+    column.operator("cvd.set_origin", text="Origin at 1")
     row = column.row(align=True)
     for axis in ("X", "Y"):
-        row.operator("cvd.set_axis", text=f"1 to 2 along {axis}").axis = axis
-    column.operator("cvd.set_size")
+        row.operator("cvd.set_axis", text=f"{axis} from 1 to 2").axis = axis
+    column.operator("cvd.set_size", text="Set Size...")
     column.operator("cvd.reset_orientation")
 
 
 def _build(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     cvd = context.scene.cvd
-    column = layout.column(align=True)
-    for step in ("camera", "plate", "points", "depth_mesh", "fused"):
-        column.operator(f"cvd.build_{step}")
-    layout.operator("cvd.drop_ball", icon="SPHERE")
+    row = layout.row()
+    row.scale_y = 1.5
+    row.operator("cvd.drop_ball", icon="SPHERE")
     layout.prop(cvd, "occlusion")
     layout.prop(cvd, "shadow_catcher")
-    layout.prop(cvd, "surface")
+    row = layout.row()
+    row.active = cvd.shadow_catcher
+    row.prop(cvd, "surface")
     layout.prop(cvd, "cut_moving")
     if cvd.shadow_catcher and compat.uses_eevee(context.scene):
         _text(layout, "EEVEE cannot catch shadows: render with Cycles", "ERROR")
-    column = layout.column(align=True)
-    for step in ("occlusion", "compositor"):
-        column.operator(f"cvd.build_{step}")
+    layout.operator("cvd.build_occlusion", text="Apply Occlusion and Shadows")
     layout.operator("cvd.render_matte", icon="IMAGE_ALPHA")
+    layout.label(text="Make or update:")
+    column = layout.column(align=True)
+    for steps in PARTS:
+        row = column.row(align=True)
+        for step in steps:
+            row.operator(f"cvd.build_{step}")
 
 
 def _depth_mesh_of(context: bpy.types.Context) -> bpy.types.Object | None:

@@ -373,6 +373,7 @@ class CvdProperties(bpy.types.PropertyGroup):
 
     # Of the solve that was built last.
     solve_key: bpy.props.StringProperty()
+    plate: bpy.props.StringProperty()
     result: bpy.props.StringProperty()
 
     occlusion: bpy.props.EnumProperty(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import bpy
 
-from . import deliveries, forecast, monitor, operators, panels, preferences, properties, thumbnails
+from . import deliveries, forecast, monitor, operators, panels, plate_watch, preferences, properties, thumbnails
 
 CLASSES = (
     preferences.CvdPreferences,
@@ -36,6 +36,7 @@ def unregister() -> None:
     deliveries.unregister()
     monitor.unregister()
     forecast.unregister()
+    plate_watch.unregister()
     thumbnails.unregister()
     bpy.types.TOPBAR_MT_file_import.remove(panels.draw_import_menu)
     del bpy.types.WindowManager.cvd_queue

@@ -15,7 +15,21 @@ def remember(scene: bpy.types.Scene, solve: Solve) -> None:
     """Note in the scene which solve it shows."""
     scene.cvd.solve_folder = str(solve.folder)
     scene.cvd.solve_key = solve.key
+    scene.cvd.plate = str(solve.source.path)
     scene.cvd.result = "\n".join(summary(solve))
+
+
+def _look(scene: bpy.types.Scene) -> None:
+    """In windows with the scene: look through its camera, and at its frames."""
+    for window in (window for window in bpy.context.window_manager.windows if window.scene == scene):
+        views = [area for area in window.screen.areas if area.type == "VIEW_3D"]
+        if views:
+            view = max(views, key=lambda area: area.width * area.height)
+            view.spaces.active.region_3d.view_perspective = "CAMERA"
+        for area in (area for area in window.screen.areas if area.ui_type == "TIMELINE"):
+            region = next(region for region in area.regions if region.type == "WINDOW")
+            with bpy.context.temp_override(window=window, area=area, region=region):
+                bpy.ops.action.view_all()
 
 
 class CVD_OT_import_solve(bpy.types.Operator):
@@ -40,6 +54,7 @@ class CVD_OT_import_solve(bpy.types.Operator):
         """Build everything, or nothing."""
         folder = self._folder()
         cvd = context.scene.cvd
+        camera = context.scene.camera
         try:
             solve = scene_builder.import_solve(
                 context.scene,
@@ -55,6 +70,8 @@ class CVD_OT_import_solve(bpy.types.Operator):
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         remember(context.scene, solve)
+        if context.scene.camera != camera and not bpy.app.background:
+            _look(context.scene)
         self.report({"INFO"}, summary(solve)[0])
         return {"FINISHED"}
 

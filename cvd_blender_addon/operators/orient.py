@@ -69,7 +69,7 @@ class CVD_OT_set_size(BuildStep, bpy.types.Operator):
         name="By",
         description="What is known",
         items=(
-            ("DISTANCE", "Distance", "How far apart picked points 1 and 2 are"),
+            ("DISTANCE", "Distance 1 to 2", "How far apart picked points 1 and 2 are"),
             ("HEIGHT", "Camera Height", "How high above the ground the camera of this frame is"),
         ),
     )

@@ -30,6 +30,14 @@ class OnSurface(BuildStep):
     ray_origin: bpy.props.FloatVectorProperty(size=3, options={"HIDDEN", "SKIP_SAVE"})
     ray_direction: bpy.props.FloatVectorProperty(size=3, options={"HIDDEN", "SKIP_SAVE"})
 
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """There is something to click at."""
+        if context.area is not None and context.area.type == "CLIP_EDITOR":
+            cls.poll_message_set("Surfaces are clicked at in a 3D viewport: use the button in its sidebar")
+            return False
+        return super().poll(context)
+
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Wait for a click on the surface."""
         if context.area is None or context.area.type != "VIEW_3D":
@@ -47,13 +55,15 @@ class OnSurface(BuildStep):
             return {"CANCELLED"}
         if event.type != "LEFTMOUSE" or event.value != "PRESS":
             return {"PASS_THROUGH"}
-        region = next(region for region in context.area.regions if region.type == "WINDOW")
-        at = (event.mouse_x - region.x, event.mouse_y - region.y)
-        if not (0 <= at[0] < region.width and 0 <= at[1] < region.height):
+        region = _region_at(context.area, event.mouse_x, event.mouse_y)
+        if region is not None and region.type == "UI":  # another button is pressed: this one gives way
+            self._end(context)
+            return {"CANCELLED", "PASS_THROUGH"}
+        if region is None or region.type != "WINDOW":
             return {"PASS_THROUGH"}
-        view = context.area.spaces.active.region_3d
-        self.ray_origin = view3d_utils.region_2d_to_origin_3d(region, view, at)
-        self.ray_direction = view3d_utils.region_2d_to_vector_3d(region, view, at)
+        at = (event.mouse_x - region.x, event.mouse_y - region.y)
+        self.ray_origin = view3d_utils.region_2d_to_origin_3d(region, region.data, at)
+        self.ray_direction = view3d_utils.region_2d_to_vector_3d(region, region.data, at)
         self._end(context)
         return self.execute(context)
 
@@ -75,6 +85,13 @@ class OnSurface(BuildStep):
         if found is None:
             raise SolveError("Nothing was placed.", "There is no surface at that place.", "Choose another place.")
         return found
+
+
+def _region_at(area: bpy.types.Area, x: int, y: int) -> bpy.types.Region | None:
+    """The region of an editor at a place of the window. Sidebar and headers lie over the view, whose four parts in a
+    quad view are regions of their own."""
+    there = [r for r in area.regions if 0 <= x - r.x < r.width and 0 <= y - r.y < r.height]
+    return min(there, key=lambda region: region.type == "WINDOW", default=None)
 
 
 class CVD_OT_drop_ball(OnSurface, bpy.types.Operator):

@@ -39,7 +39,7 @@ def pick(scene: bpy.types.Scene, solve: Solve, number: int, point: Vector) -> bp
         scene, ensure_collections(scene, solve).rig, solve.key, f"pick_{number}", f"CVD Pick {number}", None
     )
     if new:
-        marker.empty_display_type = "SPHERE"
+        marker.empty_display_type = "PLAIN_AXES"  # its middle is the point
         marker.empty_display_size = solve.far * PICK_SIZE
         marker.show_name = marker.show_in_front = True
     root = _root(scene, solve)
@@ -49,6 +49,11 @@ def pick(scene: bpy.types.Scene, solve: Solve, number: int, point: Vector) -> bp
     return marker
 
 
+def find_pick(scene: bpy.types.Scene, key: str, number: int) -> bpy.types.Object | None:
+    """Pick `number` of the solve with that key."""
+    return owned.find(scene.objects, key, f"pick_{number}")
+
+
 def picked(scene: bpy.types.Scene, solve: Solve, count: int) -> list[Vector]:
     """Where the first `count` picks are, world.
 
@@ -56,9 +61,10 @@ def picked(scene: bpy.types.Scene, solve: Solve, count: int) -> list[Vector]:
         OrientationError: there are fewer.
     """
     root = _root(scene, solve)
-    markers = [owned.find(scene.objects, solve.key, f"pick_{number}") for number in range(1, count + 1)]
+    markers = [find_pick(scene, solve.key, number) for number in range(1, count + 1)]
     if None in markers:
-        raise OrientationError(f"{count} picked points are needed.", "Pick them on the surface first.")
+        needed = "Point 1 is" if count == 1 else f"Points 1 to {count} are"
+        raise OrientationError(f"{needed} needed.", "Pick what is missing on the surface first.")
     return [root.matrix_world @ marker.location for marker in markers if marker is not None]
 
 

@@ -19,12 +19,17 @@ SRGB = "sRGB"
 LINEAR = "Linear Rec.709"
 
 
-def find_file(solve: Solve) -> Path | None:
-    """The plate's file: where the engine saw it, or beside the solve folder after both have moved."""
-    for path in (solve.source.path, solve.folder.parent / solve.source.path.name):
+def find(file: Path, folder: Path) -> Path | None:
+    """A plate's file: where the engine saw it, or beside the solve folder after both have moved."""
+    for path in (file, folder.parent / file.name):
         if path.is_file():
             return path
     return None
+
+
+def find_file(solve: Solve) -> Path | None:
+    """The plate's file of a solve."""
+    return find(solve.source.path, solve.folder)
 
 
 def _ensure(collection: Any, solve: Solve) -> Any:

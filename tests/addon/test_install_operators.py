@@ -9,10 +9,11 @@ from types import SimpleNamespace
 
 import bpy
 import pytest
-from test_installer import engine_root, folder  # noqa: F401 - fixtures
+from test_every_operator import difference, file_data, flags
+from test_installer import engine_root, folder, slow  # noqa: F401 - fixtures
 from test_panels import Layout
 
-from cvd_blender_addon import panels, preferences
+from cvd_blender_addon import jobs, panels, preferences
 from cvd_blender_addon.operators import install
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for uv is a script")
@@ -70,6 +71,39 @@ def test_a_chosen_interpreter_goes_before_the_installed_one(
     monkeypatch.setattr(preferences, "_stored", lambda _: SimpleNamespace(engine_python=sys.executable))
     assert preferences.engine_python(bpy.context) == Path(sys.executable)
     assert "Empty it" in drawn(scene)
+
+
+def test_the_file_stays_as_it_is(scene: bpy.types.Scene, addon: None, at_home: Path, online: None) -> None:
+    before = file_data()
+    assert bpy.ops.cvd.install_engine("EXEC_DEFAULT", True) == {"FINISHED"}
+    assert bpy.ops.cvd.check_engine("EXEC_DEFAULT", True) == {"FINISHED"}
+    assert not difference(before, file_data()), "there is nothing for undo to take back"
+    assert not any("UNDO" in flags(name) for name in ("install_engine", "check_engine", "cancel_install"))
+
+
+def test_an_installation_at_work_is_cancelled_and_what_is_grey_says_why(
+    scene: bpy.types.Scene,
+    addon: None,
+    folder: Path,  # noqa: F811
+    at_home: Path,
+    engine_root: Path,  # noqa: F811
+    online: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(RuntimeError, match="Nothing is being installed"):
+        bpy.ops.cvd.cancel_install()
+    before = file_data()
+    job = slow(folder, engine_root, monkeypatch)
+    install._Work.job = job  # without a window the operator itself would wait to the end
+    for name in ("install_engine", "check_engine"):
+        with pytest.raises(RuntimeError, match="being installed or checked"):
+            getattr(bpy.ops.cvd, name)()
+    assert bpy.ops.cvd.cancel_install("EXEC_DEFAULT", True) == {"FINISHED"}
+    assert jobs.wait(job, lambda _: None, 0.05).state == "cancelled"
+    install.tick()
+    assert not install.running() and not bpy.ops.cvd.cancel_install.poll() and bpy.ops.cvd.install_engine.poll()
+    assert preferences.engine_python(bpy.context) is None, "what is half made is not used"
+    assert not difference(before, file_data())
 
 
 def test_a_failure_is_told_with_its_cure(

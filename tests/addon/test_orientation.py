@@ -89,7 +89,7 @@ def test_camera_height_and_clipping(scene: bpy.types.Scene, solve: Solve, synthe
 
 def test_what_cannot_be_done_moves_nothing(scene: bpy.types.Scene, solve: Solve) -> None:
     before = camera.find_root(scene, solve).matrix_world.copy()
-    with pytest.raises(orientation.OrientationError, match="3 picked points"):
+    with pytest.raises(orientation.OrientationError, match="Points 1 to 3 are needed"):
         orientation.set_ground(scene, solve)
     for number, x in ((1, 0.0), (2, 1.0), (3, 2.0)):
         orientation.pick(scene, solve, number, Vector((x, 0.0, 0.0)))
@@ -124,7 +124,7 @@ def test_operators_and_undo(scene: bpy.types.Scene, addon: None, synthetic: Synt
     bpy.ops.cvd.import_solve(directory=str(synthetic.folder))
     key = scene.cvd.solve_key
     assert bpy.ops.cvd.set_origin.poll()
-    with pytest.raises(RuntimeError, match="picked points are needed"):
+    with pytest.raises(RuntimeError, match="Point 1 is needed"):
         bpy.ops.cvd.set_origin()
     bpy.ops.cvd.pick_point("EXEC_DEFAULT", picture=(0.9, 0.9), number=1)
     marker = owned.find(scene.objects, key, "pick_1")

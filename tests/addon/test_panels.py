@@ -9,7 +9,7 @@ import bpy
 import pytest
 from synthetic import Synthetic
 
-from cvd_blender_addon import forecast, monitor, panels
+from cvd_blender_addon import forecast, monitor, panels, plate_watch
 from cvd_blender_addon.jobs import JobError, StageStatus, Status
 from cvd_blender_addon.scene import depth_mesh
 
@@ -171,6 +171,16 @@ def test_options_of_the_depth_mesh_are_shown_once_it_is_there(
     depth_mesh.node_group()["cvd_version"] = 3
     drawn = draw(bpy.context.scene, "VIEW_3D")
     assert not set(options) & set(drawn) and "bring it up to date" in " ".join(drawn)
+
+
+def test_a_missing_plate_is_told_with_a_button(
+    scene: bpy.types.Scene, addon: None, synthetic: Synthetic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bpy.ops.cvd.import_solve(directory=str(synthetic.folder))
+    imports = draw(bpy.context.scene, "VIEW_3D").count("cvd.import_solve")
+    monkeypatch.setattr(plate_watch, "words", lambda _scene: "The plate is gone.")
+    drawn = draw(bpy.context.scene, "VIEW_3D")
+    assert "The plate is gone." in drawn and drawn.count("cvd.import_solve") == imports + 1
 
 
 def test_error_and_eevee_are_told(scene: bpy.types.Scene, addon: None) -> None:

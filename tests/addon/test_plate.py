@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from rendering import load, render
 from synthetic import Synthetic, write_png
 
-from cvd_blender_addon import compat
+from cvd_blender_addon import compat, plate_watch
 from cvd_blender_addon.scene import depth_mesh, import_solve, plate
 from cvd_blender_addon.scene.camera import find_camera
 from cvd_blender_addon.solve_reader import read
@@ -88,8 +89,6 @@ def test_change_of_the_view_transform_is_told(synthetic: Synthetic, scene: bpy.t
 
 
 def test_plate_that_moved_with_its_solve(synthetic: Synthetic, tmp_path: Path) -> None:
-    import shutil
-
     moved = Path(shutil.copytree(synthetic.folder.parent, tmp_path / "moved")) / "shot.solve"
     document = json.loads((moved / "solve.json").read_text())
     document["source"]["path"] = "/no/such/place/plate_1001.png"
@@ -106,6 +105,30 @@ def test_missing_plate_is_told_and_the_rest_is_built(own_solve: Path, scene: bpy
     assert any(level == "WARNING" and "missing" in message for level, message in said)
     assert find_camera(scene, solve) is not None
     assert depth_mesh.find(scene, solve) is not None
+
+
+def test_a_plate_that_is_missing_stays_told_until_it_is_back(
+    synthetic: Synthetic, own_solve: Path, scene: bpy.types.Scene, addon: None
+) -> None:
+    place = own_solve.parent / "plate_1001.png"
+    document = json.loads((own_solve / "solve.json").read_text())
+    document["source"]["path"] = "/no/such/place/plate_1001.png"
+    (own_solve / "solve.json").write_text(json.dumps(document))
+
+    def said() -> str:
+        plate_watch.look_for(scene.cvd.plate, scene.cvd.solve_folder)
+        return plate_watch.words(scene)
+
+    assert plate_watch.words(scene) == ""
+    bpy.ops.cvd.import_solve(directory=str(own_solve))
+    for part in ("cannot be found: /no/such/place/plate_1001.png", "moved or renamed", "beside the solve folder"):
+        assert part in said()
+    shutil.copy(synthetic.folder.parent / place.name, place)
+    assert "It is there now" in said()
+    bpy.ops.cvd.import_solve(directory=str(own_solve))
+    assert said() == ""
+    place.unlink()
+    assert "cannot be found" in said()
 
 
 def test_another_clip_in_the_plates_place_is_told(own_solve: Path, scene: bpy.types.Scene, tmp_path: Path) -> None:

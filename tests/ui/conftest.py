@@ -65,16 +65,16 @@ class Blender:
             words = list(debian.enter(debian.folder(self.suite), shared, "env", "-i", *given, *words))
         return run(words, {**os.environ, **variables})
 
-    def play(self, story: str, **variables: str) -> dict[str, Any]:
-        """Play a story of `stories.py`; returns what it found, once its pictures show something."""
+    def play(self, story: str, height: int = 900, **variables: str) -> dict[str, Any]:
+        """Play a story of `stories.py` on a screen 1600 wide; returns what it found, once its pictures show something."""
         folder = self.out / story
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.iterdir():
             if old.suffix in (".png", ".json"):
                 old.unlink()
-        size = ["--window-geometry", "0", "0", "1600", "900"]
+        size = ["--window-geometry", "0", "0", "1600", str(height)]
         driver = ["--enable-event-simulate", "--python", HERE / "driver.py", "--", story, folder]
-        done = self.run(*size, *driver, window=True, **variables)
+        done = self.run(*size, *driver, window=True, SCREEN=f"1600x{height}", **variables)
         output = done.stdout + done.stderr
         assert (folder / "result.json").is_file(), output
         result: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))

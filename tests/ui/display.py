@@ -1,4 +1,5 @@
-"""Runs a program with a screen: `python3 display.py PROGRAM ARGUMENTS...`. Its own Xvfb, or the user's screen."""
+"""Runs a program with a screen: `SCREEN=1600x900 python3 display.py PROGRAM ARGUMENTS...`. Its own Xvfb, or the
+user's screen."""
 
 from __future__ import annotations
 
@@ -7,7 +8,6 @@ import shutil
 import subprocess
 import sys
 
-SCREEN = "1600x900x24"
 
 
 def main(command: list[str]) -> int:
@@ -18,7 +18,7 @@ def main(command: list[str]) -> int:
         return subprocess.call(command)
     reading, writing = os.pipe()
     server = subprocess.Popen(
-        ["Xvfb", "-displayfd", str(writing), "-screen", "0", SCREEN, "-nolisten", "tcp"],
+        ["Xvfb", "-displayfd", str(writing), "-screen", "0", f"{os.environ['SCREEN']}x24", "-nolisten", "tcp"],
         pass_fds=(writing,),
         stderr=subprocess.DEVNULL,
     )

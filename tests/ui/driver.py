@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import bpy
+from bpy_extras import view3d_utils
+from mathutils import Vector
 
 Story = Generator[float, None, Any]
 ROW = 8  # pixels between two places that are looked at; a button is about 20 high
@@ -124,6 +126,18 @@ class Screen:
         """Click the button that `find` finds."""
         yield from self.find(area, name, column)
         yield from self.press("LEFTMOUSE")
+
+    def point_at(self, area: bpy.types.Area, point: Vector) -> Story:
+        """Move the mouse to where a 3D viewport shows a point of the world."""
+        region = next(region for region in area.regions if region.type == "WINDOW")
+        place = view3d_utils.location_3d_to_region_2d(region, area.spaces.active.region_3d, point)
+        self.mouse = region.x + round(place.x), region.y + round(place.y)
+        yield from self.move(*self.mouse)
+        yield 0.2
+
+    def working(self) -> list[str]:
+        """Operators that wait for a click or a key."""
+        return [operator.bl_idname for operator in self.window.modal_operators]
 
     def wait(self, what: str, until: Callable[[], bool], limit_s: float = 120.0) -> Story:
         """Let Blender live until something is true.

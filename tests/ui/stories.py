@@ -9,7 +9,7 @@ from pathlib import Path
 
 import bpy
 from driver import Screen, Story
-from mathutils import Vector
+from mathutils import Matrix, Vector
 
 MODULE = "bl_ext.user_default.consistent_video_depth"
 SOLVE_S = 3000.0
@@ -79,6 +79,50 @@ def panels(screen: Screen) -> Story:
     for kind in ("VIEW_3D", "CLIP_EDITOR"):
         area = yield from screen.editor(kind)
         yield from _states(screen, area, kind.lower())
+
+
+def sections(screen: Screen) -> Story:
+    """Every section, opened, in both editors: without a solve, and with one."""
+    for kind in ("VIEW_3D", "CLIP_EDITOR"):
+        _open(kind, "depth_mesh", "deliver")
+    for kind in ("VIEW_3D", "CLIP_EDITOR"):
+        area = yield from screen.editor(kind)
+        yield from screen.find(area, "cvd.drop_ball")
+        yield 1.5  # the tooltip says why the button is grey
+        yield from screen.picture(f"{kind.lower()}_without")
+    bpy.context.scene.cvd.clip_path = os.environ["CLIP"]
+    bpy.ops.cvd.import_solve("EXEC_DEFAULT", True, directory=os.environ["SOLVE"])
+    for kind in ("VIEW_3D", "CLIP_EDITOR"):
+        area = yield from screen.editor(kind)
+        yield from screen.find(area, "cvd.drop_ball")
+        yield 1.5
+        yield from screen.picture(f"{kind.lower()}_with")
+        with bpy.context.temp_override(window=screen.window, area=area):
+            screen.found[kind.lower()] = bpy.ops.cvd.drop_ball.poll()
+
+
+def settings(screen: Screen) -> Story:
+    """Every setting of a solve, as one finds it, and where something is known of the shot."""
+    _open("VIEW_3D", "range", "camera", "lens", "size", "masks", "prior")
+    cvd = bpy.context.scene.cvd
+    cvd.clip_path = os.environ["CLIP"]
+    area = yield from screen.editor("VIEW_3D")
+    yield from screen.find(area, "lens", 0.5)
+    yield 1.5
+    yield from screen.picture("first")
+    cvd.use_range, cvd.stereo, cvd.camera_source, cvd.lens = True, "two_files", "chan", "MM"
+    cvd.use_pixel_aspect = cvd.use_principal = cvd.allow_non_commercial = True
+    cvd.mask_source, cvd.prior, cvd.segmentation = "BLENDER", "transformers", "some-model"
+    yield from screen.picture("known")
+
+
+def _open(space: str, *names: str) -> None:
+    """Panels that are closed at first, open."""
+    for name in names:
+        panel = getattr(bpy.types, f"CVD_PT_{space.lower()}_{name}")
+        bpy.utils.unregister_class(panel)
+        panel.bl_options = set()
+        bpy.utils.register_class(panel)
 
 
 def _states(screen: Screen, area: bpy.types.Area, name: str) -> Story:
@@ -151,7 +195,6 @@ def _composite(screen: Screen, area: bpy.types.Area) -> Story:
     scene.render.engine, scene.cycles.samples, scene.cycles.use_denoising = "CYCLES", 16, False
     cube = bpy.data.objects["Cube"]
     yield from _place(scene, cube)
-    area.spaces.active.region_3d.view_perspective = "CAMERA"
     yield from screen.picture("placed")
     screen.mouse = area.x + area.width // 3, area.y + area.height // 2
     yield from screen.move(*screen.mouse)
@@ -176,6 +219,99 @@ def _place(scene: bpy.types.Scene, thing: bpy.types.Object) -> Story:
     thing.parent = None
     thing.scale = [0.06 * depth] * 3
     thing.location = camera.matrix_world @ Vector((0.0, 0.0, -0.9 * depth))
+
+
+def _solve_in_view(screen: Screen, folder: str) -> Story:
+    """Import a solve into a new file and look through its camera. Returns the viewport."""
+    area = yield from screen.editor("VIEW_3D")
+    for name in ("Cube", "Light", "Camera"):
+        bpy.data.objects.remove(bpy.data.objects[name])
+    bpy.ops.cvd.import_solve("EXEC_DEFAULT", True, directory=folder)
+    yield 2.0
+    return area
+
+
+def _find(role: str) -> bpy.types.Object | None:
+    """What the solve of the scene owns, however often undo has made it anew."""
+    owned = sys.modules[f"{MODULE}.scene.owned"]
+    scene = bpy.context.scene
+    return owned.find(scene.objects, scene.cvd.solve_key, role)
+
+
+def drop(screen: Screen) -> Story:
+    """A ball is dropped and points are picked by clicks on the surface; Esc cancels, Ctrl Z takes back."""
+    area = yield from _solve_in_view(screen, os.environ["SOLVE"])
+    table = Vector(json.loads(os.environ["ON_TABLE"]))
+    yield from screen.click(area, "cvd.drop_ball")
+    screen.found["waits"] = screen.working()
+    yield from screen.point_at(area, table)
+    yield from screen.picture("drop_asks")
+    yield from screen.press("ESC")
+    screen.found["after esc"] = [screen.working(), _find("test_ball")]
+
+    yield from screen.click(area, "cvd.drop_ball")
+    yield from screen.point_at(area, table)
+    yield from screen.press("LEFTMOUSE")
+    yield from screen.picture("dropped")
+    ball = _find("test_ball")
+    screen.found["ball"] = [*ball.matrix_world.translation, ball.matrix_world.median_scale]
+    screen.found["after click"] = screen.working()
+    yield from screen.press("Z", ctrl=True)
+    yield 0.5
+    screen.found["after undo"] = _find("test_ball")
+
+    yield from screen.click(area, "cvd.drop_ball")
+    yield from screen.click(area, "cvd.pick_point", 0.2)  # another button: the ball gives way
+    screen.found["only"] = [screen.working(), _find("test_ball")]
+    yield from screen.press("RIGHTMOUSE")
+    screen.found["after right"] = [screen.working(), _find("pick_1")]
+
+
+def orientation(screen: Screen) -> Story:
+    """A scene that stands crooked is put straight by points that are clicked at."""
+    area = yield from _solve_in_view(screen, os.environ["SOLVE"])
+    root = _find("root")
+    root.matrix_world = Matrix.Translation((3.0, -2.0, 1.0)) @ Matrix.Rotation(0.3, 4, Vector((2.0, 1.0, 0.5)))
+    bpy.context.view_layer.update()
+    bpy.ops.ed.undo_push(message="Crooked")
+    screen.found["crooked"] = _matrix()
+    for number, place in enumerate(json.loads(os.environ["POINTS"]), 1):
+        yield from _pick(screen, area, number, _find("root").matrix_world @ Vector(place))
+    yield from screen.picture("picked")
+    screen.found["picks"] = [list(_find(f"pick_{number}").location) for number in (1, 2, 3)]
+    for name, column in (("set_ground", 0.2), ("set_origin", 0.5), ("set_axis", 0.2)):
+        yield from screen.click(area, f"cvd.{name}", column)
+        yield 0.5
+        screen.found[name] = _matrix()
+    yield from screen.click(area, "cvd.set_size")
+    yield 0.5
+    yield from screen.picture("size")
+    yield from screen.press("RET")
+    yield 0.5
+    screen.found["set_size"] = _matrix()
+    yield from screen.picture("straight")
+    screen.mouse = area.x + area.width // 3, area.y + area.height // 2
+    yield from screen.move(*screen.mouse)
+    for name in ("set_size", "set_axis", "set_origin", "set_ground"):
+        yield from screen.press("Z", ctrl=True)
+        yield 0.5
+        screen.found[f"before {name}"] = _matrix()
+    yield from screen.press("Z", ctrl=True)
+    yield 0.5
+    screen.found["one pick less"] = [_find(f"pick_{number}") is not None for number in (1, 2, 3)]
+
+
+def _matrix() -> list[list[float]]:
+    """Where the solve stands in the world."""
+    bpy.context.view_layer.update()
+    return [list(row) for row in _find("root").matrix_world]
+
+
+def _pick(screen: Screen, area: bpy.types.Area, number: int, point: Vector) -> Story:
+    yield from screen.click(area, "cvd.pick_point", (0.2, 0.5, 0.8)[number - 1])
+    yield from screen.point_at(area, point)
+    yield from screen.press("LEFTMOUSE")
+    yield 0.3
 
 
 def queue(screen: Screen) -> Story:

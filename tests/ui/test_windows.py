@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ from conftest import Blender, install, shared_footage
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "addon"))
+from fused_scene import TABLE_TOP, add_fused
 from synthetic import Synthetic
 from test_installer import UV
 
@@ -52,6 +55,15 @@ def test_panels_in_every_state(blender: Blender, synthetic: Synthetic) -> None:
         assert seen["cancelled"] == "cancelled"
         assert "A tripod shot." in seen["failed"]
         assert seen["camera"] == f"CVD Camera {editor}"
+
+
+def test_every_section_in_both_editors(blender: Blender, on_a_table: Path) -> None:
+    clip = next(on_a_table.parent.glob("*.png"))
+    assert blender.play("sections", height=2000, SOLVE=str(on_a_table), CLIP=str(clip)) == {"view_3d": True, "clip_editor": False}
+
+
+def test_every_setting(blender: Blender, on_a_table: Path) -> None:
+    assert blender.play("settings", height=2000, CLIP=str(next(on_a_table.parent.glob("*.png")))) == {}
 
 
 HEADLESS = """
@@ -103,6 +115,54 @@ def test_a_real_clip_becomes_a_composite(blender: Blender, engine_python: Path) 
 def pixels(path: Path) -> np.ndarray:
     with Image.open(path) as picture:
         return np.asarray(picture.convert("RGB"), np.float32)
+
+
+@pytest.fixture(scope="session")
+def on_a_table(blender: Blender) -> Path:
+    """A solve with exact truth and a fused mesh, in which a table stands."""
+    folder = blender.out / "table"
+    folder.mkdir(exist_ok=True)
+    return add_fused(Synthetic().write(folder).folder)
+
+
+def test_a_ball_is_dropped_by_a_click(blender: Blender, on_a_table: Path) -> None:
+    found = blender.play("drop", SOLVE=str(on_a_table), ON_TABLE="[0.7, 1.7, 0.9]")
+    x, y, z, radius = found.pop("ball")
+    # A pixel is a hundredth of a unit there, and ten times that along a surface which is seen so flat.
+    assert abs(x - 0.7) < 0.03 and abs(y - 1.7) < 0.2
+    assert abs(z - (TABLE_TOP + 3.0 * radius)) < 0.01, "two radii above the table"
+    assert found == {
+        "waits": ["CVD_OT_drop_ball"],
+        "after esc": [[], None],
+        "after click": [],
+        "after undo": None,
+        "only": [["CVD_OT_pick_point"], None],
+        "after right": [[], None],
+    }
+
+
+FLOOR = [[0.5, -0.5, 0.0], [1.8, -0.5, 0.0], [1.2, 0.5, 0.0]]
+
+
+def test_a_crooked_scene_is_put_straight_by_clicks(blender: Blender, on_a_table: Path) -> None:
+    found = blender.play("orientation", SOLVE=str(on_a_table), POINTS=json.dumps(FLOOR))
+    picks = np.array(found["picks"])
+    assert np.abs(picks - FLOOR).max() < 0.05, "what was clicked at, in the solve's own space"
+
+    def places(name: str) -> np.ndarray:
+        matrix = np.array(found[name])
+        return picks @ matrix[:3, :3].T + matrix[:3, 3]
+
+    assert np.ptp(places("crooked")[:, 2]) > 0.1
+    assert np.abs(places("set_ground")[:, 2]).max() < 1e-4
+    assert np.abs(places("set_origin")[0]).max() < 1e-4
+    along = places("set_axis")[1]
+    assert along[0] > 1.0 and np.abs(along[1:]).max() < 1e-4
+    assert np.abs(places("set_size")[1] - (1.0, 0.0, 0.0)).max() < 1e-4
+    steps = ["crooked", "set_ground", "set_origin", "set_axis", "set_size"]
+    for before, name in itertools.pairwise(steps):
+        assert np.abs(np.array(found[f"before {name}"]) - np.array(found[before])).max() < 1e-6, f"undo of {name}"
+    assert found["one pick less"] == [True, True, False]
 
 
 def test_shots_are_queued_and_seen_while_they_are_solved(blender: Blender, synthetic: Synthetic) -> None:

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether the plate of a scene's solve can be found, for the panel.
+
+A panel may not read files while it draws, so the file is looked for right after the drawing, and again from time to
+time, as long as the panel is drawn.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import bpy
+
+from .scene import owned, plate
+
+AGAIN_S = 5.0
+_found: dict[tuple[str, str], tuple[bool, float]] = {}  # by plate and solve folder: whether, and when it was looked for
+_wanted: set[tuple[str, str]] = set()
+
+
+def words(scene: bpy.types.Scene) -> str:
+    """What happened to the plate of the solve that was built last, why, and what to do; empty when nothing did."""
+    cvd = scene.cvd
+    if not cvd.plate:
+        return ""
+    where = cvd.plate, cvd.solve_folder
+    there, when = _found.get(where, (True, -AGAIN_S))
+    if time.monotonic() - when >= AGAIN_S:
+        _wanted.add(where)
+        if not bpy.app.background and not bpy.app.timers.is_registered(_look_up):
+            bpy.app.timers.register(_look_up, first_interval=0.0)
+    if not there:
+        return (
+            f"The plate cannot be found: {cvd.plate}. It was moved or renamed, or its disk is not there. Put it back, "
+            "or beside the solve folder, and press Build Again."
+        )
+    if owned.find(bpy.data.movieclips, cvd.solve_key, "plate") is None:
+        return "The scene was built without its plate, which could not be found then. It is there now: press Build Again."
+    return ""
+
+
+def look_for(file: str, solve_folder: str) -> None:
+    """Find out whether a plate is where it was, or beside its solve folder."""
+    folder = Path(bpy.path.abspath(solve_folder))
+    _found[file, solve_folder] = plate.find(Path(file), folder) is not None, time.monotonic()
+
+
+def _look_up() -> None:
+    before = {where: there for where, (there, _) in _found.items()}
+    looked = set(_wanted)
+    while _wanted:
+        look_for(*_wanted.pop())
+    if any(_found[where][0] != before.get(where, True) for where in looked):
+        for window in bpy.context.window_manager.windows:
+            for area in window.screen.areas:
+                area.tag_redraw()
+
+
+def unregister() -> None:
+    """Forget everything."""
+    if bpy.app.timers.is_registered(_look_up):
+        bpy.app.timers.unregister(_look_up)
+    _found.clear()
+    _wanted.clear()
