@@ -52,6 +52,13 @@ def _text(layout: bpy.types.UILayout, text: str, icon: str = "NONE") -> None:
         column.label(text=line, icon=icon if number == 0 else "BLANK1" if icon != "NONE" else "NONE")
 
 
+def _switch(layout: bpy.types.UILayout, cvd: bpy.types.PropertyGroup, name: str) -> None:
+    """A switch whose name needs the whole width."""
+    row = layout.row()
+    row.use_property_split = False
+    row.prop(cvd, name)
+
+
 def _clip(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     layout.prop(context.scene.cvd, "clip_path", text="")
     if context.space_data.type == "CLIP_EDITOR":
@@ -88,7 +95,7 @@ def _camera(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         layout.prop(cvd, "film_back")
     if cvd.camera_source not in jobs.SOLVED:
         layout.prop(cvd, "camera_metric")
-    layout.prop(cvd, "use_tracks")
+    _switch(layout, cvd, "use_tracks")
 
 
 def _lens(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
@@ -107,7 +114,7 @@ def _lens(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     elif cvd.lens == "PX":
         layout.prop(cvd, "focal_px")
     for known, name in (("use_pixel_aspect", "pixel_aspect"), ("use_principal", "principal")):
-        layout.prop(cvd, known)
+        _switch(layout, cvd, known)
         if getattr(cvd, known):
             layout.prop(cvd, name)
     layout.operator("cvd.lens_from_clip")
@@ -147,7 +154,7 @@ def _masks(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
 
 
 def _licence_switch(layout: bpy.types.UILayout, cvd: bpy.types.PropertyGroup) -> None:
-    layout.prop(cvd, "allow_non_commercial")
+    _switch(layout, cvd, "allow_non_commercial")
     if cvd.allow_non_commercial:
         _text(layout, "The licence of such weights excludes paid work; the result names it", "ERROR")
 
@@ -336,9 +343,10 @@ def _result(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
 
 def _orientation(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     layout.label(text="Points on real surfaces:")
-    row = layout.row(align=True)
+    scene, row = context.scene, layout.row(align=True)
     for number in range(1, orientation.PICKS + 1):
-        icon = "CHECKMARK" if orientation.find_pick(context.scene, context.scene.cvd.solve_key, number) else "EYEDROPPER"
+        picked = orientation.find_pick(scene, scene.cvd.solve_key, number)
+        icon = "CHECKMARK" if picked else "EYEDROPPER"
         row.operator("cvd.pick_point", text=f"Pick {number}", icon=icon).number = number
     layout.label(text="Move, turn and scale the scene:")
     column = layout.column(align=True)

@@ -36,7 +36,9 @@ def words(scene: bpy.types.Scene) -> str:
             "or beside the solve folder, and press Build Again."
         )
     if owned.find(bpy.data.movieclips, cvd.solve_key, "plate") is None:
-        return "The scene was built without its plate, which could not be found then. It is there now: press Build Again."
+        return (
+            "The scene was built without its plate, which could not be found then. It is there now: press Build Again."
+        )
     return ""
 
 

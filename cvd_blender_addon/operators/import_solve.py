@@ -20,12 +20,14 @@ def remember(scene: bpy.types.Scene, solve: Solve) -> None:
 
 
 def _look(scene: bpy.types.Scene) -> None:
-    """In windows with the scene: look through its camera, and at its frames."""
+    """In windows with the scene: look through its camera, at its plate and at its frames."""
     for window in (window for window in bpy.context.window_manager.windows if window.scene == scene):
         views = [area for area in window.screen.areas if area.type == "VIEW_3D"]
         if views:
             view = max(views, key=lambda area: area.width * area.height)
             view.spaces.active.region_3d.view_perspective = "CAMERA"
+        for area in (area for area in window.screen.areas if area.type == "CLIP_EDITOR"):
+            area.spaces.active.clip = area.spaces.active.clip or scene.active_clip
         for area in (area for area in window.screen.areas if area.ui_type == "TIMELINE"):
             region = next(region for region in area.regions if region.type == "WINDOW")
             with bpy.context.temp_override(window=window, area=area, region=region):

@@ -5,23 +5,28 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import bpy
 import pytest
+from mathutils import Vector
 from synthetic import Synthetic
 
 import cvd_blender_addon
 from cvd_blender_addon import cameras, preferences
+from cvd_blender_addon.scene import orientation
+from cvd_blender_addon.solve_reader import read
 
 FAKE = Path(__file__).parent / "fake_engine"
 NOT_RUN = {"install_engine", "check_engine"}  # they make things outside of Blender: test_install_operators
 ADDS_EACH_TIME = {"drop_ball"}  # another one is what its user wants
 # Of Blender's own keeping, or of the job, which undo does not take back.
 PASSING = {"name_full", "session_uid", "tag", "users", "is_updated", "is_updated_data", "original", "is_evaluated"}
-PASSING |= {"has_data", "is_dirty", "is_event_handling_break"}
+PASSING |= {"has_data", "is_dirty", "is_event_handling_break", "use_extra_user"}
 PASSING.add("use_nodes")  # to ask for it warns from 5.0 on
+OF_CLIPS = {"use_clip", "distance_of_tracks"}
 OF_JOBS = ("job_", "mask_frames", "solve_folder")
 
 
@@ -56,21 +61,45 @@ def ready(
 
     bpy.ops.cvd.import_solve(directory=str(folder))
     cvd = bpy.context.scene.cvd
-    cvd.clip_path = str(synthetic.folder.parent / "plate_1001.png")
+    cvd.clip_path = str(synthetic.folder.parent / "plate_1003.png")
     cvd.solve_folder = str(folder)
     cvd.mask_source, cvd.mask_path = "SEQUENCE", cvd.clip_path
     bpy.ops.cvd.queue_add()
+    for number, place in enumerate(((0.5, -0.5, 0.0), (1.8, -0.5, 0.1), (1.2, 0.5, 0.0)), 1):
+        orientation.pick(bpy.context.scene, read(folder), number, Vector(place))
+    thing = bpy.data.objects.new("CG", bpy.data.meshes.new("CG"))
+    bpy.data.collections["foreground"].objects.link(thing)
+    thing.select_set(True)
+    for name in ("one", "two"):
+        bpy.data.movieclips[0].tracking.tracks.new(name=name, frame=1001).select = True
     bpy.ops.ed.undo_push(message="ready")
 
 
 def run(name: str) -> set[str]:
     """What the operator answers, with its own undo step; where it refuses, why does not matter here."""
     operator = getattr(bpy.ops.cvd, name)
-    asked = {"directory": bpy.context.scene.cvd.solve_folder} if name == "import_solve" else {}
+    folder = Path(bpy.context.scene.cvd.solve_folder)
+    asked: dict[str, Any] = {
+        "import_solve": {"directory": str(folder)},
+        "take_clip": {"filepath": str(Path(bpy.context.scene.cvd.clip_path).with_name("plate_1002.png"))},
+        "render_matte": {"directory": str(folder.parent / "matte"), "only_current": True},
+    }.get(name, {})
     try:
-        return set(operator("EXEC_DEFAULT", True, **asked)) if operator.poll() else set()
+        with clip_editor() if name in OF_CLIPS else nullcontext():
+            return set(operator("EXEC_DEFAULT", True, **asked)) if operator.poll() else set()
     except RuntimeError:
         return {"CANCELLED"}
+
+
+@contextmanager
+def clip_editor() -> Iterator[None]:
+    """A clip editor that shows the plate."""
+    window = bpy.context.window_manager.windows[0]
+    area = window.screen.areas[0]
+    area.type = "CLIP_EDITOR"
+    area.spaces.active.clip = bpy.data.movieclips[0]
+    with bpy.context.temp_override(window=window, area=area):
+        yield
 
 
 def file_data() -> dict[str, dict[str, Any]]:
@@ -81,6 +110,8 @@ def file_data() -> dict[str, dict[str, Any]]:
         if kind in ("window_managers", "screens", "workspaces", "all_ids") or not hasattr(blocks, "foreach_get"):
             continue
         for block in blocks:
+            if getattr(block, "type", "") == "RENDER_RESULT":  # Blender's own, of no file
+                continue
             found[f"{kind} {block.name}"] = values(block)
             if kind == "objects":
                 found[f"{kind} {block.name}"]["modifiers"] = [m.name for m in block.modifiers]
@@ -139,7 +170,8 @@ def test_undo_brings_back_what_each_operator_changes(ready: None) -> None:
             assert not left, f"undo after {name} leaves {left}"
         else:
             assert not changed, f"{name} was refused, but has changed {changed}"
-    assert {"import_solve", "build_depth_mesh", "build_occlusion", "show_log", "queue_remove"} <= ran
+    assert {name for name in operators() if "UNDO" in flags(name)} <= ran
+    assert {"queue_remove", "deliver", "render_matte", "solve_depth"} <= ran
 
 
 def test_twice_is_once(ready: None) -> None:
@@ -182,7 +214,9 @@ def test_everything_has_a_tooltip(addon: None) -> None:
     for cls in classes():
         if issubclass(cls, bpy.types.PropertyGroup | bpy.types.AddonPreferences):
             for identifier, prop in cls.bl_rna.properties.items():
-                shown = identifier in cls.__annotations__ and not identifier.startswith(("job_", "solve_key", "plate", "result"))
+                shown = identifier in cls.__annotations__ and not identifier.startswith(
+                    ("job_", "solve_key", "plate", "result")
+                )
                 if shown and identifier != "mask_frames" and prop.type != "COLLECTION":
                     says = prop.description or (prop.type == "ENUM" and all(i.description for i in prop.enum_items))
                     assert says, f"{cls.__name__}.{identifier}"

@@ -66,7 +66,7 @@ class Blender:
         return run(words, {**os.environ, **variables})
 
     def play(self, story: str, height: int = 900, **variables: str) -> dict[str, Any]:
-        """Play a story of `stories.py` on a screen 1600 wide; returns what it found, once its pictures show something."""
+        """Play a story of `stories.py`, 1600 wide; returns what it found, once its pictures show something."""
         folder = self.out / story
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.iterdir():

@@ -9,7 +9,6 @@ import subprocess
 import sys
 
 
-
 def main(command: list[str]) -> int:
     """Returns the program's exit code."""
     if shutil.which("Xvfb") is None:

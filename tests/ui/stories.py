@@ -113,6 +113,8 @@ def settings(screen: Screen) -> Story:
     cvd.use_range, cvd.stereo, cvd.camera_source, cvd.lens = True, "two_files", "chan", "MM"
     cvd.use_pixel_aspect = cvd.use_principal = cvd.allow_non_commercial = True
     cvd.mask_source, cvd.prior, cvd.segmentation = "BLENDER", "transformers", "some-model"
+    area.tag_redraw()
+    yield 3.0  # panels grow slowly
     yield from screen.picture("known")
 
 

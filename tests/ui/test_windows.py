@@ -59,7 +59,10 @@ def test_panels_in_every_state(blender: Blender, synthetic: Synthetic) -> None:
 
 def test_every_section_in_both_editors(blender: Blender, on_a_table: Path) -> None:
     clip = next(on_a_table.parent.glob("*.png"))
-    assert blender.play("sections", height=2000, SOLVE=str(on_a_table), CLIP=str(clip)) == {"view_3d": True, "clip_editor": False}
+    assert blender.play("sections", height=2000, SOLVE=str(on_a_table), CLIP=str(clip)) == {
+        "view_3d": True,
+        "clip_editor": False,
+    }
 
 
 def test_every_setting(blender: Blender, on_a_table: Path) -> None:
