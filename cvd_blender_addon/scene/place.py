@@ -95,6 +95,7 @@ def _material() -> bpy.types.Material:
     if material is not None:
         return material
     material = bpy.data.materials.new("CVD Test Ball")
+    material.diffuse_color = (0.8, 0.25, 0.05, 1.0)  # in solid shading
     owned.mark(material, owned.SHARED, "test_ball")
     compat.enable_nodes(material)
     material.node_tree.nodes.clear()

@@ -99,6 +99,8 @@ def sections(screen: Screen) -> Story:
         yield from screen.picture(f"{kind.lower()}_with")
         with bpy.context.temp_override(window=screen.window, area=area):
             screen.found[kind.lower()] = bpy.ops.cvd.drop_ball.poll()
+        yield from screen.move(area.x + 200, area.y + 200)
+        yield from screen.picture(f"{kind.lower()}_all")
 
 
 def settings(screen: Screen) -> Story:
@@ -198,6 +200,34 @@ def _composite(screen: Screen, area: bpy.types.Area) -> Story:
     cube = bpy.data.objects["Cube"]
     yield from _place(scene, cube)
     yield from screen.picture("placed")
+    yield from _render(screen, area)
+    screen.found["frame"] = scene.frame_current
+
+
+def first_minute(screen: Screen) -> Story:
+    """The bundled clip, solved: a ball is dropped on the rug, falls, and is rendered where it lies."""
+    area = yield from _solve_in_view(screen, os.environ["SOLVE"])
+    scene = bpy.context.scene
+    scene.render.engine, scene.cycles.samples, scene.cycles.use_denoising = "CYCLES", 32, False
+    yield from screen.click(area, "cvd.drop_ball")
+    right_top, _, left_bottom, left_top = scene.camera.data.view_frame(scene=scene)
+    x, y = json.loads(os.environ["PLACE"])
+    place = left_top + (right_top - left_top) * x + (left_bottom - left_top) * y
+    yield from screen.point_at(area, scene.camera.matrix_world @ place)
+    yield from screen.picture("asks")
+    yield from screen.press("LEFTMOUSE")
+    yield from screen.picture("hangs")
+    ball, heights = _find("test_ball"), []
+    for number in range(scene.frame_start, scene.frame_start + 36):
+        scene.frame_set(number)
+        heights.append(ball.evaluated_get(bpy.context.evaluated_depsgraph_get()).matrix_world.translation.z)
+    screen.found["heights"] = [height / ball.matrix_world.median_scale for height in heights]
+    yield from screen.picture("lies")
+    yield from _render(screen, area)
+
+
+def _render(screen: Screen, area: bpy.types.Area) -> Story:
+    """Press F12, and keep the composite."""
     screen.mouse = area.x + area.width // 3, area.y + area.height // 2
     yield from screen.move(*screen.mouse)
     rendered: list[bool] = []
@@ -205,9 +235,9 @@ def _composite(screen: Screen, area: bpy.types.Area) -> Story:
     yield from screen.press("F12")
     yield from screen.wait("the frame is rendered", lambda: bool(rendered), SOLVE_S)
     yield from screen.picture("rendered")
+    scene = bpy.context.scene
     scene.render.image_settings.file_format = "PNG"
     bpy.data.images["Render Result"].save_render(str(screen.out / "composite.png"), scene=scene)
-    screen.found["frame"] = scene.frame_current
 
 
 def _place(scene: bpy.types.Scene, thing: bpy.types.Object) -> Story:

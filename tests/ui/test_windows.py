@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+import build
 import debian
 import numpy as np
 import pytest
@@ -113,6 +114,17 @@ def test_a_real_clip_becomes_a_composite(blender: Blender, engine_python: Path) 
     difference = np.abs(composite - pixels(plate)).max(axis=2)
     assert np.median(difference) <= 4.0, "what is real stays as it was filmed"
     assert 0.003 < (difference > 40.0).mean() < 0.3, "the object is there"
+
+
+@pytest.mark.slow
+def test_the_first_minute(blender: Blender) -> None:
+    solve = build.BUILD / "demo" / "room.solve"
+    if not (solve / "fused.ply").is_file():
+        pytest.skip("the bundled clip is not solved: `python3 build.py demo` does that")
+    found = blender.play("first_minute", SOLVE=str(solve), PLACE="[0.7, 0.84]")
+    heights = np.array(found["heights"])  # in radii
+    assert 1.5 < heights[0] - heights[-1] < 2.5, "it has fallen by the two radii that it was above the rug"
+    assert np.ptp(heights[-6:]) < 0.05, "it rests"
 
 
 def pixels(path: Path) -> np.ndarray:
