@@ -8,12 +8,13 @@ import os
 import sys
 from pathlib import Path
 
-import build
 import debian
 import numpy as np
 import pytest
 from conftest import Blender, install, shared_footage
 from PIL import Image
+
+import build
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "addon"))
 from fused_scene import TABLE_TOP, add_fused
