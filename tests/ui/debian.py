@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BLENDER = ("blender", "python3-numpy", "python3-requests", "python3-cattr", "python3-zstandard")
-SCREEN = ("xvfb", "imagemagick", "libgl1-mesa-dri", "libegl1", "fonts-dejavu-core")
+SCREEN = ("xvfb", "imagemagick", "libgl1-mesa-dri", "libegl1", "fonts-dejavu-core", "python3-xlib")
 STAMP = "made-by-consistent-video-depth"
 SIZE = "about 0.5 GB to download, 1.3 GB on disk"
 
@@ -39,8 +39,8 @@ def ensure(suite: str) -> Path:
     Raises:
         NoDebianError: this computer or its user cannot make it.
     """
-    root = folder(suite)
-    if (root / STAMP).is_file():
+    root, stamp = folder(suite), " ".join((*BLENDER, *SCREEN))
+    if (root / STAMP).is_file() and (root / STAMP).read_text() == stamp:
         return root
     if os.name == "nt" or os.geteuid() != 0:
         raise NoDebianError("making a Debian with Blender in it needs root on Linux")
@@ -48,13 +48,15 @@ def ensure(suite: str) -> Path:
     if missing:
         raise NoDebianError(f"not installed: {', '.join(missing)}")
     print(f"making {root} ({SIZE})", flush=True)
-    shutil.rmtree(root, ignore_errors=True)  # half made; nothing is mounted there outside of a namespace
+    shutil.rmtree(
+        root, ignore_errors=True
+    )  # of other packages, or half made; nothing is mounted there outside of a namespace
     _must("debootstrap", "--variant=minbase", suite, root)
     (root / "host").mkdir()
     quiet = ("env", "DEBIAN_FRONTEND=noninteractive")
     _must(*enter(root, (), *quiet, "apt-get", "install", "--yes", "--no-install-recommends", *BLENDER, *SCREEN))
     _must("chroot", root, "apt-get", "clean")
-    (root / STAMP).touch()
+    (root / STAMP).write_text(stamp)
     return root
 
 

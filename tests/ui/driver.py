@@ -135,6 +135,18 @@ class Screen:
         yield from self.move(*self.mouse)
         yield 0.2
 
+    def drag(self, path: str, x: int, y: int) -> Story:
+        """Drop a file or folder on a place of the window, as from a file manager."""
+        program = Path(__file__).with_name("drag.py")
+        self.mouse, from_top = (x, y), self.window.height - y
+        process = subprocess.Popen(["python3", program, path, str(x), str(from_top)])
+        try:
+            yield from self.wait(f"{path} is taken", lambda: process.poll() is not None)
+        finally:
+            process.kill()
+        assert process.wait() == 0, f"{path} was not taken"
+        yield 1.0
+
     def working(self) -> list[str]:
         """Operators that wait for a click or a key."""
         return [operator.bl_idname for operator in self.window.modal_operators]

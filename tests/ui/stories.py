@@ -263,6 +263,20 @@ def _solve_in_view(screen: Screen, folder: str) -> Story:
     return area
 
 
+def dropped(screen: Screen) -> Story:
+    """A clip is dropped on the panels, a solve folder on the viewport."""
+    area = yield from screen.editor("VIEW_3D")
+    panels = screen.sidebar(area)
+    yield from screen.drag(os.environ["CLIP"], panels.x + panels.width // 2, panels.y + panels.height // 2)
+    yield from screen.picture("clip")
+    yield from screen.press("RET")  # Blender itself has a use for pictures, and asks
+    screen.found["clip"] = bpy.context.scene.cvd.clip_path
+    yield from screen.drag(os.environ["SOLVE"], area.x + area.width // 3, area.y + area.height // 2)
+    yield from screen.picture("solve")
+    screen.found["solve"] = bpy.context.scene.cvd.solve_folder
+    screen.found["camera"] = bpy.context.scene.camera.name
+
+
 def _find(role: str) -> bpy.types.Object | None:
     """What the solve of the scene owns, however often undo has made it anew."""
     owned = sys.modules[f"{MODULE}.scene.owned"]

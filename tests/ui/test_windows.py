@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -115,6 +116,14 @@ def test_a_real_clip_becomes_a_composite(blender: Blender, engine_python: Path) 
     difference = np.abs(composite - pixels(plate)).max(axis=2)
     assert np.median(difference) <= 4.0, "what is real stays as it was filmed"
     assert 0.003 < (difference > 40.0).mean() < 0.3, "the object is there"
+
+
+def test_what_is_dropped_is_taken(blender: Blender, on_a_table: Path) -> None:
+    if blender.suite is None and subprocess.call(["python3", "-c", "import Xlib"]) != 0:
+        pytest.skip("python3 has no Xlib (Debian: python3-xlib), which drags")
+    clip = next(on_a_table.parent.glob("*.png"))
+    found = blender.play("dropped", SOLVE=str(on_a_table), CLIP=str(clip))
+    assert found == {"clip": str(clip), "solve": str(on_a_table), "camera": "CVD Camera shot"}
 
 
 @pytest.mark.slow
