@@ -29,6 +29,7 @@ class OnSurface(BuildStep):
     )
     ray_origin: bpy.props.FloatVectorProperty(size=3, options={"HIDDEN", "SKIP_SAVE"})
     ray_direction: bpy.props.FloatVectorProperty(size=3, options={"HIDDEN", "SKIP_SAVE"})
+    ray_distance: bpy.props.FloatProperty(options={"HIDDEN", "SKIP_SAVE"})
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -64,6 +65,7 @@ class OnSurface(BuildStep):
         at = (event.mouse_x - region.x, event.mouse_y - region.y)
         self.ray_origin = view3d_utils.region_2d_to_origin_3d(region, region.data, at)
         self.ray_direction = view3d_utils.region_2d_to_vector_3d(region, region.data, at)
+        self.ray_distance = 0.0 if region.data.is_perspective else region.data.view_distance
         self._end(context)
         return self.execute(context)
 
@@ -78,7 +80,7 @@ class OnSurface(BuildStep):
             SolveError: nowhere.
         """
         if any(self.ray_direction):
-            ray = Ray(Vector(self.ray_origin), Vector(self.ray_direction).normalized())
+            ray = Ray(Vector(self.ray_origin), Vector(self.ray_direction).normalized(), self.ray_distance)
         else:
             ray = camera_ray(scene, solve, *self.picture)
         found = cast(scene, solve, ray)

@@ -19,15 +19,20 @@ SMOOTH = 0.02
 
 @dataclass(frozen=True)
 class Ray:
-    """A half line in the scene's world; the direction has length 1."""
+    """A half line in the scene's world; the direction has length 1.
+
+    `distance` is how far off what it meets counts as being, where that is not the length of the way: an orthographic
+    view has no place that it looks from.
+    """
 
     origin: Vector
     direction: Vector
+    distance: float = 0.0
 
 
 @dataclass(frozen=True)
 class Hit:
-    """Where a ray meets the surface; the normal has length 1 and looks towards the ray's origin."""
+    """Where a ray meets the surface, and how far off; the normal has length 1 and looks towards the ray's origin."""
 
     point: Vector
     normal: Vector
@@ -71,6 +76,7 @@ def _meet(ray: Ray, mesh: bpy.types.Mesh, matrix: Matrix) -> Hit | None:
     point, normal, _, distance = tree.ray_cast(ray.origin, ray.direction)
     if point is None:
         return None
+    distance = ray.distance or distance
     around = [other for _, other, _, _ in tree.find_nearest_range(point, SMOOTH * distance)] or [normal]
     # Facing the ray: what has a back side, such as a table's edge, must not turn the mean.
     facing = [other for other in around if other.dot(ray.direction) < 0.0] or [normal * -1.0]

@@ -81,6 +81,9 @@ def test_rays_meet_the_mesh_and_else_the_depth(scene: bpy.types.Scene, synthetic
     assert (hit.normal - Vector((0.0, 0.0, 1.0))).length < 1e-3
     place_of_camera = Vector(synthetic.world_from_camera(scene.frame_current)[:3, 3])
     assert hit.distance == pytest.approx((ON_TABLE - place_of_camera).length, rel=1e-4)
+    from_above = cast(scene, solve, Ray(ON_TABLE + Vector((0.0, 0.0, 500.0)), Vector((0.0, 0.0, -1.0)), 3.0))
+    assert (from_above.point - ON_TABLE).length < 1e-3 and from_above.distance == 3.0, "an orthographic view"
+    assert from_above.normal.z > 0.999, "of what is near, not of all within a share of 500"
     # The front wall is in the depth mesh alone. It stands at y = 0; rays through it end beyond in the fused mesh.
     bpy.data.objects.remove(fused.find(scene, solve))
     on_wall = Vector((-0.8, 0.0, 1.2))

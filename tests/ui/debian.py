@@ -48,9 +48,8 @@ def ensure(suite: str) -> Path:
     if missing:
         raise NoDebianError(f"not installed: {', '.join(missing)}")
     print(f"making {root} ({SIZE})", flush=True)
-    shutil.rmtree(
-        root, ignore_errors=True
-    )  # of other packages, or half made; nothing is mounted there outside of a namespace
+    # Of other packages, or half made. Nothing is mounted there outside of a namespace.
+    shutil.rmtree(root, ignore_errors=True)
     _must("debootstrap", "--variant=minbase", suite, root)
     (root / "host").mkdir()
     quiet = ("env", "DEBIAN_FRONTEND=noninteractive")

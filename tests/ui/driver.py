@@ -127,10 +127,14 @@ class Screen:
         yield from self.find(area, name, column)
         yield from self.press("LEFTMOUSE")
 
-    def point_at(self, area: bpy.types.Area, point: Vector) -> Story:
-        """Move the mouse to where a 3D viewport shows a point of the world."""
-        region = next(region for region in area.regions if region.type == "WINDOW")
-        place = view3d_utils.location_3d_to_region_2d(region, area.spaces.active.region_3d, point)
+    @staticmethod
+    def view(area: bpy.types.Area) -> bpy.types.Region:
+        """The main part of an editor."""
+        return next(region for region in area.regions if region.type == "WINDOW")
+
+    def point_at(self, region: bpy.types.Region, point: Vector) -> Story:
+        """Move the mouse to where a 3D view shows a point of the world."""
+        place = view3d_utils.location_3d_to_region_2d(region, region.data, point)
         self.mouse = region.x + round(place.x), region.y + round(place.y)
         yield from self.move(*self.mouse)
         yield 0.2

@@ -213,7 +213,7 @@ def first_minute(screen: Screen) -> Story:
     right_top, _, left_bottom, left_top = scene.camera.data.view_frame(scene=scene)
     x, y = json.loads(os.environ["PLACE"])
     place = left_top + (right_top - left_top) * x + (left_bottom - left_top) * y
-    yield from screen.point_at(area, scene.camera.matrix_world @ place)
+    yield from screen.point_at(screen.view(area), scene.camera.matrix_world @ place)
     yield from screen.picture("asks")
     yield from screen.press("LEFTMOUSE")
     yield from screen.picture("hangs")
@@ -290,13 +290,13 @@ def drop(screen: Screen) -> Story:
     table = Vector(json.loads(os.environ["ON_TABLE"]))
     yield from screen.click(area, "cvd.drop_ball")
     screen.found["waits"] = screen.working()
-    yield from screen.point_at(area, table)
+    yield from screen.point_at(screen.view(area), table)
     yield from screen.picture("drop_asks")
     yield from screen.press("ESC")
     screen.found["after esc"] = [screen.working(), _find("test_ball")]
 
     yield from screen.click(area, "cvd.drop_ball")
-    yield from screen.point_at(area, table)
+    yield from screen.point_at(screen.view(area), table)
     yield from screen.press("LEFTMOUSE")
     yield from screen.picture("dropped")
     ball = _find("test_ball")
@@ -311,6 +311,17 @@ def drop(screen: Screen) -> Story:
     screen.found["only"] = [screen.working(), _find("test_ball")]
     yield from screen.press("RIGHTMOUSE")
     screen.found["after right"] = [screen.working(), _find("pick_1")]
+
+    yield from screen.point_at(screen.view(area), table)
+    yield from screen.press("Q", ctrl=True, alt=True)  # four views, three of them without perspective
+    yield 1.0
+    screen.found["views"] = len([region for region in area.regions if region.type == "WINDOW"])
+    yield from screen.click(area, "cvd.drop_ball")
+    from_above = min((r for r in area.regions if r.type == "WINDOW"), key=lambda region: region.x - region.y)
+    yield from screen.point_at(from_above, table)
+    yield from screen.press("LEFTMOUSE")
+    yield from screen.picture("from_above")
+    screen.found["quad"] = [*_find("test_ball").matrix_world.translation, _find("test_ball").matrix_world.median_scale]
 
 
 def orientation(screen: Screen) -> Story:
@@ -355,7 +366,7 @@ def _matrix() -> list[list[float]]:
 
 def _pick(screen: Screen, area: bpy.types.Area, number: int, point: Vector) -> Story:
     yield from screen.click(area, "cvd.pick_point", (0.2, 0.5, 0.8)[number - 1])
-    yield from screen.point_at(area, point)
+    yield from screen.point_at(screen.view(area), point)
     yield from screen.press("LEFTMOUSE")
     yield 0.3
 

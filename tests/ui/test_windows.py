@@ -156,6 +156,9 @@ def test_a_ball_is_dropped_by_a_click(blender: Blender, on_a_table: Path) -> Non
     # A pixel is a hundredth of a unit there, and ten times that along a surface which is seen so flat.
     assert abs(x - 0.7) < 0.03 and abs(y - 1.7) < 0.2
     assert abs(z - (TABLE_TOP + 3.0 * radius)) < 0.01, "two radii above the table"
+    x, y, z, radius = found.pop("quad")
+    assert abs(x - 0.7) < 0.1 and abs(y - 1.7) < 0.1 and radius < 2.0
+    assert abs(z - (TABLE_TOP + 3.0 * radius)) < 0.01
     assert found == {
         "waits": ["CVD_OT_drop_ball"],
         "after esc": [[], None],
@@ -163,6 +166,7 @@ def test_a_ball_is_dropped_by_a_click(blender: Blender, on_a_table: Path) -> Non
         "after undo": None,
         "only": [["CVD_OT_pick_point"], None],
         "after right": [[], None],
+        "views": 4,
     }
 
 
