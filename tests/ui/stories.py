@@ -277,6 +277,22 @@ def dropped(screen: Screen) -> Story:
     screen.found["camera"] = bpy.context.scene.camera.name
 
 
+def lost_plate(screen: Screen) -> Story:
+    """The plate goes away, and comes back."""
+    area = yield from _solve_in_view(screen, os.environ["SOLVE"])
+    watch, plate = sys.modules[f"{MODULE}.plate_watch"], Path(bpy.context.scene.cvd.plate)
+    yield from screen.picture("there")
+    screen.found["there"] = watch.words(bpy.context.scene)
+    plate.rename(plate.with_suffix(".away"))
+    yield from screen.wait("it is missed", lambda: bool(watch.words(bpy.context.scene)))
+    yield from screen.picture("away")
+    screen.found["away"] = watch.words(bpy.context.scene)
+    plate.with_suffix(".away").rename(plate)
+    yield from screen.wait("it is found", lambda: not watch.words(bpy.context.scene))
+    area.tag_redraw()
+    yield from screen.picture("back")
+
+
 def _find(role: str) -> bpy.types.Object | None:
     """What the solve of the scene owns, however often undo has made it anew."""
     owned = sys.modules[f"{MODULE}.scene.owned"]

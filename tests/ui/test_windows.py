@@ -118,6 +118,13 @@ def test_a_real_clip_becomes_a_composite(blender: Blender, engine_python: Path) 
     assert 0.003 < (difference > 40.0).mean() < 0.3, "the object is there"
 
 
+def test_a_plate_that_goes_away_is_missed(blender: Blender) -> None:
+    folder = blender.out / "lost"
+    folder.mkdir(exist_ok=True)
+    found = blender.play("lost_plate", SOLVE=str(Synthetic().write(folder).folder))
+    assert found["there"] == "" and "cannot be found" in found["away"]
+
+
 def test_what_is_dropped_is_taken(blender: Blender, on_a_table: Path) -> None:
     if blender.suite is None and subprocess.call(["python3", "-c", "import Xlib"]) != 0:
         pytest.skip("python3 has no Xlib (Debian: python3-xlib), which drags")
