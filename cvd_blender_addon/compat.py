@@ -148,6 +148,16 @@ def add_dilate(tree: bpy.types.NodeTree, size: int) -> bpy.types.Node:
     return node
 
 
+def add_disc_blur(tree: bpy.types.NodeTree) -> bpy.types.Node:
+    """Node that takes the mean over a disc; its input Size may be an image of radii."""
+    node = tree.nodes.new("CompositorNodeBlur")
+    if COMPOSITOR_IS_GROUP:
+        node.inputs["Type"].default_value = "Flat"
+    else:
+        node.filter_type = "FLAT"
+    return node
+
+
 def add_map_uv(tree: bpy.types.NodeTree, filtering: str) -> bpy.types.Node:
     """Node that looks an image up at UVs, by NEAREST_FILTER or LINEAR_FILTER."""
     node = tree.nodes.new("CompositorNodeMapUV")

@@ -29,6 +29,8 @@ RIM_PX = 2
 SOFT_REACH = 2.0
 # A rendered depth beyond this is the sky.
 SKY = 1e9
+# A shorter focus distance means the camera's.
+LEAST_FOCUS = 1e-6
 NO_HIT = 1e-8
 COLOUR, FLOAT, VECTOR = "NodeSocketColor", "NodeSocketFloat", "NodeSocketVector"
 CLEAR, WHITE = (0.0, 0.0, 0.0, 0.0), (1.0, 1.0, 1.0, 1.0)
@@ -45,6 +47,8 @@ INPUTS = (
     ("Light Colour", COLOUR, WHITE, "Colour of that lamp"),
     ("Light Direction", VECTOR, (0.0, 0.0, 1.0), "Direction from the scene to that lamp, in the world"),
     ("Normal Smoothing", FLOAT, 2.0, "Blur of depth before normals are made of it, pixels"),
+    ("Defocus", FLOAT, 0.0, "Radius, plate pixels, to which the infinitely far is blurred; 0: no depth of field"),
+    ("Focus Distance", FLOAT, 0.0, "Depth that is sharp, in scene units; 0: that of the camera's Depth of Field"),
 )
 OUTPUTS = (
     ("Image", COLOUR, "CG over the plate"),
@@ -183,8 +187,9 @@ def _group(scene: bpy.types.Scene, solve: Solve, clip: bpy.types.MovieClip) -> b
     fog = [inputs[f"Fog {name}"] for name in ("Density", "Start", "Colour")]
     shadowed = effects.fog(build, _over(build, lit, inputs["Shadows"]), real, *fog)
     over = _over(build, shadowed, effects.fog(build, cut.outputs[0], own, *fog))
+    through_lens = effects.defocus(build, over, seen, *_lens(build, scene, solve, plate_image, inputs))
 
-    build.put(over, outputs["Image"])
+    build.put(through_lens, outputs["Image"])
     build.put(matte, outputs["Matte"])
     build.put(plate_image, outputs["Plate"])
     build.put(_dynamic_matte(build, solve, distortion) if solve.dynamic_frames else 0.0, outputs["Dynamic Matte"])
@@ -192,6 +197,15 @@ def _group(scene: bpy.types.Scene, solve: Solve, clip: bpy.types.MovieClip) -> b
     build.put(normal, outputs["Normal"])
     build.arrange()
     return tree
+
+
+def _lens(build: TreeBuilder, scene: bpy.types.Scene, solve: Solve, plate_image: Any, inputs: Any) -> tuple[Any, Any]:
+    """Radius of defocus in pixels of the render, and the distance in focus."""
+    width = build.node("ShaderNodeSeparateXYZ")
+    build.put(effects.size_of(build, plate_image), width.inputs[0])
+    radius = build.math("MULTIPLY", inputs["Defocus"], build.math("DIVIDE", width.outputs[0], solve.source.width))
+    default = build.math("LESS_THAN", inputs["Focus Distance"], LEAST_FOCUS)
+    return radius, build.math("MULTIPLY_ADD", default, _focus(build, scene, solve), inputs["Focus Distance"])
 
 
 def _over(build: TreeBuilder, below: Any, above: Any) -> Any:
@@ -319,24 +333,36 @@ def _camera_rotation(build: TreeBuilder, scene: bpy.types.Scene, solve: Solve) -
     return w, build.vector(*xyz)
 
 
+def _focus(build: TreeBuilder, scene: bpy.types.Scene, solve: Solve) -> Any:
+    """The camera's focus distance, by a driver."""
+    output, target = _driver(build, "Camera Focus", find_camera(scene, solve), "SINGLE_PROP", 10.0)
+    target.data_path = "data.dof.focus_distance"
+    return output
+
+
 def _driven(build: TreeBuilder, name: str, ob: bpy.types.Object | None, kind: str, default: float) -> Any:
     """One value of an object's transform in the world."""
-    tree = build.tree
-    if name in tree.nodes:
-        return tree.nodes[name].outputs[0]
+    if name in build.tree.nodes:
+        return build.tree.nodes[name].outputs[0]
+    output, target = _driver(build, name, ob, "TRANSFORMS", default)
+    target.transform_type = kind
+    target.transform_space = "WORLD_SPACE"
+    target.rotation_mode = "QUATERNION"
+    return output
+
+
+def _driver(build: TreeBuilder, name: str, ob: bpy.types.Object | None, kind: str, default: float) -> tuple[Any, Any]:
+    """A value that is driven by something of an object: its output, and the driver's target."""
     node = build.node("ShaderNodeValue", name)
     node.name = name
     node.outputs[0].default_value = default
-    driver = tree.driver_add(f'nodes["{name}"].outputs[0].default_value').driver
+    driver = build.tree.driver_add(f'nodes["{name}"].outputs[0].default_value').driver
     variable = driver.variables.new()
     variable.name = "value"
-    variable.type = "TRANSFORMS"
+    variable.type = kind
     variable.targets[0].id = ob
-    variable.targets[0].transform_type = kind
-    variable.targets[0].transform_space = "WORLD_SPACE"
-    variable.targets[0].rotation_mode = "QUATERNION"
     driver.expression = "value"  # a lone name needs no permission to run scripts
-    return node.outputs[0]
+    return node.outputs[0], variable.targets[0]
 
 
 def _cg_disparity(build: TreeBuilder, cg_depth: Any, softness: Any) -> Any:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What depth does to a picture, as compositor nodes: fog, and light on what is real.
+"""What depth does to a picture, as compositor nodes: fog, depth of field, and light on what is real.
 
 Every effect is exactly nothing at its default. Disparity is 1/z, with z planar and in scene units; 0 is infinitely far.
 """
@@ -16,6 +16,8 @@ from .nodes import TreeBuilder
 
 # Blender's own depth of nothing.
 FAR = 1e10
+# What is nearer than the focus is blurred at most so many times as much as the infinitely far.
+NEAR_LIMIT = 2.0
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,38 @@ def fog(build: TreeBuilder, image: Any, disparity: Any, density: Any, start: Any
     """Beer-Lambert fog over a premultiplied image: image t + colour alpha (1 - t), t = exp(-density (z - start))."""
     inside = build.math("MAXIMUM", build.math("SUBTRACT", distance(build, disparity), start), 0.0)
     through = build.math("EXPONENT", build.math("MULTIPLY", build.math("MULTIPLY", density, -1.0), inside))
-    veil = compat.add_multiply_alpha(build.tree)
-    build.put(colour, veil.inputs["Image"])
-    build.put(alpha_of(build, image), veil.inputs["Alpha"])
-    return build.mix("MIX", build.math("SUBTRACT", 1.0, through, label="Fog"), image, veil.outputs[0])
+    veil = _share(build, colour, alpha_of(build, image))
+    return build.mix("MIX", build.math("SUBTRACT", 1.0, through, label="Fog"), image, veil)
+
+
+def defocus(build: TreeBuilder, image: Any, disparity: Any, radius: Any, focus: Any) -> Any:
+    """The picture through a lens that is focused on the planar depth `focus`.
+
+    The circle of confusion of a thin lens is proportional to the difference of disparities (Potmesil and Chakravarty
+    1981); `radius` is its radius, in pixels of the picture, for what is infinitely far. What is farther than the focus
+    is blurred by itself, so that nothing sharp smears into it; what is nearer is laid over, blurred with its outline.
+    """
+    nearness = build.math("SUBTRACT", build.math("MULTIPLY", disparity, focus), 1.0)
+    circle = build.math("MULTIPLY", radius, nearness, label="Circle of confusion")
+    far = build.math("MAXIMUM", build.math("MULTIPLY", circle, -1.0), 0.0)
+    widest = build.math("MULTIPLY", radius, NEAR_LIMIT)
+    near = build.math("MINIMUM", build.math("MAXIMUM", circle, 0.0), widest)
+
+    out_of_focus = build.math("MINIMUM", far, 1.0)
+    blurred = _disc(build, _share(build, image, out_of_focus), far)
+    weight = build.math("MAXIMUM", alpha_of(build, blurred), 1e-6)
+    behind = build.vector_math("SCALE", blurred, build.math("DIVIDE", 1.0, weight))
+    sharp = build.mix("MIX", out_of_focus, image, behind)
+
+    # A pixel beside something near is within its blur.
+    reach = compat.add_dilate(build.tree, 0)
+    build.put(near, reach.inputs["Mask"])
+    build.put(widest, reach.inputs["Size"])
+    in_front = _disc(build, _share(build, image, build.math("MINIMUM", near, 1.0)), reach.outputs[0])
+    node, background, foreground = compat.add_alpha_over(build.tree)
+    build.put(sharp, background)
+    build.put(in_front, foreground)
+    return node.outputs[0]
 
 
 def normals(build: TreeBuilder, disparity: Any, rays: Rays, smoothing: Any) -> Any:
@@ -102,7 +132,7 @@ def rays(build: TreeBuilder, image: Any, sides: tuple[int, int], centres: Any, f
     at = build.node("ShaderNodeSeparateXYZ")
     build.put(coordinates.outputs["Normalized"], at.inputs[0])
     size = build.node("ShaderNodeSeparateXYZ")
-    build.put(_size(build, image), size.inputs[0])
+    build.put(size_of(build, image), size.inputs[0])
     along, steps = [], []
     for axis, side, centre, focal in zip("XY", sides, centres, focals, strict=True):
         pixels = build.math("MULTIPLY_ADD", at.outputs[axis], float(side), -centre)
@@ -111,7 +141,24 @@ def rays(build: TreeBuilder, image: Any, sides: tuple[int, int], centres: Any, f
     return Rays(*along, *steps)
 
 
-def _size(build: TreeBuilder, image: Any) -> Any:
+def _share(build: TreeBuilder, image: Any, share: Any) -> Any:
+    """Part of an image, colour and alpha."""
+    node = compat.add_multiply_alpha(build.tree)
+    build.put(image, node.inputs["Image"])
+    build.put(share, node.inputs["Alpha"])
+    return node.outputs[0]
+
+
+def _disc(build: TreeBuilder, image: Any, radius: Any) -> Any:
+    """Each pixel the mean of those within its radius. Where that is 0 it costs nothing, unlike the node Defocus."""
+    node = compat.add_disc_blur(build.tree)
+    build.put(image, node.inputs["Image"])
+    build.put(radius, node.inputs["Size"])
+    return node.outputs[0]
+
+
+def size_of(build: TreeBuilder, image: Any) -> Any:
+    """Width and height of an image, pixels."""
     info = build.node("CompositorNodeImageInfo")
     build.put(image, info.inputs["Image"])
     return info.outputs["Dimensions"]

@@ -150,3 +150,43 @@ def test_soft_edge(synthetic: Synthetic, scene: bpy.types.Scene, tmp_path: Path)
     assert between[0] < 2.0 and 3.0 < between[1] < 8.0
     # Behind the wall no outline of the ball comes through.
     assert soft[(whole > 0) & ~grown(visible > 0, 7)].max() < 0.01
+
+
+def test_depth_of_field(synthetic: Synthetic, scene: bpy.types.Scene, tmp_path: Path) -> None:
+    comp = Comp(scene, synthetic, tmp_path)
+    sharp = comp.render()[..., :3]
+    depth, _, surface = synthetic.cast(FRAME, synthetic.rays(FRAME))
+    front, back = (np.median(depth[surface == number]) for number in (2, 1))
+    inner = ~edges_of(surface, 12)
+    inner[:12] = inner[-12:] = inner[:, :12] = inner[:, -12:] = False
+    beside = (surface == 1) & ~grown(surface != 1, 1) & grown(surface == 2, 3) & ~grown(surface == 0, 12)
+    radius = 6.0
+
+    comp.set(Defocus=radius, Focus_Distance=front)
+    far = comp.render()[..., :3]
+    assert np.abs(far - sharp)[inner & (surface == 2)].max() < 1e-3
+    # The back wall: each pixel the mean of a disc.
+    size = radius * (1 - front / back)
+    assert 2.0 < size < 3.0
+    steps = [(y, x) for y in range(-3, 4) for x in range(-3, 4) if np.hypot(y, x) <= size]
+    disc = np.mean([np.roll(sharp, step, (0, 1)) for step in steps], axis=0)
+    blurred = np.abs(far - disc)[inner & (surface == 1)].mean()
+    assert blurred < 0.2 * np.abs(sharp - disc)[inner & (surface == 1)].mean()
+    # Nothing of the sharp orange wall in front smears into it.
+    assert beside.sum() > 100 and far[beside, 0].max() < 0.12 < 0.4 < sharp[surface == 2, 0].max()
+
+    comp.set(Focus_Distance=0.0)
+    scene.camera.data.dof.focus_distance = back
+    near = comp.render()[..., :3]
+    assert np.abs(near - sharp)[inner & (surface == 1)].max() < 1e-3
+    assert near[beside, 0].mean() > 0.1, "what is out of focus in front has a soft outline"
+
+    add_ball(scene, comp.solve, IN_FRONT, RADIUS)
+    comp.set(Defocus=0.0)
+    sharp = comp.render()[..., :3]
+    at = ball_depth(synthetic, IN_FRONT)
+    comp.set(Defocus=radius, Focus_Distance=float(at.min()))
+    focused = comp.render()[..., :3]
+    _, whole = ball_coverage(synthetic, FRAME, IN_FRONT, RADIUS)
+    assert np.abs(focused - sharp)[~grown(whole < 1, 3)].max() < 0.02
+    assert np.abs(focused - sharp)[surface == 1].max() > 0.02
