@@ -10,7 +10,7 @@ import bpy
 
 from . import cameras, compat, forecast, installer, jobs, plate_watch, preferences, thumbnails
 from .operators import install
-from .scene import depth_mesh, orientation, owned
+from .scene import depth_mesh, occlusion, orientation, owned
 
 CHARACTER = 5.8  # width of an average one, in pixels of an interface that is not scaled
 MARGINS, ICON, UNSEEN = 56, 24, 312  # of the sidebar and an icon; and a sidebar that nobody sees
@@ -368,12 +368,15 @@ def _build(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     row.operator("cvd.drop_ball", icon="SPHERE")
     layout.prop(cvd, "occlusion")
     layout.prop(cvd, "shadow_catcher")
-    row = layout.row()
-    row.active = cvd.shadow_catcher
-    row.prop(cvd, "surface")
+    for name in ("surface", "reflection", "roughness"):
+        row = layout.row()
+        row.active = cvd.shadow_catcher and (name != "roughness" or cvd.reflection > 0.0)
+        row.prop(cvd, name)
     layout.prop(cvd, "cut_moving")
-    if cvd.shadow_catcher and compat.uses_eevee(context.scene):
-        _text(layout, "EEVEE cannot catch shadows: render with Cycles", "ERROR")
+    if occlusion.engine_changed(context.scene):
+        _text(layout, "The render engine was changed: apply Occlusion and Shadows again", "ERROR")
+    elif cvd.shadow_catcher and cvd.reflection > 0.0 and compat.uses_eevee(context.scene):
+        _text(layout, "EEVEE catches shadows, but no reflections", "INFO")
     layout.operator("cvd.build_occlusion", text="Apply Occlusion and Shadows")
     layout.operator("cvd.render_matte", icon="IMAGE_ALPHA")
     layout.label(text="Make or update:")

@@ -6,11 +6,16 @@ from __future__ import annotations
 import bpy
 
 from . import cameras, forecast
-from .scene.occlusion import COMPOSITOR, DEPTH, FUSED, HOLDOUT
+from .scene import occlusion
+from .scene.occlusion import COMPOSITOR, DEPTH, FUSED, FUSED_HOLDOUT, HOLDOUT, ROUGHNESS
 
 
 def _forget_masked_frames(cvd: bpy.types.PropertyGroup, _context: bpy.types.Context) -> None:
     cvd.mask_frames = ""
+
+
+def _mirror(cvd: bpy.types.PropertyGroup, _context: bpy.types.Context) -> None:
+    occlusion.update_mirrors(cvd.id_data, cvd.solve_key, cvd.reflection, cvd.roughness)
 
 
 def _take_clip(cvd: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
@@ -381,11 +386,32 @@ class CvdProperties(bpy.types.PropertyGroup):
         items=(
             (COMPOSITOR, "Depth Compare", "Hide CG in the compositor, where the solved depth is nearer: fast"),
             (HOLDOUT, "Holdout Mesh", "Hide CG at render time by the depth mesh: right for glass, blur and smoke"),
+            (
+                FUSED_HOLDOUT,
+                "Holdout Fused Mesh",
+                "Hide CG at render time by the fused mesh: steady edges where nothing moves by itself",
+            ),
         ),
         default=COMPOSITOR,
     )
     shadow_catcher: bpy.props.BoolProperty(
-        name="Shadow Catcher", description="Also render the shadows of CG on what is real (Cycles)"
+        name="Shadow Catcher", description="Also render the shadows of CG on what is real"
+    )
+    reflection: bpy.props.FloatProperty(
+        name="Reflection",
+        description="Share of light by which what is real mirrors CG, with Shadow Catcher and in Cycles. "
+        "A waxed table: 0.1; a mirror: 1",
+        min=0.0,
+        max=1.0,
+        update=_mirror,
+    )
+    roughness: bpy.props.FloatProperty(
+        name="Roughness",
+        description="How blurred those reflections are. 0: as in a mirror",
+        default=ROUGHNESS,
+        min=0.0,
+        max=1.0,
+        update=_mirror,
     )
     surface: bpy.props.EnumProperty(
         name="Shadows On",

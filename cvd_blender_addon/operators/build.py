@@ -130,9 +130,19 @@ class CVD_OT_build_occlusion(BuildStep, bpy.types.Operator):
     def build(self, scene: bpy.types.Scene, solve: Solve) -> None:
         """Build the step."""
         cvd = scene.cvd
-        occlusion.build(scene, solve, cvd.occlusion, cvd.shadow_catcher, self.tell, cvd.cut_moving, cvd.surface)
+        occlusion.build(
+            scene,
+            solve,
+            cvd.occlusion,
+            cvd.shadow_catcher,
+            self.tell,
+            cvd.cut_moving,
+            cvd.surface,
+            cvd.reflection,
+            cvd.roughness,
+        )
         # The group must not cut what the holdout cuts already.
-        compositor.set_mode(scene, solve, cvd.occlusion)
+        compositor.update(scene, solve, cvd.occlusion)
 
 
 class CVD_OT_build_compositor(BuildStep, bpy.types.Operator):

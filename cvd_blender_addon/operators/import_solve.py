@@ -67,6 +67,8 @@ class CVD_OT_import_solve(bpy.types.Operator):
                 lambda level, message: self.report({level}, message),
                 cvd.cut_moving,
                 cvd.surface,
+                cvd.reflection,
+                cvd.roughness,
             )
         except SolveError as error:
             self.report({"ERROR"}, str(error))

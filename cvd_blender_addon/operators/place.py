@@ -125,7 +125,18 @@ class CVD_OT_drop_ball(OnSurface, bpy.types.Operator):
             self.tell(
                 "WARNING", f"It will not fall: no fused mesh. With the engine: python -m engine fuse {solve.folder}"
             )
-        occlusion.build(scene, solve, cvd.occlusion, cvd.shadow_catcher, self.tell, cvd.cut_moving, cvd.surface)
+        occlusion.build(
+            scene,
+            solve,
+            cvd.occlusion,
+            cvd.shadow_catcher,
+            self.tell,
+            cvd.cut_moving,
+            cvd.surface,
+            cvd.reflection,
+            cvd.roughness,
+        )
+        compositor.update(scene, solve, cvd.occlusion)
         if compositor.find_group_node(scene, solve) is None:
             compositor.build(scene, solve, cvd.occlusion, self.tell)
 

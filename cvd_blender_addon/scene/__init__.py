@@ -9,7 +9,7 @@ import bpy
 
 from ..solve_reader import Solve, frame_ranges, read, read_points
 from . import camera, compositor, depth_mesh, fused, gaps, occlusion, plate, points
-from .occlusion import COMPOSITOR, DEPTH
+from .occlusion import COMPOSITOR, DEPTH, ROUGHNESS
 from .plate import Report
 
 
@@ -27,47 +27,36 @@ def import_solve(
     report: Report = print_report,
     cut_moving: bool = False,
     surface: str = DEPTH,
+    reflection: float = 0.0,
+    roughness: float = ROUGHNESS,
 ) -> Solve:
     """Build or update everything a solve gives: camera, plate, points, depth mesh, occlusion, compositor.
 
     Args:
         scene: where to build.
         folder: the solve folder.
-        occlusion_mode: COMPOSITOR or HOLDOUT.
-        shadow_catcher: render CG's shadows on what is real (Cycles).
+        occlusion_mode: COMPOSITOR, HOLDOUT or FUSED_HOLDOUT.
+        shadow_catcher: render CG's shadows on what is real.
         sensor_width: mm, of a new camera.
         report: takes (level, message), level INFO or WARNING.
         cut_moving: leave what moves by itself out of the depth mesh and the shadow catcher.
         surface: DEPTH or FUSED: the mesh that catches shadows.
+        reflection, roughness: by which that mesh mirrors CG (Cycles).
 
     Raises:
         SolveError: the folder cannot be used; nothing has been made.
     """
     solve = read(folder)
     read_points(solve.points_path)  # before anything is made
-    build_all(scene, solve, occlusion_mode, shadow_catcher, sensor_width, report, cut_moving, surface)
-    return solve
-
-
-def build_all(
-    scene: bpy.types.Scene,
-    solve: Solve,
-    occlusion_mode: str,
-    shadow_catcher: bool,
-    sensor_width: float,
-    report: Report,
-    cut_moving: bool,
-    surface: str,
-) -> None:
-    """Run every build step, in the order in which they need each other."""
     camera.build(scene, solve, sensor_width)
     gaps.build(scene, solve)
     plate.build(scene, solve, report)
     points.build(scene, solve)
     depth_mesh.build(scene, solve, cut_moving)
     fused.build(scene, solve)
-    occlusion.build(scene, solve, occlusion_mode, shadow_catcher, report, cut_moving, surface)
+    occlusion.build(scene, solve, occlusion_mode, shadow_catcher, report, cut_moving, surface, reflection, roughness)
     compositor.build(scene, solve, occlusion_mode, report)
     if solve.gaps:
         # Between the keys around a gap Blender interpolates; that is a guess, and the user has to know.
         report("WARNING", f"No camera for {len(solve.gaps)} frames: {frame_ranges(solve.gaps)}")
+    return solve

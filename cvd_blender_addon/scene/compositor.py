@@ -18,9 +18,9 @@ from .. import compat
 from ..solve_reader import Solve
 from . import depth_mesh, effects, owned, plate
 from .camera import assign_action, find_camera, find_root, set_keys
-from .layers import background_layer, foreground_layer
+from .layers import background_layer, foreground_layer, without_cg_layer
 from .nodes import TreeBuilder, ensure_socket, tangential
-from .occlusion import HOLDOUT
+from .occlusion import COMPOSITOR
 from .plate import Report
 
 # Wider than any pixel filter reaches, so that the whole soft rim of CG finds a depth.
@@ -29,6 +29,8 @@ RIM_PX = 2
 SOFT_REACH = 2.0
 # A rendered depth beyond this is the sky.
 SKY = 1e9
+# Of Cycles: what is real with CG over what is real without it.
+FACTOR = "Shadow Catcher"
 # A shorter focus distance means the camera's.
 LEAST_FOCUS = 1e-6
 NO_HIT = 1e-8
@@ -37,7 +39,13 @@ CLEAR, WHITE = (0.0, 0.0, 0.0, 0.0), (1.0, 1.0, 1.0, 1.0)
 INPUTS = (
     ("CG", COLOUR, CLEAR, "What is to be laid over the plate, premultiplied: the view layer Foreground"),
     ("CG Depth", FLOAT, effects.FAR, "Depth pass of the same view layer"),
-    ("Shadows", COLOUR, CLEAR, "What darkens the plate: the view layer Background"),
+    ("Shadows", COLOUR, CLEAR, "What CG does to the plate: the view layer Background"),
+    (
+        "Without CG",
+        COLOUR,
+        CLEAR,
+        "Clear: Shadows lies over the plate. Else the plate is multiplied by Shadows / this",
+    ),
     ("Depth Compare", FLOAT, 1.0, "1: hide CG where the solved depth is nearer. 0: the held-out mesh has done it"),
     ("Softness", FLOAT, 0.0, "Pixels by which the edge of what hides CG is softer than antialiased"),
     ("Fog Density", FLOAT, 0.0, "Share of light lost per unit of depth; 0: no fog"),
@@ -73,7 +81,7 @@ def build(scene: bpy.types.Scene, solve: Solve, mode: str, report: Report) -> An
     """Make or update the group and put it into the scene's compositor, which otherwise is left as it is.
 
     Args:
-        mode: COMPOSITOR compares depths; HOLDOUT leaves the cutting to the held-out mesh.
+        mode: COMPOSITOR compares depths; else the cutting is left to the held-out mesh.
 
     Returns:
         The group's node (see INPUTS and OUTPUTS); None without a plate.
@@ -88,17 +96,49 @@ def build(scene: bpy.types.Scene, solve: Solve, mode: str, report: Report) -> An
     node = find_group_node(scene, solve)
     if node is None:
         node = _place(scene, solve, group, report)
-    set_mode(scene, solve, mode)
+    update(scene, solve, mode)
     if not compat.compositor_is_on(scene):
         report("WARNING", "The scene's compositor is switched off: the composite will not be rendered")
     return node
 
 
-def set_mode(scene: bpy.types.Scene, solve: Solve, mode: str) -> None:
-    """Let the group, if it has been built, compare depths or leave the cutting to the held-out mesh."""
-    node = find_group_node(scene, solve)
-    if node is not None:
-        node.inputs["Depth Compare"].default_value = 0.0 if mode == HOLDOUT else 1.0
+def update(scene: bpy.types.Scene, solve: Solve, mode: str) -> None:
+    """Let the group, if it has been built, go by what the occlusion step renders.
+
+    Args:
+        mode: COMPOSITOR compares depths; else the held-out mesh has cut CG.
+    """
+    node, tree = find_group_node(scene, solve), compat.compositor_tree(scene)
+    if node is None or tree is None:
+        return
+    node.inputs["Depth Compare"].default_value = float(mode == COMPOSITOR)
+    background, without = background_layer(scene), without_cg_layer(scene)
+    # Cycles gives the factor itself, EEVEE what is real with and without CG.
+    factor = scene.render.engine == "CYCLES" and background.cycles.use_pass_shadow_catcher
+    _connect(tree, node.inputs["Shadows"], scene, background, FACTOR if factor else "Image")
+    node.inputs["Without CG"].default_value = WHITE if factor else CLEAR
+    if without is not None:
+        _connect(tree, node.inputs["Without CG"], scene, without, "Image")
+
+
+def _connect(
+    tree: bpy.types.NodeTree, socket: Any, scene: bpy.types.Scene, layer: bpy.types.ViewLayer, render_pass: str
+) -> None:
+    """Feed an input of the group from a view layer that renders; what the user has put there stays."""
+    if socket.is_linked and socket.links[0].from_node.type != "R_LAYERS":
+        return
+    for link in list(socket.links):
+        tree.links.remove(link)
+    if not layer.use:
+        return
+    layer.update_render_passes()  # else there is no socket for a new pass
+    sources = (node for node in tree.nodes if node.type == "R_LAYERS" and node.scene == scene)
+    source = next((node for node in sources if node.layer == layer.name), None)
+    if source is None:
+        source = TreeBuilder(tree).node("CompositorNodeRLayers", layer.name)
+        source.scene, source.layer = scene, layer.name
+        source.location = (socket.node.location.x - 350, socket.node.location.y - 800)
+    tree.links.new(source.outputs[render_pass], socket)
 
 
 def write_matte(scene: bpy.types.Scene, solve: Solve, folder: Path) -> None:
@@ -136,7 +176,6 @@ def _place(scene: bpy.types.Scene, solve: Solve, group: bpy.types.NodeTree, repo
         layers.append(source)
     build.put(layers[0].outputs["Image"], node.inputs["CG"])
     build.put(layers[0].outputs["Depth"], node.inputs["CG Depth"])
-    build.put(layers[1].outputs["Image"], node.inputs["Shadows"])
     if final is not None:
         build.put(node.outputs["Image"], final)
         build.arrange()
@@ -157,6 +196,9 @@ def _group(scene: bpy.types.Scene, solve: Solve, clip: bpy.types.MovieClip) -> b
     if tree.animation_data:
         tree.animation_data_clear()
     tree.nodes.clear()
+    for item in [item for item in tree.interface.items_tree if item.item_type == "SOCKET"]:
+        if item.in_out == "INPUT" and item.name not in {name for name, *_ in INPUTS}:
+            tree.interface.remove(item)  # of an older version
     for name, kind, default, description in INPUTS:
         ensure_socket(tree, "INPUT", kind, name, default, description)
     for name, kind, description in OUTPUTS:
@@ -185,8 +227,8 @@ def _group(scene: bpy.types.Scene, solve: Solve, clip: bpy.types.MovieClip) -> b
     light = (inputs[f"Light {name}"] for name in ("Direction", "Colour", "Strength"))
     lit = effects.relight(build, plate_image, normal, *light)
     fog = [inputs[f"Fog {name}"] for name in ("Density", "Start", "Colour")]
-    shadowed = effects.fog(build, _over(build, lit, inputs["Shadows"]), real, *fog)
-    over = _over(build, shadowed, effects.fog(build, cut.outputs[0], own, *fog))
+    shadowed = effects.fog(build, effects.shadows(build, lit, inputs["Shadows"], inputs["Without CG"]), real, *fog)
+    over = effects.over(build, shadowed, effects.fog(build, cut.outputs[0], own, *fog))
     through_lens = effects.defocus(build, over, seen, *_lens(build, scene, solve, plate_image, inputs))
 
     build.put(through_lens, outputs["Image"])
@@ -206,13 +248,6 @@ def _lens(build: TreeBuilder, scene: bpy.types.Scene, solve: Solve, plate_image:
     radius = build.math("MULTIPLY", inputs["Defocus"], build.math("DIVIDE", width.outputs[0], solve.source.width))
     default = build.math("LESS_THAN", inputs["Focus Distance"], LEAST_FOCUS)
     return radius, build.math("MULTIPLY_ADD", default, _focus(build, scene, solve), inputs["Focus Distance"])
-
-
-def _over(build: TreeBuilder, below: Any, above: Any) -> Any:
-    node, background, foreground = compat.add_alpha_over(build.tree)
-    build.put(below, background)
-    build.put(above, foreground)
-    return node.outputs[0]
 
 
 def _focals(build: TreeBuilder, solve: Solve) -> tuple[Any, Any]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What depth does to a picture, as compositor nodes: fog, depth of field, and light on what is real.
+"""What depth does to a picture, as compositor nodes: fog, depth of field, and light and shadow on what is real.
 
 Every effect is exactly nothing at its default. Disparity is 1/z, with z planar and in scene units; 0 is infinitely far.
 """
@@ -16,6 +16,8 @@ from .nodes import TreeBuilder
 
 # Blender's own depth of nothing.
 FAR = 1e10
+# Light that is nothing.
+DARK = 1e-5
 # What is nearer than the focus is blurred at most so many times as much as the infinitely far.
 NEAR_LIMIT = 2.0
 
@@ -43,6 +45,31 @@ def fog(build: TreeBuilder, image: Any, disparity: Any, density: Any, start: Any
     return build.mix("MIX", build.math("SUBTRACT", 1.0, through, label="Fog"), image, veil)
 
 
+def shadows(build: TreeBuilder, image: Any, caught: Any, without: Any) -> Any:
+    """The image with what CG does to the light on it.
+
+    Args:
+        caught: where `without` is clear, what lies over the image; else what is real with the shadows of CG on it.
+        without: what is real without CG.
+    """
+    caught_alpha, without_alpha = alpha_of(build, caught), alpha_of(build, without)
+    is_factor = build.math("GREATER_THAN", without_alpha, 0.0)
+    darkened = over(build, image, _share(build, caught, build.math("SUBTRACT", 1.0, is_factor)))
+    # Both without their alpha; where both are dark the factor is 1.
+    above = build.vector_math("ADD", build.vector_math("SCALE", caught, without_alpha), (DARK, DARK, DARK))
+    below = build.vector_math("ADD", build.vector_math("SCALE", without, caught_alpha), (DARK, DARK, DARK))
+    known = build.math("MULTIPLY", is_factor, build.math("GREATER_THAN", caught_alpha, 0.0))
+    return build.mix("MULTIPLY", known, darkened, build.vector_math("DIVIDE", above, below))
+
+
+def over(build: TreeBuilder, below: Any, above: Any) -> Any:
+    """One premultiplied image over another."""
+    node, background, foreground = compat.add_alpha_over(build.tree)
+    build.put(below, background)
+    build.put(above, foreground)
+    return node.outputs[0]
+
+
 def defocus(build: TreeBuilder, image: Any, disparity: Any, radius: Any, focus: Any) -> Any:
     """The picture through a lens that is focused on the planar depth `focus`.
 
@@ -67,10 +94,7 @@ def defocus(build: TreeBuilder, image: Any, disparity: Any, radius: Any, focus: 
     build.put(near, reach.inputs["Mask"])
     build.put(widest, reach.inputs["Size"])
     in_front = _disc(build, _share(build, image, build.math("MINIMUM", near, 1.0)), reach.outputs[0])
-    node, background, foreground = compat.add_alpha_over(build.tree)
-    build.put(sharp, background)
-    build.put(in_front, foreground)
-    return node.outputs[0]
+    return over(build, sharp, in_front)
 
 
 def normals(build: TreeBuilder, disparity: Any, rays: Rays, smoothing: Any) -> Any:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import bpy
 import numpy as np
 import pytest
+from fused_scene import TABLE, TABLE_TOP, add_fused
 from rendering import add_ball, ball_coverage, grown, iou, load, render
 from synthetic import Synthetic
 
 from cvd_blender_addon import compat
-from cvd_blender_addon.scene import camera, compositor, depth_mesh, import_solve, occlusion
+from cvd_blender_addon.scene import camera, compositor, depth_mesh, import_solve, layers, occlusion
 from cvd_blender_addon.scene.layers import background_layer, ensure_collections, foreground_layer
 from cvd_blender_addon.scene.nodes import TreeBuilder
 from cvd_blender_addon.solve_reader import Solve, read
@@ -188,6 +190,84 @@ def test_shadow_falls_on_the_floor(
     assert np.abs(composite - plate)[lit & ~edges].mean() < 0.005
 
 
+def eevee() -> str:
+    return "BLENDER_EEVEE" if bpy.app.version >= (5, 0, 0) else "BLENDER_EEVEE_NEXT"
+
+
+def test_shadow_in_eevee_and_back(make_solve: Callable[..., Synthetic], scene: bpy.types.Scene, tmp_path: Path) -> None:
+    truth = make_solve(width=160, height=90, fx=150.0, cx=85.0, cy=42.0)
+    solve = import_solve(scene, truth.folder, shadow_catcher=True)
+    centre, radius = (1.2, 1.0, 1.0), 0.6
+    add_ball(scene, solve, centre, radius, glow=False)
+    sun = bpy.data.objects.new("Sun", bpy.data.lights.new("Sun", "SUN"))
+    # Among CG, which is left out of one of the renders; its light must not be.
+    ensure_collections(scene, solve).foreground.objects.link(sun)
+    scene.render.engine = eevee()
+    scene.eevee.taa_render_samples = 4
+    plate = load(truth.folder.parent / f"plate_{FRAME}.png")[..., :3]
+    _, points, surface = truth.cast(FRAME, truth.rays(FRAME))
+    _, whole = ball_coverage(truth, FRAME, centre, radius)
+    away = np.hypot(points[..., 0] - centre[0], points[..., 1] - centre[1])
+    free = ~grown(whole > 0, 2) & (surface == 0)
+    for engine in (eevee(), "CYCLES"):
+        scene.render.engine = engine
+        occlusion.build(scene, solve, "COMPOSITOR", True, lambda level, message: None)
+        compositor.update(scene, solve, "COMPOSITOR")
+        composite = render(scene, FRAME, tmp_path / f"{engine}.png")[..., :3]
+        shadow, lit = free & (away < 0.7 * radius), free & (away > 1.6 * radius) & (points[..., 1] < 3.5)
+        assert shadow.sum() > 20
+        assert (composite[shadow] / plate[shadow]).mean() < 0.5, engine
+        assert np.abs(composite - plate)[lit].mean() < 0.006, engine
+        ball = whole == 1
+        assert composite[ball][:, 0].mean() > 3 * composite[ball][:, 2].mean(), "CG is seen, not the mesh"
+    occlusion.build(scene, solve, "COMPOSITOR", False, lambda level, message: None)
+    compositor.update(scene, solve, "COMPOSITOR")
+    assert not compositor.find_group_node(scene, solve).inputs["Shadows"].is_linked
+
+
+def test_floor_mirrors_cg(make_solve: Callable[..., Synthetic], scene: bpy.types.Scene, tmp_path: Path) -> None:
+    truth = make_solve(width=160, height=90, fx=150.0, cx=85.0, cy=42.0)
+    solve = import_solve(scene, truth.folder, shadow_catcher=True)
+    scene.world = bpy.data.worlds.new("White")
+    scene.world.color = (1.0, 1.0, 1.0)
+    centre, radius = (1.2, 2.0, 1.0), 0.6
+    add_ball(scene, solve, centre, radius)  # red, and it glows
+    plate = load(truth.folder.parent / f"plate_{FRAME}.png")[..., :3]
+    occlusion.build(scene, solve, "COMPOSITOR", True, lambda level, message: None, reflection=0.5, roughness=0.0)
+    compositor.update(scene, solve, "COMPOSITOR")
+    composite = render(scene, FRAME, tmp_path / "mirror.png")[..., :3]
+    # The mirror image is that of a ball below the floor.
+    _, mirrored = ball_coverage(truth, FRAME, (centre[0], centre[1], -centre[2]), radius)
+    _, _, surface = truth.cast(FRAME, truth.rays(FRAME))
+    _, whole = ball_coverage(truth, FRAME, centre, radius)
+    floor = (surface == 0) & ~grown(whole > 0, 2)
+    image = floor & ~grown(mirrored < 1, 1)
+    assert image.sum() > 100
+    redder = (composite[..., 0] / composite[..., 2]) / (plate[..., 0] / plate[..., 2])
+    assert redder[image].mean() > 1.5
+    assert np.abs(composite - plate)[:, :40][floor[:, :40]].mean() < 0.02
+    occlusion.update_mirrors(scene, solve.key, 0.0, 0.0)
+    composite = render(scene, FRAME, tmp_path / "dull.png")[..., :3]
+    redder = (composite[..., 0] / composite[..., 2]) / (plate[..., 0] / plate[..., 2])
+    assert redder[image].mean() < 1.3
+
+
+def test_fused_mesh_holds_out(make_solve: Callable[..., Synthetic], scene: bpy.types.Scene, tmp_path: Path) -> None:
+    truth = make_solve(width=160, height=90, fx=150.0, cx=85.0, cy=42.0)
+    folder = add_fused(Path(shutil.copytree(truth.folder, tmp_path / "own.solve")))
+    solve = import_solve(scene, folder, occlusion_mode="FUSED_HOLDOUT")
+    # Behind the table, which is in the fused mesh alone.
+    left, right, _, back = TABLE
+    ball = add_ball(scene, solve, ((left + right) / 2, back + 0.6, TABLE_TOP - 0.3), 0.5)
+    compositor.write_matte(scene, solve, tmp_path)
+    render(scene, FRAME, tmp_path / "a.png")
+    held = load(tmp_path / f"matte_{FRAME}.png")[..., 0].sum()
+    occlusion.build(scene, solve, "HOLDOUT", False, lambda level, message: None)
+    render(scene, FRAME, tmp_path / "b.png")
+    whole = load(tmp_path / f"matte_{FRAME}.png")[..., 0].sum()
+    assert ball.name in scene.objects and 0.05 * whole < held < 0.9 * whole
+
+
 def test_who_renders_what(synthetic: Synthetic, scene: bpy.types.Scene) -> None:
     solve = read(synthetic.folder)
     camera.build(scene, solve)
@@ -202,9 +282,19 @@ def test_who_renders_what(synthetic: Synthetic, scene: bpy.types.Scene) -> None:
     assert build("HOLDOUT", False) == (False, True, False)
     assert build("HOLDOUT", True) == (False, False, True)
     assert said == []
-    scene.render.engine = "BLENDER_EEVEE" if bpy.app.version >= (5, 0, 0) else "BLENDER_EEVEE_NEXT"
-    assert build("COMPOSITOR", True) == (True, True, False)
-    assert "EEVEE cannot catch shadows" in said[0]
+    assert not occlusion.engine_changed(scene)
+    scene.render.engine = eevee()
+    assert occlusion.engine_changed(scene)
+    assert build("COMPOSITOR", True) == (True, False, True)
+    assert not occlusion.engine_changed(scene) and said == []
+    assert scene.view_layers[layers.WITHOUT_CG].use
+    scene.render.engine = "CYCLES"
+    assert occlusion.engine_changed(scene)
+    build("COMPOSITOR", True)
+    assert not scene.view_layers[layers.WITHOUT_CG].use
+    # Without a fused mesh the depth mesh stands in, and it is said.
+    assert build("FUSED_HOLDOUT", False) == (False, True, False)
+    assert "No fused mesh" in said[0]
 
 
 def test_layers_and_collections(synthetic: Synthetic, scene: bpy.types.Scene) -> None:

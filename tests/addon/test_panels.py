@@ -186,9 +186,10 @@ def test_a_missing_plate_is_told_with_a_button(
 def test_error_and_eevee_are_told(scene: bpy.types.Scene, addon: None) -> None:
     cvd = scene.cvd
     cvd.job_error, cvd.shadow_catcher = "failed: No camera. A tripod shot. Move it.", True
+    cvd.reflection = 0.5
     scene.render.engine = "BLENDER_EEVEE" if bpy.app.version >= (5, 0, 0) else "BLENDER_EEVEE_NEXT"
     text = " ".join(draw(scene, "VIEW_3D"))
-    assert "A tripod shot." in text and "EEVEE cannot catch shadows" in text
+    assert "A tripod shot." in text and "no reflections" in text
 
 
 def test_lens_asks_for_what_is_known(scene: bpy.types.Scene, addon: None) -> None:

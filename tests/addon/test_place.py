@@ -125,7 +125,7 @@ def test_the_ball_is_lit_and_its_shadow_is_on_the_table(
     assert not owned.find(scene.objects, solve.key, "fused_catcher").hide_render
     assert background_layer(scene).use
     ball = owned.find(scene.objects, solve.key, "test_ball")
-    compositor.set_mode(scene, solve, occlusion.HOLDOUT)  # the table is in the mesh alone, not in the depth
+    compositor.update(scene, solve, occlusion.HOLDOUT)  # the table is in the mesh alone, not in the depth
     lit = render(scene, scene.frame_current, tmp_path / "lit.png")
     ball.hide_render = True
     empty = render(scene, scene.frame_current, tmp_path / "empty.png")
