@@ -1,40 +1,41 @@
-"""What a solve costs: each stage against length and size of the clip, and depth against the published training loop.
+"""What a solve costs: each stage against length and size of the clip, and training against the published loop.
 
 usage: python -m bench.speed growth [--out DIR] [--frames N,...] [--widths W,...] [--preset P] [--device D]
-       python -m bench.speed loop [--out DIR] [--epochs N] [--device D] [CLIP ...]
+       python -m bench.speed loop [--out DIR] [--epochs N] [--own-epochs N] [--device D] [CLIP ...]
 
 `growth` solves the walk of `bench.long_clip`, at three times its pace and 1080p, cut off after N frames, and its first
 frames at other widths (16:9), and prints for each stage CPU seconds per frame, wall seconds per frame, peak memory, and
 how each grows: the exponent of its cost over the number of frames, 1 where it is linear. Solves that are there are not
 made again.
 
-`loop` trains CVD's published loop (its losses, rate, batches of pairs, from the same weights, over the same pairs) and
-says when its loss over all pairs comes down to that of the default's depth, and what the default's depth had cost by
-then. CLIP as in `bench.depth`. On a CPU seconds are of one thread's work; on a GPU they are wall seconds.
+`loop` trains the built-in network by CVD's published loop (its rate and batches of pairs) and by the engine's own
+(batches of frames that share pairs, Muon, a falling rate): the same losses, weights, pairs and pictures. It says what
+each costs, and when the engine's comes down to the loss over all pairs at which the published one ends. CLIP as in
+`bench.depth`. On a CPU seconds are of one thread's work; on a GPU they are wall seconds.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.functional import avg_pool2d
 
 from bench.depth import Case, cases_of
 from bench.long_clip import make
+from engine.depth.batches import Batch, published
 from engine.depth.data import TrainingData
 from engine.depth.network import DepthNetwork, load_network
-from engine.depth.settings import PRESETS, settings_of
-from engine.depth.training import DISPARITY_WEIGHT, PUBLISHED_RATE, over_pairs, step_loss
-from engine.footage import frame_name
+from engine.depth.optimiser import Optimiser
+from engine.depth.settings import PRESETS, DepthSettings
+from engine.depth.training import batches, published_loss, rows_of
 from engine.pipeline import solve
 from engine.priors.builtin import WEIGHTS
 from engine.request import STAGES, FootageRequest, PriorRequest, Request
@@ -44,7 +45,7 @@ FULL_WIDTH = 1920
 SHORT = 30  # frames, where the width changes
 AROUND = 200.0  # frames for once around the room: a few frames must show depth
 PAIRS_AT_ONCE = 8
-LOOKS = 4  # at the loss over all pairs, in an epoch
+LOOKS = 20  # at the loss over all pairs
 
 Row = dict[str, Any]
 
@@ -118,98 +119,83 @@ def clock(device: torch.device) -> Callable[[], float]:
 
 
 @torch.no_grad()
-def loss_of_all_pairs(depth: Callable[[list[int]], torch.Tensor], data: TrainingData, device: torch.device) -> float:
-    """CVD's loss (eq. 7-12, unbounded), mean over all pairs and both directions.
-
-    Args:
-        depth: gives the depth (B, 1, h, w) of rows of the clip on the half grid, in units of its median.
-        data: of the clip.
-        device: where to compute.
-    """
-    row = {number: k for k, number in enumerate(data.numbers)}
+def loss_of_all_pairs(network: DepthNetwork, data: TrainingData, device: torch.device) -> float:
+    """CVD's loss (eq. 7-12, unbounded), mean over all pairs and both directions, of pictures alone."""
     total = 0.0
-    for start in range(0, len(data.pairs), PAIRS_AT_ONCE):
-        chosen = list(range(len(data.pairs)))[start : start + PAIRS_AT_ONCE]
-        pairs = [data.pairs[k] for k in chosen]
-        both = torch.cat([depth([row[p.first] for p in pairs]), depth([row[p.second] for p in pairs])])
-        spatial, disparity = over_pairs(both, data, chosen, False, device)
-        total += len(chosen) * float(spatial + DISPARITY_WEIGHT * disparity)
+    # each pair once, a few at a time, in any order
+    for batch in islice(published(rows_of(data), PAIRS_AT_ONCE, 0), -(-len(data.pairs) // PAIRS_AT_ONCE)):
+        total += len(batch.pairs) * float(published_loss(network, data, batch, device))
     return total / len(data.pairs)
 
 
-def of_result(folder: Path, data: TrainingData, device: torch.device) -> Callable[[list[int]], torch.Tensor]:
-    """The depth that a depth stage left, for `loss_of_all_pairs`."""
+def trained(
+    case: Case, settings: DepthSettings, work: Iterable[Batch], share: Callable[[int], float], device: torch.device
+) -> list[tuple[float, float]]:
+    """Seconds of training and the loss over all pairs by then, at `LOOKS` points and the start.
 
-    def depth(rows: list[int]) -> torch.Tensor:
-        arrays = [
-            np.load(folder / "depth" / f"{frame_name(data.numbers[row])}.npy", allow_pickle=False) for row in rows
-        ]
-        return avg_pool2d(torch.from_numpy(np.stack(arrays))[:, None].to(device) / data.unit, 2)
-
-    return depth
-
-
-def of_network(network: DepthNetwork, data: TrainingData, device: torch.device) -> Callable[[list[int]], torch.Tensor]:
-    """The depth that the network says of pictures alone, for `loss_of_all_pairs`."""
-
-    def depth(rows: list[int]) -> torch.Tensor:
-        hidden = torch.ones((len(rows), 1, *data.images.shape[-2:]))
-        return torch.as_tensor(network(data.inputs(rows, device, hidden)).exp())
-
-    return depth
-
-
-def compared(case: Case, epochs: int, device: torch.device) -> Row:
-    """The published loop against the default's depth on a clip."""
-    published = replace(PRESETS["cvd-2020"], published_epochs=epochs)
-    data = case.data(settings_of(case.request))
-    wanted = loss_of_all_pairs(of_result(case.stages["depth"], data, device), data, device)
-    unit = "cpu_s" if device.type == "cpu" else "wall_s"
-    ours = sum(_cost(case.stages[name], unit) for name in ("evidence", "depth"))
-    data, now = case.data(published), clock(device)
+    Args:
+        case: the clip.
+        settings: whose optimiser it is.
+        work: the batches, one step each.
+        share: of the full rates, in each step.
+        device: where to compute.
+    """
+    data, now, batches = case.data(settings), clock(device), list(work)
     network = load_network(WEIGHTS, device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.Adam(network.parameters(), lr=PUBLISHED_RATE)
-    per_epoch = -(-len(data.pairs) // published.batch_pairs)
-    every = max(1, per_epoch // LOOKS)
-    spent, curve = 0.0, [(0.0, loss_of_all_pairs(of_network(network, data, device), data, device))]
-    for step in range(epochs * per_epoch):
+    optimiser = Optimiser(network, bool(settings.published_epochs))
+    looks = {round(len(batches) * (k + 1) / LOOKS) for k in range(LOOKS)}
+    spent, curve = 0.0, [(0.0, loss_of_all_pairs(network, data, device))]
+    for step, batch in enumerate(batches):
         start = now()
-        loss = step_loss(network, data, published, case.request.seed, step, "pairs", device)
-        optimiser.zero_grad()
+        loss = published_loss(network, data, batch, device)
+        network.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        optimiser.step(share(step))
         spent += now() - start
-        if (step + 1) % every == 0:
-            curve.append((spent, loss_of_all_pairs(of_network(network, data, device), data, device)))
-            print(f"{case.name}: {spent:.1f} s, loss {curve[-1][1]:.3f} (default {wanted:.3f})", flush=True)
-            if curve[-1][1] <= wanted:
-                break
-    reached = next((seconds for seconds, value in curve if value <= wanted), math.inf)
+        if step + 1 in looks:
+            curve.append((spent, loss_of_all_pairs(network, data, device)))
+            print(f"{case.name}: step {step + 1}, {spent:.1f} s, loss {curve[-1][1]:.4f}", flush=True)
+    return curve
+
+
+def compared(case: Case, epochs: int, own_epochs: int, device: torch.device) -> Row:
+    """The published loop and the engine's on a clip."""
+    as_published = replace(PRESETS["cvd-2020"], published_epochs=epochs)
+    data, seed = case.data(as_published), case.request.seed
+    steps = epochs * -(-len(data.pairs) // as_published.batch_pairs)
+    theirs = trained(case, as_published, islice(batches(data, as_published, seed), steps), lambda _step: 1.0, device)
+    own = replace(as_published, published_epochs=0)
+    work, seen = [], 0
+    for batch in batches(data, own, seed):
+        if seen >= own_epochs * len(data.pairs):
+            break
+        work.append(batch)
+        seen += len(batch.pairs)
+    ours = trained(case, own, work, lambda step: 1.0 - 0.9 * step / len(work), device)
+    wanted = theirs[-1][1]
+    reached = next((seconds for seconds, loss in ours if loss <= wanted), None)
     return {
-        "clip": case.name, "frames": len(data.numbers), "pairs": len(data.pairs), "default_s": ours,
-        "default_loss": wanted, "start_loss": curve[0][1], "loop_s": min(reached, spent),
-        "loop_loss": min(value for _, value in curve), "reached": math.isfinite(reached),
-        "ratio": min(reached, spent) / ours, "epochs": len(curve[1:]) * every / per_epoch,
+        "clip": case.name, "frames": len(data.numbers), "pairs": len(data.pairs), "start_loss": theirs[0][1],
+        "epochs": epochs, "loss": wanted, "seconds": theirs[-1][0],
+        "own_epochs": own_epochs, "own_loss": ours[-1][1], "own_seconds": ours[-1][0],
+        "ratio": None if reached is None else theirs[-1][0] / reached,
     }  # fmt: skip
-
-
-def _cost(stage: Path, unit: str) -> float:
-    return float(json.loads((stage / "stage.json").read_text(encoding="utf-8"))["cost"][unit])
 
 
 def loop_table(rows: Sequence[Row]) -> str:
     """Rows of `compared` as Markdown."""
     lines = [
-        "\n## Depth against the published loop\n",
-        "| clip | frames, pairs | default: loss | seconds | loop: epochs | loss | seconds | ratio |",
-        "|---|---|---|---|---|---|---|---|",
+        "\n## Training against the published loop\n",
+        "| clip | frames, pairs | loss before | published: epochs | loss | seconds | own: epochs | loss | seconds "
+        "| published / own at equal loss |",
+        "|" + "---|" * 10,
     ]
     for row in rows:
-        sign = "" if row["reached"] else "> "
+        ratio = "not reached" if row["ratio"] is None else f"{row['ratio']:.1f}"
         lines.append(
-            f"| {row['clip']} | {row['frames']}, {row['pairs']} | {row['default_loss']:.3f} | {row['default_s']:.0f} | "
-            f"{row['epochs']:.1f} | {row['start_loss']:.3f} to {row['loop_loss']:.3f} | {row['loop_s']:.0f} | "
-            f"{sign}{row['ratio']:.1f} |"
+            f"| {row['clip']} | {row['frames']}, {row['pairs']} | {row['start_loss']:.3f} | {row['epochs']} | "
+            f"{row['loss']:.4f} | {row['seconds']:.0f} | {row['own_epochs']} | {row['own_loss']:.4f} | "
+            f"{row['own_seconds']:.0f} | {ratio} |"
         )
     return "\n".join(lines)
 
@@ -224,6 +210,7 @@ def main() -> None:
     parser.add_argument("--widths", type=_numbers, default=(854, 1280, 3840))
     parser.add_argument("--preset", default="standard")
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--own-epochs", type=int, default=6)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     options = parser.parse_intermixed_args()  # clips come after the options too
     options.out.mkdir(parents=True, exist_ok=True)
@@ -231,7 +218,8 @@ def main() -> None:
         if options.device == "cpu":
             torch.set_num_threads(1)
         device = torch.device(options.device)
-        print(loop_table([compared(case, options.epochs, device) for case in cases_of(options.clips, options.out)]))
+        cases = cases_of(options.clips, options.out)
+        print(loop_table([compared(case, options.epochs, options.own_epochs, device) for case in cases]))
         return
     shapes = [(SHORT, width) for width in options.widths] + [(frames, FULL_WIDTH) for frames in options.frames]
     rows = [grown(options.out, frames, width, options.preset, options.device) for frames, width in shapes]

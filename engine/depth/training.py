@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from operator import methodcaller
 from pathlib import Path
 
@@ -12,9 +14,11 @@ import numpy as np
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from engine.depth.batches import Batch, published, shared
 from engine.depth.data import CONFIDENCE, WEIGHT, TrainingData
 from engine.depth.losses import anchor_loss, pair_losses, smoothness_loss
 from engine.depth.network import DepthNetwork, load_network
+from engine.depth.optimiser import Optimiser
 from engine.depth.photometric import disparity_smoothness, left_right_loss, photometric_loss, sparse_loss
 from engine.depth.settings import DepthSettings
 from engine.device import frugal
@@ -26,9 +30,6 @@ from engine.preview import show_depth
 from engine.priors.builtin import WEIGHTS
 from engine.progress import Progress
 
-START_RATE = 1.5e-3  # from random weights
-TUNE_RATE = 3e-4  # from trained ones
-PUBLISHED_RATE = 4e-4  # CVD section 5 and its code, constant
 DISPARITY_WEIGHT = 0.1  # CVD, with the clip's median depth as the unit of length
 PAIR_WEIGHT = 0.1  # per pixel of the half grid: a tenth of a pixel weighs as much as one percent of depth
 SMOOTH_WEIGHT = 0.05
@@ -36,6 +37,7 @@ PHOTO_SMOOTH_WEIGHT = 0.02
 PHOTO_SPARSE_WEIGHT = 0.5
 LEFT_RIGHT_WEIGHT = 0.05
 PHOTO_FRAMES = 3  # per step
+PAIR_FRAMES = 5  # per step with pairs
 HIDE = 0.5  # share of the evidence hidden from the network's input while it learns
 CHECKPOINT_EVERY = 20
 MOST_LOST = 5  # steps in a row whose loss or gradient is no finite number
@@ -88,7 +90,7 @@ def train(
     lost = 0  # steps one after the other
     network = load_network(WEIGHTS, device) if settings.pretrained else DepthNetwork().to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.Adam(network.parameters(), lr=TUNE_RATE)
+    optimiser = Optimiser(network, bool(settings.published_epochs))
     schedule = Schedule.of(settings, len(data.numbers), len(data.pairs))
     saved = folder / "checkpoint.pt"
     start = 0
@@ -97,18 +99,16 @@ def train(
         network.load_state_dict(state["network"])
         optimiser.load_state_dict(state["optimiser"])
         start = state["step"]
-    for step in range(start, schedule.total):
+    for step, batch in islice(enumerate(batches(data, settings, seed)), start, schedule.total):
         progress.step(step, schedule.total, f"training, step {step + 1} of {schedule.total}")
-        for group in optimiser.param_groups:
-            group["lr"] = _rate(step, schedule, settings)
-        loss = step_loss(network, data, settings, seed, step, schedule.phase(step), device)
-        optimiser.zero_grad()
+        loss = step_loss(network, data, settings, batch, seed, step, schedule.phase(step), device)
+        network.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         # CVD does not limit its steps.
         limit = math.inf if settings.published_epochs else 1.0
         steepness = torch.nn.utils.clip_grad_norm_(network.parameters(), limit)
         if torch.isfinite(loss) and torch.isfinite(steepness):
-            optimiser.step()
+            optimiser.step(_share(step, schedule, settings))
             lost = 0
         else:  # left out: it would turn every weight into no number
             lost += 1
@@ -139,34 +139,48 @@ def _show(
     show_depth(log_depth.exp().cpu().numpy(), progress)
 
 
-def _rate(step: int, schedule: Schedule, settings: DepthSettings) -> float:
-    """Learning rate: high from a random start until the pairs are at work, then falling to a tenth."""
+def _share(step: int, schedule: Schedule, settings: DepthSettings) -> float:
+    """Of the full learning rates: high until the pairs are at work, then falling to a tenth."""
     if settings.published_epochs:
-        return PUBLISHED_RATE
+        return 1.0
     before = schedule.photometric + schedule.fit
     if step < before:
-        highest = TUNE_RATE if settings.pretrained else START_RATE
-        return highest * min(1.0, (step + 1) / 10) * (1.0 - 0.5 * step / before)
-    return TUNE_RATE * (1.0 - 0.9 * (step - before) / max(schedule.pairs, 1))
+        return min(1.0, (step + 1) / 10) * (1.0 - 0.5 * step / before)
+    return 1.0 - 0.9 * (step - before) / max(schedule.pairs, 1)
+
+
+def batches(data: TrainingData, settings: DepthSettings, seed: int) -> Iterator[Batch]:
+    """The batch of each step, without end."""
+    pairs = rows_of(data)
+    if settings.published_epochs:
+        return published(pairs, settings.batch_pairs, seed)
+    return shared(pairs, PAIR_FRAMES, seed)
+
+
+def rows_of(data: TrainingData) -> list[tuple[int, int]]:
+    """The clip's pairs as rows."""
+    row = {number: k for k, number in enumerate(data.numbers)}
+    return [(row[pair.first], row[pair.second]) for pair in data.pairs]
 
 
 def step_loss(
     network: DepthNetwork,
     data: TrainingData,
     settings: DepthSettings,
+    batch: Batch,
     seed: int,
     step: int,
     phase: str,
     device: torch.device,
 ) -> torch.Tensor:
-    """Loss of one step, on a batch drawn for (`seed`, `step`)."""
+    """Loss of one step; what is drawn in it is drawn for (`seed`, `step`). Photometric steps draw their own frames."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
     if phase == "photometric":
         rows = torch.randint(len(data.numbers), (PHOTO_FRAMES,), generator=generator).tolist()
         return _photometric_step(network, data, rows, device)
     if settings.published_epochs:
-        return _published_step(network, data, settings, seed, step, device)
-    return _evidence_step(network, data, settings, generator, phase == "pairs", device)
+        return published_loss(network, data, batch, device)
+    return _evidence_step(network, data, batch, generator, phase == "pairs", device)
 
 
 def _log_depth(network: DepthNetwork, inputs: torch.Tensor) -> torch.Tensor:
@@ -212,7 +226,7 @@ def _photometric_step(network: DepthNetwork, data: TrainingData, rows: list[int]
 def _evidence_step(
     network: DepthNetwork,
     data: TrainingData,
-    settings: DepthSettings,
+    batch: Batch,
     generator: torch.Generator,
     use_pairs: bool,
     device: torch.device,
@@ -222,9 +236,7 @@ def _evidence_step(
     Part of what is known is hidden from the input but not from the loss, so that the network learns to fill in rather
     than to copy.
     """
-    chosen = torch.randint(len(data.pairs), (settings.batch_pairs,), generator=generator).tolist()
-    first, second = _rows(data, chosen)
-    rows = first + second
+    rows = batch.rows
     coarse = (torch.rand((len(rows), 1, 6, 8), generator=generator) < HIDE).float()
     hidden = torch.nn.functional.interpolate(coarse, size=data.images.shape[-2:], mode="nearest")
     inputs = data.inputs(rows, device, hidden).contiguous(memory_format=torch.channels_last)
@@ -233,30 +245,17 @@ def _evidence_step(
     loss = anchor_loss(log_depth, known[:, :1], known[:, WEIGHT:CONFIDENCE]).mean()
     loss = loss + SMOOTH_WEIGHT * smoothness_loss(log_depth, inputs[:, :3]).mean()
     if use_pairs:
-        spatial, disparity = over_pairs(log_depth.exp(), data, chosen, True, device)
+        spatial, disparity = over_pairs(log_depth.exp(), data, batch, True, device)
         loss = loss + PAIR_WEIGHT * (spatial + DISPARITY_WEIGHT * disparity)
     return loss
 
 
-def _published_step(
-    network: DepthNetwork, data: TrainingData, settings: DepthSettings, seed: int, step: int, device: torch.device
-) -> torch.Tensor:
-    """CVD eq. 7-12 and nothing else; every pair once per epoch, in an order drawn for the epoch."""
-    size, per_epoch = settings.batch_pairs, -(-len(data.pairs) // settings.batch_pairs)
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + step // per_epoch)
-    order = torch.randperm(len(data.pairs), generator=generator).tolist()
-    chosen = order[step % per_epoch * size :][:size]
-    first, second = _rows(data, chosen)
-    everything = torch.ones((2 * len(chosen), 1, *data.images.shape[-2:]))
-    inputs = data.inputs(first + second, device, everything).contiguous(memory_format=torch.channels_last)
-    spatial, disparity = over_pairs(_log_depth(network, inputs).exp(), data, chosen, False, device)
+def published_loss(network: DepthNetwork, data: TrainingData, batch: Batch, device: torch.device) -> torch.Tensor:
+    """CVD eq. 7-12 and nothing else, of pictures alone."""
+    everything = torch.ones((len(batch.rows), 1, *data.images.shape[-2:]))
+    inputs = data.inputs(batch.rows, device, everything).contiguous(memory_format=torch.channels_last)
+    spatial, disparity = over_pairs(_log_depth(network, inputs).exp(), data, batch, False, device)
     return spatial + DISPARITY_WEIGHT * disparity
-
-
-def _rows(data: TrainingData, chosen: list[int]) -> tuple[list[int], list[int]]:
-    position = {number: row for row, number in enumerate(data.numbers)}
-    pairs = [data.pairs[k] for k in chosen]
-    return [position[p.first] for p in pairs], [position[p.second] for p in pairs]
 
 
 def _between(data: TrainingData, rows: list[int], others: list[int], device: torch.device) -> torch.Tensor:
@@ -266,14 +265,14 @@ def _between(data: TrainingData, rows: list[int], others: list[int], device: tor
 
 
 def over_pairs(
-    depth: torch.Tensor, data: TrainingData, chosen: list[int], robust: bool, device: torch.device
+    depth: torch.Tensor, data: TrainingData, batch: Batch, robust: bool, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Spatial and disparity loss, mean over the pairs and both directions; `depth` holds all first, then all second."""
-    pairs = [data.pairs[k] for k in chosen]
-    first, second = _rows(data, chosen)
+    """Spatial and disparity loss, mean over the pairs and both directions, from the depth of the batch's rows."""
+    pairs = [data.pairs[k] for k in batch.pairs]
+    first, second = [batch.rows[k] for k in batch.first], [batch.rows[k] for k in batch.second]
     flows = torch.from_numpy(np.stack([load_pair(data.flow, p.first, p.second) for p in pairs])).to(device).float()
     lens_matrix = data.lens_matrix.to(device).expand(len(pairs), 3, 3)
-    here, there = depth[: len(pairs)], depth[len(pairs) :]
+    here, there = depth[batch.first], depth[batch.second]
     total_spatial, total_disparity = torch.zeros((), device=device), torch.zeros((), device=device)
     for k, (a, b, this, other) in enumerate(((first, second, here, there), (second, first, there, here))):
         flow, mask = flows[:, k, :2], flows[:, k, 2:]

@@ -12,7 +12,6 @@ from engine.depth import cvd, training
 from engine.depth.cvd import solve_depth
 from engine.depth.data import Folders, TrainingData
 from engine.depth.evidence import solve_evidence
-from engine.depth.network import DepthNetwork
 from engine.depth.settings import PRESETS
 from engine.errors import Cancelled, DepthError
 from engine.flow.stage import load_pair, load_pairs, solve_flow
@@ -127,7 +126,7 @@ def test_a_killed_run_that_resumes_gives_the_same_depth(stages, solved, tmp_path
 @pytest.mark.parametrize(
     "settings",
     [
-        replace(TINY, measured=False, fit_steps=0.0, min_steps=120),
+        replace(TINY, measured=False, fit_steps=0.0, min_steps=40),
         replace(TINY, measured=False, published_epochs=20),
     ],
     ids=["robust", "published"],
@@ -184,34 +183,20 @@ def test_in_the_smallest_pieces_the_training_steps_are_the_same(stages, monkeypa
     for small in (False, True):
         monkeypatch.setattr(training, "frugal", lambda small=small: small)
         network.zero_grad()
-        training.step_loss(network, data, TINY, 0, 3, "pairs", torch.device("cpu")).backward()
+        batch = next(training.batches(data, TINY, 0))
+        training.step_loss(network, data, TINY, batch, 0, 3, "pairs", CPU).backward()
         gradients.append(torch.cat([p.grad.ravel() for p in network.parameters()]))
     assert gradients[0].norm() > 0
     assert torch.allclose(gradients[0], gradients[1], rtol=1e-3, atol=1e-5 * float(gradients[0].abs().max()))
 
 
 def test_photometric_training_alone_finds_the_depth(stages, tmp_path):
-    settings = replace(TINY, measured=False, fit_steps=0.0, pair_steps=0.0, photometric_steps=60.0)
+    settings = replace(TINY, measured=False, fit_steps=0.0, pair_steps=0.0, photometric_steps=15.0)
     depth = solve(stages, tmp_path, settings=settings, data=load(stages, evidence=False))
-    assert np.mean(np.abs(depth / stages[1] - 1.0)) < 0.06
+    assert np.mean(np.abs(depth / stages[1] - 1.0)) < 0.02
     sure = np.stack([np.load(tmp_path / "confidence" / f"{n:06d}.npy") for n in stages[0].numbers]) > 0.7
     error = np.abs(depth / stages[1] - 1.0)
     assert sure.mean() > 0.3 and error[sure].mean() < 0.7 * error[~sure].mean()
-
-
-def test_an_epoch_of_the_published_recipe_sees_every_pair_once(stages, monkeypatch):
-    data, seen = load(stages), []
-    settings = replace(TINY, published_epochs=2)
-    network = DepthNetwork()
-    monkeypatch.setattr(
-        training, "over_pairs", lambda depth, data, chosen, *_: (seen.append(chosen), depth.sum(), depth.sum())[1:]
-    )
-    per_epoch = -(-len(data.pairs) // settings.batch_pairs)
-    for step in range(2 * per_epoch):
-        training.step_loss(network, data, settings, 0, step, "pairs", CPU)
-    first, second = ([n for c in seen[k * per_epoch : (k + 1) * per_epoch] for n in c] for k in (0, 1))
-    assert sorted(first) == sorted(second) == list(range(len(data.pairs)))
-    assert first != second
 
 
 def test_only_neighbours_are_paired_when_asked(stages, tmp_path):
