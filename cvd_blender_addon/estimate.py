@@ -125,7 +125,7 @@ def _training(shot: Shot, preset: _Preset, megapixels: float) -> float:
     def steps(each: float) -> float:
         return max(each * shot.frames, preset.min_steps) if each else 0.0
 
-    return megapixels * (4.1 * steps(photometric) + 8.5 * (steps(fit) + steps(pairs)))
+    return megapixels * (4.8 * steps(photometric) + 6.0 * (steps(fit) + steps(pairs)))
 
 
 def disk_bytes(shot: Shot) -> float:

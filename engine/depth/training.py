@@ -38,6 +38,7 @@ PHOTO_SPARSE_WEIGHT = 0.5
 LEFT_RIGHT_WEIGHT = 0.05
 PHOTO_FRAMES = 3  # per step
 PAIR_FRAMES = 5  # per step with pairs
+PAIR_SHARE = 0.1  # of the rates; more of it undoes what the phases before have found
 HIDE = 0.5  # share of the evidence hidden from the network's input while it learns
 CHECKPOINT_EVERY = 20
 MOST_LOST = 5  # steps in a row whose loss or gradient is no finite number
@@ -140,13 +141,13 @@ def _show(
 
 
 def _share(step: int, schedule: Schedule, settings: DepthSettings) -> float:
-    """Of the full learning rates: high until the pairs are at work, then falling to a tenth."""
+    """Of the full learning rates: high until the pairs are at work, then low and falling."""
     if settings.published_epochs:
         return 1.0
     before = schedule.photometric + schedule.fit
     if step < before:
         return min(1.0, (step + 1) / 10) * (1.0 - 0.5 * step / before)
-    return 1.0 - 0.9 * (step - before) / max(schedule.pairs, 1)
+    return PAIR_SHARE * (1.0 - 0.9 * (step - before) / max(schedule.pairs, 1))
 
 
 def batches(data: TrainingData, settings: DepthSettings, seed: int) -> Iterator[Batch]:
