@@ -27,6 +27,15 @@ def folder_of(scene: bpy.types.Scene) -> Path | None:
     return Path(bpy.path.abspath(scene.cvd.solve_folder)) if scene.cvd.solve_folder else None
 
 
+def result_of(scene: bpy.types.Scene) -> Path | None:
+    """Folder of the finished solve that was built last, or else of the one in the scene's solve folder."""
+    for name in (scene.cvd.built_folder, scene.cvd.solve_folder):
+        folder = Path(bpy.path.abspath(name))
+        if name and (folder / "solve.json").is_file():
+            return folder
+    return None
+
+
 def job_of(scene: bpy.types.Scene) -> Job | None:
     """The scene's job: the one started here, or found by its folder."""
     folder = folder_of(scene)

@@ -336,7 +336,7 @@ def _result(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     without_plate = plate_watch.words(context.scene)
     if without_plate:
         _text(layout, without_plate, "ERROR")
-        _import_known(layout, "Build Again", context.scene.cvd.solve_folder)
+        _import_known(layout, "Build Again", context.scene.cvd.built_folder)
     for line in context.scene.cvd.result.splitlines():
         _text(layout, line)
 

@@ -24,7 +24,7 @@ def words(scene: bpy.types.Scene) -> str:
     cvd = scene.cvd
     if not cvd.plate:
         return ""
-    where = cvd.plate, cvd.solve_folder
+    where = cvd.plate, cvd.built_folder
     there, when = _found.get(where, (True, -AGAIN_S))
     if time.monotonic() - when >= AGAIN_S:
         _wanted.add(where)

@@ -376,7 +376,8 @@ class CvdProperties(bpy.types.PropertyGroup):
     job_stages: bpy.props.StringProperty()  # a line for each: name, state, percent
     job_error: bpy.props.StringProperty()
 
-    # Of the solve that was built last.
+    # Of the solve that was built last. The solve folder may belong to another clip by now.
+    built_folder: bpy.props.StringProperty()
     solve_key: bpy.props.StringProperty()
     plate: bpy.props.StringProperty()
     result: bpy.props.StringProperty()

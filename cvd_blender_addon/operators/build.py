@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import ClassVar
 
 import bpy
@@ -27,8 +26,7 @@ class BuildStep:
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """There is a finished solve, and the camera that most steps hang on."""
-        folder = monitor.folder_of(context.scene)
-        if folder is None or not (folder / "solve.json").is_file():
+        if monitor.result_of(context.scene) is None:
             cls.poll_message_set("Solve a clip or import a solve first")
             return False
         if cls.needs_camera and not owned.find(context.scene.objects, context.scene.cvd.solve_key, "camera"):
@@ -38,8 +36,10 @@ class BuildStep:
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Build the step."""
+        folder = monitor.result_of(context.scene)
+        assert folder is not None  # see poll
         try:
-            solve = read(Path(bpy.path.abspath(context.scene.cvd.solve_folder)))
+            solve = read(folder)
             remember(context.scene, solve)
             self.build(context.scene, solve)
         except SolveError as error:
@@ -54,6 +54,15 @@ class BuildStep:
     def tell(self, level: str, message: str) -> None:
         """Report as the scene functions do."""
         self.report({level}, message)
+
+
+def apply_occlusion(scene: bpy.types.Scene, solve: Solve, report: plate.Report) -> None:
+    """Build what hides CG and catches its shadows as the scene's settings say, and let the compositor go by it."""
+    cvd = scene.cvd
+    what_catches = cvd.cut_moving, cvd.surface, cvd.reflection, cvd.roughness
+    occlusion.build(scene, solve, cvd.occlusion, cvd.shadow_catcher, report, *what_catches)
+    # The group must not cut what the holdout cuts already.
+    compositor.update(scene, solve, cvd.occlusion)
 
 
 class CVD_OT_build_camera(BuildStep, bpy.types.Operator):
@@ -129,20 +138,7 @@ class CVD_OT_build_occlusion(BuildStep, bpy.types.Operator):
 
     def build(self, scene: bpy.types.Scene, solve: Solve) -> None:
         """Build the step."""
-        cvd = scene.cvd
-        occlusion.build(
-            scene,
-            solve,
-            cvd.occlusion,
-            cvd.shadow_catcher,
-            self.tell,
-            cvd.cut_moving,
-            cvd.surface,
-            cvd.reflection,
-            cvd.roughness,
-        )
-        # The group must not cut what the holdout cuts already.
-        compositor.update(scene, solve, cvd.occlusion)
+        apply_occlusion(scene, solve, self.tell)
 
 
 class CVD_OT_build_compositor(BuildStep, bpy.types.Operator):

@@ -26,8 +26,8 @@ class CVD_OT_deliver(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """There is a finished solve, something is to be delivered, and nothing is being delivered."""
-        shown, folder = context.scene.cvd.delivery, monitor.folder_of(context.scene)
-        if folder is None or not (folder / "solve.json").is_file():
+        shown = context.scene.cvd.delivery
+        if monitor.result_of(context.scene) is None:
             cls.poll_message_set("Solve a clip or import a solve first")
         elif shown.running:
             cls.poll_message_set("A delivery is running")
@@ -42,8 +42,10 @@ class CVD_OT_deliver(bpy.types.Operator):
         scene = context.scene
         shown = scene.cvd.delivery
         shown.error = ""
+        folder = monitor.result_of(scene)
+        assert folder is not None  # see poll
         try:
-            solve = read(Path(bpy.path.abspath(scene.cvd.solve_folder)))
+            solve = read(folder)
             python = engine_python(context, self.engine_python)
             out = Path(bpy.path.abspath(shown.folder)) if shown.folder else deliveries.default_folder(solve.folder)
             kinds = sorted(shown.passes | shown.files)

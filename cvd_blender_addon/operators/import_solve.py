@@ -8,12 +8,13 @@ from pathlib import Path
 import bpy
 
 from .. import scene as scene_builder
+from ..scene import plate
 from ..solve_reader import Solve, SolveError, summary
 
 
 def remember(scene: bpy.types.Scene, solve: Solve) -> None:
     """Note in the scene which solve it shows."""
-    scene.cvd.solve_folder = str(solve.folder)
+    scene.cvd.built_folder = str(solve.folder)
     scene.cvd.solve_key = solve.key
     scene.cvd.plate = str(solve.source.path)
     scene.cvd.result = "\n".join(summary(solve))
@@ -74,6 +75,9 @@ class CVD_OT_import_solve(bpy.types.Operator):
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         remember(context.scene, solve)
+        if not cvd.clip_path:  # of a clip that has been chosen the solve folder stays
+            cvd.clip_path = str(plate.find_file(solve) or "")
+            cvd.solve_folder = str(solve.folder)
         if context.scene.camera != camera and not bpy.app.background:
             _look(context.scene)
         self.report({"INFO"}, summary(solve)[0])

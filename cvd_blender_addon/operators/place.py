@@ -10,7 +10,7 @@ from mathutils import Vector
 from ..scene import compositor, occlusion, orientation, place
 from ..scene.surface import Hit, Ray, camera_ray, cast
 from ..solve_reader import Solve, SolveError
-from .build import BuildStep
+from .build import BuildStep, apply_occlusion
 
 
 class OnSurface(BuildStep):
@@ -125,18 +125,7 @@ class CVD_OT_drop_ball(OnSurface, bpy.types.Operator):
             self.tell(
                 "WARNING", f"It will not fall: no fused mesh. With the engine: python -m engine fuse {solve.folder}"
             )
-        occlusion.build(
-            scene,
-            solve,
-            cvd.occlusion,
-            cvd.shadow_catcher,
-            self.tell,
-            cvd.cut_moving,
-            cvd.surface,
-            cvd.reflection,
-            cvd.roughness,
-        )
-        compositor.update(scene, solve, cvd.occlusion)
+        apply_occlusion(scene, solve, self.tell)
         if compositor.find_group_node(scene, solve) is None:
             compositor.build(scene, solve, cvd.occlusion, self.tell)
 

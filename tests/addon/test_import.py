@@ -159,6 +159,19 @@ def test_operator_does_what_the_function_does(synthetic: Synthetic, scene: bpy.t
     assert Path(cvd.solve_folder) == synthetic.folder.resolve()
 
 
+def test_an_imported_solve_brings_its_clip_and_outlives_the_choice_of_another(
+    synthetic: Synthetic, scene: bpy.types.Scene, addon: None, tmp_path: Path
+) -> None:
+    cvd = scene.cvd
+    bpy.ops.cvd.import_solve(directory=str(synthetic.folder))
+    assert cvd.clip_path == str(synthetic.folder.parent.resolve() / "plate_1001.png")
+    cvd.clip_path = str(tmp_path / "other.mp4")
+    assert bpy.ops.cvd.build_points() == {"FINISHED"}
+    assert cvd.solve_folder == "", "the other clip must not be solved into the first one's folder"
+    bpy.ops.cvd.import_solve(directory=str(synthetic.folder))
+    assert (cvd.clip_path, cvd.solve_folder) == (str(tmp_path / "other.mp4"), "")
+
+
 def test_import_by_the_file_browser(synthetic: Synthetic, scene: bpy.types.Scene, addon: None) -> None:
     assert bpy.ops.cvd.import_solve(filepath=str(synthetic.folder / "solve.json")) == {"FINISHED"}
     assert scene.camera is not None

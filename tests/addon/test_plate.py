@@ -116,7 +116,7 @@ def test_a_plate_that_is_missing_stays_told_until_it_is_back(
     (own_solve / "solve.json").write_text(json.dumps(document))
 
     def said() -> str:
-        plate_watch.look_for(scene.cvd.plate, scene.cvd.solve_folder)
+        plate_watch.look_for(scene.cvd.plate, scene.cvd.built_folder)
         return plate_watch.words(scene)
 
     assert plate_watch.words(scene) == ""
