@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -36,9 +38,8 @@ from engine.depth.network import DepthNetwork, load_network
 from engine.depth.optimiser import Optimiser
 from engine.depth.settings import PRESETS, DepthSettings
 from engine.depth.training import batches, published_loss, rows_of
-from engine.pipeline import solve
 from engine.priors.builtin import WEIGHTS
-from engine.request import STAGES, FootageRequest, PriorRequest, Request
+from engine.request import STAGES
 
 ROOT = Path(__file__).resolve().parent.parent
 FULL_WIDTH = 1920
@@ -59,16 +60,13 @@ def grown(out: Path, frames: int, width: int, preset: str, device: str) -> Row:
     make(folder, frames, width, width * 9 // 16, AROUND)
     target = out / f"walk_{width}_{frames}_{preset}.solve"
     if not (target / "solve.json").is_file():
-        plate = FootageRequest(folder / "frames", last=frames)
-        solve(Request(plate, target, preset=preset, prior=PriorRequest("builtin"), device=device), _tell)
+        # A process of its own: memory that another solve has left behind does not count.
+        command = [sys.executable, "-m", "engine", "solve", str(folder / "frames"), "--out", str(target)]
+        options = ["--last", str(frames), "--preset", preset, "--prior", "builtin", "--device", device]
+        subprocess.run([*command, *options], cwd=ROOT, check=True)
     document = json.loads((target / "solve.json").read_text(encoding="utf-8"))
     solved = sum(frame["registered"] for frame in document["frames"])
     return {"frames": frames, "width": width, "solved": solved, "stages": document["engine"]["stages"]}
-
-
-def _tell(event: dict[str, Any]) -> None:
-    if event.get("type") in ("stage_started", "stage_done"):
-        print(event.get("stage"), event["type"], event.get("data"), flush=True)
 
 
 def growth_tables(rows: Sequence[Row]) -> str:
