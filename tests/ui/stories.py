@@ -273,7 +273,7 @@ def dropped(screen: Screen) -> Story:
     screen.found["clip"] = bpy.context.scene.cvd.clip_path
     yield from screen.drag(os.environ["SOLVE"], area.x + area.width // 3, area.y + area.height // 2)
     yield from screen.picture("solve")
-    screen.found["solve"] = bpy.context.scene.cvd.solve_folder
+    screen.found["solve"] = bpy.context.scene.cvd.built_folder
     screen.found["camera"] = bpy.context.scene.camera.name
 
 
