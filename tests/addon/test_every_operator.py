@@ -215,7 +215,7 @@ def test_everything_has_a_tooltip(addon: None) -> None:
         if issubclass(cls, bpy.types.PropertyGroup | bpy.types.AddonPreferences):
             for identifier, prop in cls.bl_rna.properties.items():
                 shown = identifier in cls.__annotations__ and not identifier.startswith(
-                    ("job_", "solve_key", "plate", "result")
+                    ("job_", "built_folder", "solve_key", "plate", "result")
                 )
                 if shown and identifier != "mask_frames" and prop.type != "COLLECTION":
                     says = prop.description or (prop.type == "ENUM" and all(i.description for i in prop.enum_items))
