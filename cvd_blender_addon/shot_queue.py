@@ -8,12 +8,16 @@ it. The work itself is done by jobs (`jobs.start`); one that runs is found again
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import MutableMapping
+import sys
+import time
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from . import jobs
 from .jobs import Job, StartError, Status
@@ -21,6 +25,12 @@ from .jobs import Job, StartError, Status
 SCHEMA = "cvd.queue/1"
 WAITING, RUNNING = "waiting", "running"
 STATES = (WAITING, RUNNING, *jobs.FINAL_STATES)
+TURN_S = 2.0
+"""Another Blender's turn takes as long as it takes to start an engine."""
+
+
+class QueueBusyError(StartError):
+    """Another Blender is changing the queue."""
 
 
 @dataclass(frozen=True)
@@ -72,66 +82,95 @@ class Queue:
             temporary.replace(self._path)
         except OSError as error:
             temporary.unlink(missing_ok=True)
-            raise StartError(
-                "queue.write",
-                "The queue was not changed.",
-                f"{error}.",
-                f"Check that {self._path.parent} can be written to and that the disk is not full.",
-            ) from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> StartError:
+        return StartError(
+            "queue.write",
+            "The queue was not changed.",
+            f"{error}.",
+            f"Check that {self._path.parent} can be written to and that the disk is not full.",
+        )
 
     @property
     def busy(self) -> bool:
         """There is something to watch."""
         return self.active or any(shot.running for shot in self.shots)
 
-    # Each of these begins with what the file says now, and ends with the file as it is to be. All raise StartError
-    # where it cannot be written.
+    @contextmanager
+    def _turn(self, wait_s: float | None = None) -> Iterator[None]:
+        """No other Blender changes the queue meanwhile; begins with what the file says now.
+
+        Raises:
+            QueueBusyError: another one does, for longer than `wait_s`.
+            StartError: nothing can be written beside the queue's file.
+        """
+        try:
+            file = self._path.with_suffix(".lock").open("ab")
+        except OSError as error:
+            raise self._unwritable(error) from error
+        with file:
+            until = time.monotonic() + (TURN_S if wait_s is None else wait_s)
+            while not _locked(file):
+                if time.monotonic() >= until:
+                    raise QueueBusyError(
+                        "queue.busy",
+                        "The queue was not changed.",
+                        "Another Blender is changing it.",
+                        "Try again; if that does not help, close the other Blender.",
+                    )
+                time.sleep(0.05)
+            self.load()
+            yield
+
+    # Each of these has a turn, and ends with the file as it is to be. All raise StartError where it cannot be written.
 
     def add(self, folder: Path) -> None:
         """Put a solve folder with its request at the end; one that is queued already keeps its place and is solved
         again."""
-        self.load()
-        if any(shot.folder == folder for shot in self.shots):
-            self.shots = [Shot(folder) if shot.folder == folder else shot for shot in self.shots]
-        else:
-            self.shots.append(Shot(folder))
-        self._save()
+        with self._turn():
+            if any(shot.folder == folder for shot in self.shots):
+                self.shots = [Shot(folder) if shot.folder == folder else shot for shot in self.shots]
+            else:
+                self.shots.append(Shot(folder))
+            self._save()
 
     def remove(self, folder: Path) -> None:
         """Take a shot out. One that runs is cancelled; what it has made stays in its folder."""
-        self.load()
-        for shot in self.shots:
-            if shot.folder == folder and shot.running:
-                self._job(folder).cancel()
-        self.shots = [shot for shot in self.shots if shot.folder != folder]
-        self._save()
+        with self._turn():
+            for shot in self.shots:
+                if shot.folder == folder and shot.running:
+                    self._job(folder).cancel()
+            self.shots = [shot for shot in self.shots if shot.folder != folder]
+            self._save()
 
     def move(self, folder: Path, by: int) -> None:
         """Move a shot up (negative) or down."""
-        self.load()
-        index = next((i for i, shot in enumerate(self.shots) if shot.folder == folder), None)
-        if index is not None:
-            shot = self.shots.pop(index)
-            self.shots.insert(min(max(index + by, 0), len(self.shots)), shot)
-            self._save()
+        with self._turn():
+            index = next((i for i, shot in enumerate(self.shots) if shot.folder == folder), None)
+            if index is not None:
+                shot = self.shots.pop(index)
+                self.shots.insert(min(max(index + by, 0), len(self.shots)), shot)
+                self._save()
 
     def start(self) -> None:
         """Solve what waits, one shot after another, as `step` is called."""
-        self.load()
-        self.active = True
-        self._save()
+        with self._turn():
+            self.active = True
+            self._save()
 
     def stop(self) -> None:
         """Cancel the shot that runs, and let all wait."""
-        self.load()
-        self.active = False
-        for shot in self.shots:
-            if shot.running:
-                self._job(shot.folder).cancel()
-        self._save()
+        with self._turn():
+            self.active = False
+            for shot in self.shots:
+                if shot.running:
+                    self._job(shot.folder).cancel()
+            self._save()
 
     def step(self, engine_python: Path | None, engine_root: Path) -> dict[Path, Status]:
-        """Look at the shot that runs; once none does, start the next. To be called every so often while `busy`.
+        """Look at the shot that runs; once none does, start the next. To be called every so often while `busy`. While
+        another Blender does the same, nothing happens.
 
         Args:
             engine_python: interpreter of the engine, None where there is none: then the next shot fails and says so.
@@ -140,8 +179,14 @@ class Queue:
         Returns:
             The status of each shot that runs or has just ended, by its folder.
         """
-        self.load()
-        before, news = list(self.shots), {}
+        try:
+            with self._turn(0.0):
+                return self._go_on(engine_python, engine_root)
+        except QueueBusyError:
+            return {}
+
+    def _go_on(self, engine_python: Path | None, engine_root: Path) -> dict[Path, Status]:
+        before, news = list(self.shots), dict[Path, Status]()
         was_active = self.active
         for index, shot in enumerate(self.shots):
             if shot.running:
@@ -170,6 +215,23 @@ class Queue:
 
     def _job(self, folder: Path) -> Job:
         return self._running.setdefault(folder, Job(folder))
+
+
+def _locked(file: IO[bytes]) -> bool:
+    """Lock an open file until it is closed; False: somebody else has. Where there are no locks everybody has them."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+    return True
 
 
 def _start(folder: Path, engine_python: Path | None, engine_root: Path) -> Job:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cvd_blender_addon import jobs
-from cvd_blender_addon.jobs import Job, Status
+from cvd_blender_addon import jobs, shot_queue
+from cvd_blender_addon.jobs import Job, StartError, Status
 from cvd_blender_addon.shot_queue import Queue, Shot
 
 FAKE = Path(__file__).parent / "fake_engine"
@@ -47,6 +47,29 @@ def step_until(queue: Queue, over: Callable[[], bool]) -> list[dict[Path, Status
 
 def states(queue: Queue) -> list[tuple[str, str]]:
     return [(shot.folder.name, shot.state) for shot in queue.shots]
+
+
+def test_two_blenders_do_not_start_the_same_shot(
+    queue: Queue, ask: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue.add(ask("a"))
+    queue.add(ask("b"))
+    queue.start()
+    monkeypatch.setattr(shot_queue, "TURN_S", 0.0)
+    other, started = Queue(queue._path, {}), []
+
+    def start(folder: Path, *_: object) -> Job:
+        started.append(folder.name)
+        assert other.step(PYTHON, FAKE) == {}  # in the very moment in which the first one starts a shot
+        with pytest.raises(StartError, match="Another Blender is changing it"):
+            other.move(folder, 1)
+        return Job(folder)
+
+    monkeypatch.setattr(shot_queue, "_start", start)
+    queue.step(PYTHON, FAKE)
+    assert started == ["a.solve"]
+    other.load()
+    assert states(other) == [("a.solve", "running"), ("b.solve", "waiting")]
 
 
 def test_one_after_another_to_the_end(
