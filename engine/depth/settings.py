@@ -21,7 +21,7 @@ class DepthSettings:
         fit_steps: on the evidence alone.
         pair_steps: with the losses over pairs of frames.
         min_steps: lower limit of each phase that is there at all, for short clips.
-        batch_pairs: pairs of frames per step.
+        batch_pairs: pairs of frames per step of the published recipe.
         pretrained: the network starts with the weights that ship with the engine, not with random ones.
         measured: what the plane sweep found goes into the network and into the result.
         published_epochs: passes over all pairs as CVD was published: its losses unbounded and alone, one learning rate,
