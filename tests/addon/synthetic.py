@@ -69,9 +69,10 @@ class Synthetic:
         u, v = np.meshgrid((np.arange(self.width * s) + 0.5) / s, (np.arange(self.height * s) + 0.5) / s)
         x, y = (u - self.cx) / self.focal(number), (v - self.cy) / self.focal(number) * self.squeeze
         if distorted and (self.k1 or self.p1 or self.p2):
-            ideal = np.stack([x, y])
-            for _ in range(100):
-                ideal = ideal + np.stack([x, y]) - self.distort(ideal)
+            ideal, step = np.stack([x, y]), np.full(2, np.inf)
+            while np.abs(step).max() > 1e-13:
+                step = np.stack([x, y]) - self.distort(ideal)
+                ideal += step
             x, y = ideal
         return np.stack([x, y, np.ones_like(x)], -1)
 
