@@ -21,7 +21,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -36,7 +36,7 @@ from engine.depth.batches import Batch, published
 from engine.depth.data import TrainingData
 from engine.depth.network import DepthNetwork, load_network
 from engine.depth.optimiser import Optimiser
-from engine.depth.settings import PRESETS, DepthSettings
+from engine.depth.settings import PRESETS
 from engine.depth.training import batches, published_loss, rows_of
 from engine.priors.builtin import WEIGHTS
 from engine.request import STAGES
@@ -127,23 +127,29 @@ def loss_of_all_pairs(network: DepthNetwork, data: TrainingData, device: torch.d
 
 
 def trained(
-    case: Case, settings: DepthSettings, work: Iterable[Batch], share: Callable[[int], float], device: torch.device
+    name: str,
+    data: TrainingData,
+    as_published: bool,
+    work: Sequence[Batch],
+    share: Callable[[int], float],
+    device: torch.device,
 ) -> list[tuple[float, float]]:
     """Seconds of training and the loss over all pairs by then, at `LOOKS` points and the start.
 
     Args:
-        case: the clip.
-        settings: whose optimiser it is.
+        name: of the clip.
+        data: of the clip.
+        as_published: by CVD's optimiser, not the engine's.
         work: the batches, one step each.
         share: of the full rates, in each step.
         device: where to compute.
     """
-    data, now, batches = case.data(settings), clock(device), list(work)
+    now = clock(device)
     network = load_network(WEIGHTS, device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = Optimiser(network, bool(settings.published_epochs))
-    looks = {round(len(batches) * (k + 1) / LOOKS) for k in range(LOOKS)}
+    optimiser = Optimiser(network, as_published)
+    looks = {round(len(work) * (k + 1) / LOOKS) for k in range(LOOKS)}
     spent, curve = 0.0, [(0.0, loss_of_all_pairs(network, data, device))]
-    for step, batch in enumerate(batches):
+    for step, batch in enumerate(work):
         start = now()
         loss = published_loss(network, data, batch, device)
         network.zero_grad()
@@ -152,7 +158,7 @@ def trained(
         spent += now() - start
         if step + 1 in looks:
             curve.append((spent, loss_of_all_pairs(network, data, device)))
-            print(f"{case.name}: step {step + 1}, {spent:.1f} s, loss {curve[-1][1]:.4f}", flush=True)
+            print(f"{name}: step {step + 1}, {spent:.1f} s, loss {curve[-1][1]:.4f}", flush=True)
     return curve
 
 
@@ -161,7 +167,8 @@ def compared(case: Case, epochs: int, own_epochs: int, device: torch.device) -> 
     as_published = replace(PRESETS["cvd-2020"], published_epochs=epochs)
     data, seed = case.data(as_published), case.request.seed
     steps = epochs * -(-len(data.pairs) // as_published.batch_pairs)
-    theirs = trained(case, as_published, islice(batches(data, as_published, seed), steps), lambda _step: 1.0, device)
+    loop = list(islice(batches(data, as_published, seed), steps))
+    theirs = trained(case.name, data, True, loop, lambda _step: 1.0, device)
     own = replace(as_published, published_epochs=0)
     work, seen = [], 0
     for batch in batches(data, own, seed):
@@ -169,7 +176,7 @@ def compared(case: Case, epochs: int, own_epochs: int, device: torch.device) -> 
             break
         work.append(batch)
         seen += len(batch.pairs)
-    ours = trained(case, own, work, lambda step: 1.0 - 0.9 * step / len(work), device)
+    ours = trained(case.name, data, False, work, lambda step: 1.0 - 0.9 * step / len(work), device)
     wanted, needed = min((loss, seconds) for seconds, loss in theirs)
     reached = next((seconds for seconds, loss in ours if loss <= wanted), None)
     return {

@@ -15,6 +15,7 @@ from . import forecast, own_files, preferences, thumbnails
 from .jobs import Job, StartError, Status, describe, duration
 from .scene import preview
 from .shot_queue import Queue
+from .solve_reader import Solve, SolveError, read
 
 INTERVAL_S = 0.5
 QUEUE = "queue.json"
@@ -34,6 +35,22 @@ def result_of(scene: bpy.types.Scene) -> Path | None:
         if name and (folder / "solve.json").is_file():
             return folder
     return None
+
+
+def read_result(scene: bpy.types.Scene) -> Solve:
+    """The solve of `result_of`.
+
+    Raises:
+        SolveError: it is damaged, or gone since the button was drawn.
+    """
+    folder = result_of(scene)
+    if folder is None:
+        raise SolveError(
+            "The solve cannot be found.",
+            f"There is no solve.json in {scene.cvd.built_folder or scene.cvd.solve_folder} any more.",
+            "Put the folder back, or import the solve from where it is now.",
+        )
+    return read(folder)
 
 
 def job_of(scene: bpy.types.Scene) -> Job | None:

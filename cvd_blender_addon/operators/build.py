@@ -10,7 +10,7 @@ import bpy
 
 from .. import monitor
 from ..scene import camera, compositor, depth_mesh, fused, gaps, occlusion, owned, plate, points
-from ..solve_reader import Solve, SolveError, read
+from ..solve_reader import Solve, SolveError
 from .import_solve import remember
 
 
@@ -36,10 +36,8 @@ class BuildStep:
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Build the step."""
-        folder = monitor.result_of(context.scene)
-        assert folder is not None  # see poll
         try:
-            solve = read(folder)
+            solve = monitor.read_result(context.scene)
             remember(context.scene, solve)
             self.build(context.scene, solve)
         except SolveError as error:

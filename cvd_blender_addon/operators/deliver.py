@@ -8,7 +8,7 @@ from pathlib import Path
 import bpy
 
 from .. import deliveries, jobs, monitor, preferences
-from ..solve_reader import SolveError, read
+from ..solve_reader import SolveError
 from .solve import engine_python
 
 
@@ -42,10 +42,8 @@ class CVD_OT_deliver(bpy.types.Operator):
         scene = context.scene
         shown = scene.cvd.delivery
         shown.error = ""
-        folder = monitor.result_of(scene)
-        assert folder is not None  # see poll
         try:
-            solve = read(folder)
+            solve = monitor.read_result(scene)
             python = engine_python(context, self.engine_python)
             out = Path(bpy.path.abspath(shown.folder)) if shown.folder else deliveries.default_folder(solve.folder)
             kinds = sorted(shown.passes | shown.files)

@@ -9,8 +9,9 @@ import bpy
 import pytest
 from synthetic import Synthetic
 
-from cvd_blender_addon import compat
+from cvd_blender_addon import compat, monitor
 from cvd_blender_addon.scene import camera, compositor, depth_mesh, import_solve, owned
+from cvd_blender_addon.solve_reader import SolveError
 
 COLLECTIONS = (
     "objects",
@@ -170,6 +171,15 @@ def test_an_imported_solve_brings_its_clip_and_outlives_the_choice_of_another(
     assert cvd.solve_folder == "", "the other clip must not be solved into the first one's folder"
     bpy.ops.cvd.import_solve(directory=str(synthetic.folder))
     assert (cvd.clip_path, cvd.solve_folder) == (str(tmp_path / "other.mp4"), "")
+
+
+def test_a_solve_that_goes_away_between_button_and_click_is_told(
+    synthetic: Synthetic, scene: bpy.types.Scene, addon: None
+) -> None:
+    bpy.ops.cvd.import_solve(directory=str(synthetic.folder))
+    scene.cvd.built_folder = scene.cvd.solve_folder = "/no/such.solve"
+    with pytest.raises(SolveError, match=r"cannot be found.*/no/such\.solve.*import the solve from where it is now"):
+        monitor.read_result(scene)
 
 
 def test_import_by_the_file_browser(synthetic: Synthetic, scene: bpy.types.Scene, addon: None) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -188,6 +189,15 @@ def test_in_the_smallest_pieces_the_training_steps_are_the_same(stages, monkeypa
         gradients.append(torch.cat([p.grad.ravel() for p in network.parameters()]))
     assert gradients[0].norm() > 0
     assert torch.allclose(gradients[0], gradients[1], rtol=1e-3, atol=1e-5 * float(gradients[0].abs().max()))
+
+
+def test_an_epoch_of_the_published_recipe_sees_every_pair_once(stages):
+    data, settings = load(stages), replace(TINY, published_epochs=2)
+    per_epoch = -(-len(data.pairs) // settings.batch_pairs)
+    seen = [batch.pairs for batch in islice(training.batches(data, settings, 0), 2 * per_epoch)]
+    first, second = ([n for c in seen[k * per_epoch : (k + 1) * per_epoch] for n in c] for k in (0, 1))
+    assert sorted(first) == sorted(second) == list(range(len(data.pairs)))
+    assert first != second
 
 
 def test_photometric_training_alone_finds_the_depth(stages, tmp_path):
