@@ -174,7 +174,11 @@ class CvdProperties(bpy.types.PropertyGroup):
         name="Right Eye", description="The right eye's footage, with the same frame numbers", subtype="FILE_PATH"
     )
     baseline: bpy.props.FloatProperty(
-        name="Baseline", description="Metres between the eyes, which makes the solve metric; 0: unknown", min=0.0
+        name="Baseline",
+        description="Metres between the eyes, which makes the solve metric; 0: unknown",
+        min=0.0,
+        precision=4,
+        unit="LENGTH",
     )
     camera_source: bpy.props.EnumProperty(
         name="Camera",
@@ -232,10 +236,12 @@ class CvdProperties(bpy.types.PropertyGroup):
         ),
         default="UNKNOWN",
     )
-    focal_mm: bpy.props.FloatProperty(name="Focal Length", description="mm", default=35.0, min=1.0)
-    sensor_width: bpy.props.FloatProperty(name="Sensor Width", description="mm", default=36.0, min=1.0)
+    focal_mm: bpy.props.FloatProperty(name="Focal Length", default=35.0, min=1.0, subtype="DISTANCE_CAMERA")
+    sensor_width: bpy.props.FloatProperty(name="Sensor Width", default=36.0, min=1.0, subtype="DISTANCE_CAMERA")
     body: bpy.props.EnumProperty(name="Camera", description="For the width of its sensor", items=cameras.bodies)
-    focal_px: bpy.props.FloatProperty(name="Focal Length", description="Plate pixels", default=1500.0, min=1.0)
+    focal_px: bpy.props.FloatProperty(
+        name="Focal Length", description="Plate pixels", default=1500.0, min=1.0, subtype="PIXEL"
+    )
     use_pixel_aspect: bpy.props.BoolProperty(
         name="Known Pixel Aspect",
         description="For plates from a lens that squeezes, or with pixels that are not square. Else they count as "
@@ -247,6 +253,7 @@ class CvdProperties(bpy.types.PropertyGroup):
         default=1.0,
         min=0.1,
         max=10.0,
+        precision=4,
     )
     use_principal: bpy.props.BoolProperty(
         name="Known Optical Centre",
@@ -265,9 +272,15 @@ class CvdProperties(bpy.types.PropertyGroup):
         name="Camera Height",
         description="Metres from the ground up to the camera, about the middle of the clip; 0: unknown",
         min=0.0,
+        precision=3,
+        unit="LENGTH",
     )
     distance: bpy.props.FloatProperty(
-        name="Known Distance", description="Metres between two tracks of the clip; 0: unknown", min=0.0
+        name="Known Distance",
+        description="Metres between two tracks of the clip; 0: unknown",
+        min=0.0,
+        precision=3,
+        unit="LENGTH",
     )
     distance_a: bpy.props.StringProperty(name="From", description="A track of the clip")
     distance_b: bpy.props.StringProperty(name="To", description="Another track of the clip")
