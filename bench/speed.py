@@ -9,7 +9,7 @@ how each grows: the exponent of its cost over the number of frames, 1 where it i
 made again.
 
 `loop` trains the built-in network by CVD's published loop (its rate and batches of pairs) and by the engine's own
-(batches of frames that share pairs, Muon, a falling rate): the same losses, weights, pairs and pictures. It says what
+(batches of frames that share pairs, Muon, a falling rate, bfloat16 where that is fast): the same losses, weights, pairs and pictures. It says what
 each costs, and when the engine's comes down to the lowest loss over all pairs that the published one was seen at. CLIP
 as in `bench.depth`. On a CPU seconds are of one thread's work; on a GPU they are wall seconds.
 """
@@ -37,7 +37,7 @@ from engine.depth.data import TrainingData
 from engine.depth.network import DepthNetwork, load_network
 from engine.depth.optimiser import Optimiser
 from engine.depth.settings import PRESETS
-from engine.depth.training import batches, published_loss, rows_of
+from engine.depth.training import batches, in_mixed_precision, published_loss, rows_of
 from engine.priors.builtin import WEIGHTS
 from engine.request import STAGES
 
@@ -139,19 +139,20 @@ def trained(
     Args:
         name: of the clip.
         data: of the clip.
-        as_published: by CVD's optimiser, not the engine's.
+        as_published: by CVD's optimiser and in float32, not as the engine does it.
         work: the batches, one step each.
         share: of the full rates, in each step.
         device: where to compute.
     """
     now = clock(device)
     network = load_network(WEIGHTS, device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    predict = network if as_published else in_mixed_precision(network, device)
     optimiser = Optimiser(network, as_published)
     looks = {round(len(work) * (k + 1) / LOOKS) for k in range(LOOKS)}
     spent, curve = 0.0, [(0.0, loss_of_all_pairs(network, data, device))]
     for step, batch in enumerate(work):
         start = now()
-        loss = published_loss(network, data, batch, device)
+        loss = published_loss(predict, data, batch, device)
         network.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step(share(step))

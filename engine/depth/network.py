@@ -79,7 +79,9 @@ class DepthNetwork(nn.Module):
             skip = skips.pop()
             x = F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)
             x = block(torch.cat([skip, x], dim=1))
-        depth: torch.Tensor = filled + F.pixel_shuffle(self.head(x), 2)[..., :height, :width]
+        with torch.autocast(x.device.type, enabled=False):  # 8 bits would be steps of depth
+            correction = self.head(x.float())
+        depth: torch.Tensor = filled + F.pixel_shuffle(correction, 2)[..., :height, :width]
         return depth
 
 

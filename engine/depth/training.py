@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from operator import methodcaller
@@ -21,7 +21,7 @@ from engine.depth.network import DepthNetwork, load_network
 from engine.depth.optimiser import Optimiser
 from engine.depth.photometric import disparity_smoothness, left_right_loss, photometric_loss, sparse_loss
 from engine.depth.settings import DepthSettings
-from engine.device import frugal
+from engine.device import fast_in_half, frugal
 from engine.errors import DepthError
 from engine.files import write_atomically
 from engine.flow.stage import load_pair
@@ -42,6 +42,8 @@ PAIR_SHARE = 0.1  # of the rates; more of it undoes what the phases before have 
 HIDE = 0.5  # share of the evidence hidden from the network's input while it learns
 CHECKPOINT_EVERY = 20
 MOST_LOST = 5  # steps in a row whose loss or gradient is no finite number
+
+Predict = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ def train(
     network = load_network(WEIGHTS, device) if settings.pretrained else DepthNetwork().to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = Optimiser(network, bool(settings.published_epochs))
+    predict: Predict = network if settings.published_epochs else in_mixed_precision(network, device)
     schedule = Schedule.of(settings, len(data.numbers), len(data.pairs))
     saved = folder / "checkpoint.pt"
     start = 0
@@ -102,7 +105,7 @@ def train(
         start = state["step"]
     for step, batch in islice(enumerate(batches(data, settings, seed)), start, schedule.total):
         progress.step(step, schedule.total, f"training, step {step + 1} of {schedule.total}")
-        loss = step_loss(network, data, settings, batch, seed, step, schedule.phase(step), device)
+        loss = step_loss(predict, data, settings, batch, seed, step, schedule.phase(step), device)
         network.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         # CVD does not limit its steps.
@@ -165,7 +168,7 @@ def rows_of(data: TrainingData) -> list[tuple[int, int]]:
 
 
 def step_loss(
-    network: DepthNetwork,
+    predict: Predict,
     data: TrainingData,
     settings: DepthSettings,
     batch: Batch,
@@ -178,26 +181,41 @@ def step_loss(
     generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
     if phase == "photometric":
         rows = torch.randint(len(data.numbers), (PHOTO_FRAMES,), generator=generator).tolist()
-        return _photometric_step(network, data, rows, device)
+        return _photometric_step(predict, data, rows, device)
     if settings.published_epochs:
-        return published_loss(network, data, batch, device)
-    return _evidence_step(network, data, batch, generator, phase == "pairs", device)
+        return published_loss(predict, data, batch, device)
+    return _evidence_step(predict, data, batch, generator, phase == "pairs", device)
 
 
-def _log_depth(network: DepthNetwork, inputs: torch.Tensor) -> torch.Tensor:
+def in_mixed_precision(network: DepthNetwork, device: torch.device) -> Predict:
+    """The network as it is trained: its convolutions but the last in bfloat16 (Micikevicius et al. 2018), where fast.
+
+    Weights, gradients of weights and losses stay in float32; bfloat16 has its range, so that no loss is scaled.
+    """
+    if not fast_in_half(device):
+        return network
+
+    def predict(inputs: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(device.type, torch.bfloat16):
+            return network(inputs)  # type: ignore[no-any-return]
+
+    return predict
+
+
+def _log_depth(predict: Predict, inputs: torch.Tensor) -> torch.Tensor:
     """(B, 5, h, w) to log depth (B, 1, h, w); where memory is short with the layers of one frame alone in it.
 
     Nothing is normalised over the batch, so the result is the same (Chen et al. 2016, gradient checkpointing).
     """
     if not frugal():
-        return network(inputs)  # type: ignore[no-any-return]
-    return torch.cat([checkpoint(network, inputs[row : row + 1], use_reentrant=False) for row in range(len(inputs))])
+        return predict(inputs)
+    return torch.cat([checkpoint(predict, inputs[row : row + 1], use_reentrant=False) for row in range(len(inputs))])
 
 
-def _photometric_step(network: DepthNetwork, data: TrainingData, rows: list[int], device: torch.device) -> torch.Tensor:
+def _photometric_step(predict: Predict, data: TrainingData, rows: list[int], device: torch.device) -> torch.Tensor:
     """Self-supervised: neighbours brought into view by depth and cameras look like the frame (Zeng, eq. 1 and 2)."""
     inputs = data.inputs(rows, device).contiguous(memory_format=torch.channels_last)
-    log_depth = _log_depth(network, inputs)
+    log_depth = _log_depth(predict, inputs)
     depth, target = log_depth.exp(), data.colours(rows, device)
     sources, relative, still = [], [], []
     for k in range(data.sources.shape[1]):
@@ -213,7 +231,7 @@ def _photometric_step(network: DepthNetwork, data: TrainingData, rows: list[int]
         sources.append(eye)
         relative.append(rig)
         still.append(torch.ones_like(still[0]))  # both eyes see the same moment
-        other = _log_depth(network, torch.cat([eye * 2.0 - 1.0, torch.zeros_like(inputs[:, 3:])], dim=1)).exp()
+        other = _log_depth(predict, torch.cat([eye * 2.0 - 1.0, torch.zeros_like(inputs[:, 3:])], dim=1)).exp()
         anchor = LEFT_RIGHT_WEIGHT * left_right_loss(depth, other, lens_matrix, rig).mean()
     loss = photometric_loss(
         target, torch.stack(sources), depth, lens_matrix, torch.stack(relative),
@@ -225,7 +243,7 @@ def _photometric_step(network: DepthNetwork, data: TrainingData, rows: list[int]
 
 
 def _evidence_step(
-    network: DepthNetwork,
+    predict: Predict,
     data: TrainingData,
     batch: Batch,
     generator: torch.Generator,
@@ -241,7 +259,7 @@ def _evidence_step(
     coarse = (torch.rand((len(rows), 1, 6, 8), generator=generator) < HIDE).float()
     hidden = torch.nn.functional.interpolate(coarse, size=data.images.shape[-2:], mode="nearest")
     inputs = data.inputs(rows, device, hidden).contiguous(memory_format=torch.channels_last)
-    log_depth = _log_depth(network, inputs)
+    log_depth = _log_depth(predict, inputs)
     known = data.evidence[rows].to(device).float()
     loss = anchor_loss(log_depth, known[:, :1], known[:, WEIGHT:CONFIDENCE]).mean()
     loss = loss + SMOOTH_WEIGHT * smoothness_loss(log_depth, inputs[:, :3]).mean()
@@ -251,11 +269,11 @@ def _evidence_step(
     return loss
 
 
-def published_loss(network: DepthNetwork, data: TrainingData, batch: Batch, device: torch.device) -> torch.Tensor:
+def published_loss(predict: Predict, data: TrainingData, batch: Batch, device: torch.device) -> torch.Tensor:
     """CVD eq. 7-12 and nothing else, of pictures alone."""
     everything = torch.ones((len(batch.rows), 1, *data.images.shape[-2:]))
     inputs = data.inputs(batch.rows, device, everything).contiguous(memory_format=torch.channels_last)
-    spatial, disparity = over_pairs(_log_depth(network, inputs).exp(), data, batch, False, device)
+    spatial, disparity = over_pairs(_log_depth(predict, inputs).exp(), data, batch, False, device)
     return spatial + DISPARITY_WEIGHT * disparity
 
 

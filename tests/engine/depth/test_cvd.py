@@ -152,13 +152,13 @@ def test_a_loss_that_is_no_number_is_a_typed_error_and_leaves_no_depth(stages, t
 def test_steps_whose_loss_or_gradient_is_no_number_are_left_out(stages, tmp_path, monkeypatch):
     real, calls = training.step_loss, [0]
 
-    def unsteady(network, *rest):
+    def unsteady(*args):
         calls[0] += 1
-        loss = real(network, *rest)
+        loss = real(*args)
         if calls[0] % 7 == 2:
             return loss * float("nan")
         if calls[0] % 7 == 5:  # finite, but its gradient is not
-            return loss + 0.0 * (next(network.parameters()).sum() * 0.0).sqrt()
+            return loss + 0.0 * (loss * 0.0).sqrt()
         return loss
 
     monkeypatch.setattr(training, "step_loss", unsteady)
@@ -191,6 +191,35 @@ def test_in_the_smallest_pieces_the_training_steps_are_the_same(stages, monkeypa
     assert torch.allclose(gradients[0], gradients[1], rtol=1e-3, atol=1e-5 * float(gradients[0].abs().max()))
 
 
+def test_in_mixed_precision_the_training_steps_point_the_same_way(stages, monkeypatch):
+    data, steps = load(stages), []
+    torch.manual_seed(0)
+    network = training.DepthNetwork()
+    torch.nn.init.normal_(network.head.weight, std=0.01)
+    for fast in (False, True):
+        monkeypatch.setattr(training, "fast_in_half", lambda _device, fast=fast: fast)
+        network.zero_grad()
+        predict = training.in_mixed_precision(network, CPU)
+        batch = next(training.batches(data, TINY, 0))
+        training.step_loss(predict, data, TINY, batch, 0, 3, "pairs", CPU).backward()
+        steps.append(torch.cat([p.grad.ravel() for p in network.parameters()]))
+    exact, mixed = steps
+    assert not torch.equal(exact, mixed)
+    assert torch.cosine_similarity(exact, mixed, dim=0) > 0.99
+    assert abs(float(mixed.norm() / exact.norm()) - 1.0) < 0.05
+
+
+def test_the_published_recipe_is_trained_in_float32(stages, tmp_path, monkeypatch):
+    settings, weights = replace(TINY, published_epochs=1), []
+    for fast in (False, True):
+        monkeypatch.setattr(training, "fast_in_half", lambda _device, fast=fast: fast)
+        folder = tmp_path / str(fast)
+        folder.mkdir()
+        network = training.train(load(stages), settings, folder, 0, CPU, Silent())
+        weights.append(torch.cat([p.detach().ravel() for p in network.parameters()]))
+    assert torch.equal(*weights)
+
+
 def test_an_epoch_of_the_published_recipe_sees_every_pair_once(stages):
     data, settings = load(stages), replace(TINY, published_epochs=2)
     per_epoch = -(-len(data.pairs) // settings.batch_pairs)
@@ -200,7 +229,9 @@ def test_an_epoch_of_the_published_recipe_sees_every_pair_once(stages):
     assert first != second
 
 
-def test_photometric_training_alone_finds_the_depth(stages, tmp_path):
+@pytest.mark.parametrize("fast", [False, True])
+def test_photometric_training_alone_finds_the_depth(stages, tmp_path, monkeypatch, fast):
+    monkeypatch.setattr(training, "fast_in_half", lambda _device: fast)
     settings = replace(TINY, measured=False, fit_steps=0.0, pair_steps=0.0, photometric_steps=15.0)
     depth = solve(stages, tmp_path, settings=settings, data=load(stages, evidence=False))
     assert np.mean(np.abs(depth / stages[1] - 1.0)) < 0.02
