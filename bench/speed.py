@@ -9,9 +9,10 @@ how each grows: the exponent of its cost over the number of frames, 1 where it i
 made again.
 
 `loop` trains the built-in network by CVD's published loop (its rate and batches of pairs) and by the engine's own
-(batches of frames that share pairs, Muon, a falling rate, bfloat16 where that is fast): the same losses, weights, pairs and pictures. It says what
-each costs, and when the engine's comes down to the lowest loss over all pairs that the published one was seen at. CLIP
-as in `bench.depth`. On a CPU seconds are of one thread's work; on a GPU they are wall seconds.
+(batches of frames that share pairs, Muon, a falling rate, bfloat16 where that is fast): the same losses, weights, pairs
+and pictures. It says what each costs, and when the engine's comes down to the lowest loss over all pairs that the
+published one was seen at. CLIP as in `bench.depth`. On a CPU seconds are of one thread's work; on a GPU they are wall
+seconds.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ def test_gpus_multiply_bfloat16_from_ampere_on(monkeypatch, generation, fast):
 
 @pytest.mark.parametrize(
     ("able", "fast"),
-    [({"avx512_bf16": True, "amx_bf16": False}, True), ({"amx_bf16": True}, True), ({"avx2": True}, False), ({}, False)],
+    [({"avx512_bf16": True}, True), ({"amx_bf16": True}, True), ({"avx2": True}, False), ({}, False)],
 )
 def test_cpus_multiply_bfloat16_where_they_say_so(monkeypatch, able, fast):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
