@@ -236,8 +236,20 @@ class CvdProperties(bpy.types.PropertyGroup):
         ),
         default="UNKNOWN",
     )
-    focal_mm: bpy.props.FloatProperty(name="Focal Length", default=35.0, min=1.0, subtype="DISTANCE_CAMERA")
-    sensor_width: bpy.props.FloatProperty(name="Sensor Width", default=36.0, min=1.0, subtype="DISTANCE_CAMERA")
+    focal_mm: bpy.props.FloatProperty(
+        name="Focal Length",
+        description="Millimetres, of the lens itself",
+        default=35.0,
+        min=1.0,
+        subtype="DISTANCE_CAMERA",
+    )
+    sensor_width: bpy.props.FloatProperty(
+        name="Sensor Width",
+        description="Millimetres, of the part of the sensor that was filmed with",
+        default=36.0,
+        min=1.0,
+        subtype="DISTANCE_CAMERA",
+    )
     body: bpy.props.EnumProperty(name="Camera", description="For the width of its sensor", items=cameras.bodies)
     focal_px: bpy.props.FloatProperty(
         name="Focal Length", description="Plate pixels", default=1500.0, min=1.0, subtype="PIXEL"
