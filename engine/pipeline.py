@@ -40,11 +40,12 @@ from engine.request import BY_DEEPV2D, STAGES, Request
 from engine.track import CameraTrack
 from engine.workspace import Listener, Stage, Workspace, free_bytes, open_workspace, stage_key
 
-# Share of the work of a typical solve on a CPU, for progress and ETA (measured, bench/README.md).
-WEIGHTS = {
-    "footage": 0.01, "masks": 0.01, "poses": 0.2, "flow": 0.08, "motion": 0.03, "prior": 0.02, "scale": 0.01,
-    "evidence": 0.12, "depth": 0.4, "export": 0.12,
+# CPU seconds of a typical solve for each frame (bench/results/speed.md): shares of the work, for progress and ETA.
+SECONDS = {
+    "footage": 0.1, "masks": 0.01, "poses": 2.5, "flow": 0.33, "motion": 0.09, "prior": 0.05, "scale": 0.01,
+    "evidence": 0.5, "depth": 0.35, "export": 1.0,
 }  # fmt: skip
+TRAINING_STEP_SECONDS = 0.6
 # Bytes a solve writes for each plate pixel of each frame: depth and confidence EXR, proxy, flow and checkpoints.
 BYTES_PER_PIXEL = 12
 
@@ -242,7 +243,8 @@ def plan(
     stages: dict[str, Stage] = {}
     for name, (own, inputs) in parts.items():
         key = stage_key(name, own, [stages[other].key for other in inputs], engine.__version__)
-        stages[name] = Stage(name, key, WEIGHTS[name], cache / f"{name}-{key}")
+        training = TRAINING_STEP_SECONDS * settings.steps_per_frame if name == "depth" else 0.0
+        stages[name] = Stage(name, key, SECONDS[name] + training, cache / f"{name}-{key}")
     return stages
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 from engine.request import Request
 
+PAIRS_PER_FRAME = 2.7  # that flow is kept of, in most clips
+
 
 @dataclass(frozen=True)
 class DepthSettings:
@@ -41,6 +43,13 @@ class DepthSettings:
     measured: bool = True
     published_epochs: int = 0
     consecutive: bool = False
+
+    @property
+    def steps_per_frame(self) -> float:
+        """Of all phases, about."""
+        if self.published_epochs:
+            return self.published_epochs * PAIRS_PER_FRAME / self.batch_pairs
+        return self.photometric_steps + self.fit_steps + self.pair_steps
 
 
 PRESETS = {

@@ -24,10 +24,13 @@ ALL = ["footage", "masks", "poses", "flow", "motion", "prior", "scale", "evidenc
 AFTER_POSES = ALL[3:]
 
 
-def keys(request=REQUEST, clip=CLIP, prior=PRIOR, given=GIVEN, device="cpu"):
+def stages(request=REQUEST, clip=CLIP, prior=PRIOR, given=GIVEN, device="cpu"):
     camera = identity(request, what_is_known(request.lens, clip))
-    stages = plan(Path("/cache"), request, clip, settings_of(request), prior, given, camera, device)
-    return {name: stage.key for name, stage in stages.items()}
+    return plan(Path("/cache"), request, clip, settings_of(request), prior, given, camera, device)
+
+
+def keys(*args, **kwargs):
+    return {name: stage.key for name, stage in stages(*args, **kwargs).items()}
 
 
 @pytest.mark.parametrize(
@@ -58,6 +61,21 @@ def test_only_the_stages_that_are_needed_are_planned():
     assert "evidence" not in keys(replace(REQUEST, method="selfsup"))
     assert "evidence" not in keys(replace(REQUEST, preset="cvd-2020"))
     assert "prior" not in keys(replace(REQUEST, prior=PriorRequest("none")), prior=None)
+
+
+@pytest.mark.parametrize(
+    ("request_", "largest"),
+    [
+        (REQUEST, "poses"),
+        (replace(REQUEST, method="selfsup"), "depth"),
+        (replace(REQUEST, preset="cvd-2020"), "depth"),
+        (replace(REQUEST, prior=PriorRequest("none")), "depth"),
+    ],
+)
+def test_depth_is_most_of_the_work_only_where_the_network_is_trained(request_, largest):
+    weights = {name: stage.weight for name, stage in stages(request_).items()}
+    assert max(weights, key=weights.get) == largest
+    assert (weights["depth"] < 0.1 * sum(weights.values())) == (largest == "poses")
 
 
 def test_without_a_prior_the_network_starts_photometrically_from_nothing():
