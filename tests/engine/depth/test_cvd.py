@@ -176,34 +176,31 @@ def test_depth_that_is_no_number_is_never_written_and_not_gone_on_with(stages, t
     assert not list(tmp_path.rglob("*.npy")) + list(tmp_path.rglob("*.pt"))
 
 
-def test_in_the_smallest_pieces_the_training_steps_are_the_same(stages, monkeypatch):
-    data, gradients = load(stages), []
+def gradients(stages, monkeypatch, switch):
+    """Of a step with pairs, where what `training` asks of its device is answered with no and with yes."""
+    data, found = load(stages), []
     torch.manual_seed(0)
     network = training.DepthNetwork()
     torch.nn.init.normal_(network.head.weight, std=0.01)
-    for small in (False, True):
-        monkeypatch.setattr(training, "frugal", lambda small=small: small)
+    for answer in (False, True):
+        monkeypatch.setattr(training, switch, lambda *_, answer=answer: answer)
         network.zero_grad()
         batch = next(training.batches(data, TINY, 0))
-        training.step_loss(network, data, TINY, batch, 0, 3, "pairs", CPU).backward()
-        gradients.append(torch.cat([p.grad.ravel() for p in network.parameters()]))
-    assert gradients[0].norm() > 0
-    assert torch.allclose(gradients[0], gradients[1], rtol=1e-3, atol=1e-5 * float(gradients[0].abs().max()))
+        predict = training.in_mixed_precision(network, CPU)
+        training.step_loss(predict, data, TINY, batch, 0, 3, "pairs", CPU).backward()
+        found.append(torch.cat([p.grad.ravel() for p in network.parameters()]))
+    assert found[0].norm() > 0
+    return found
+
+
+def test_in_the_smallest_pieces_the_training_steps_are_the_same(stages, monkeypatch):
+    monkeypatch.setattr(training, "fast_in_half", lambda _device: False)
+    at_once, in_pieces = gradients(stages, monkeypatch, "frugal")
+    assert torch.allclose(at_once, in_pieces, rtol=1e-3, atol=1e-5 * float(at_once.abs().max()))
 
 
 def test_in_mixed_precision_the_training_steps_point_the_same_way(stages, monkeypatch):
-    data, steps = load(stages), []
-    torch.manual_seed(0)
-    network = training.DepthNetwork()
-    torch.nn.init.normal_(network.head.weight, std=0.01)
-    for fast in (False, True):
-        monkeypatch.setattr(training, "fast_in_half", lambda _device, fast=fast: fast)
-        network.zero_grad()
-        predict = training.in_mixed_precision(network, CPU)
-        batch = next(training.batches(data, TINY, 0))
-        training.step_loss(predict, data, TINY, batch, 0, 3, "pairs", CPU).backward()
-        steps.append(torch.cat([p.grad.ravel() for p in network.parameters()]))
-    exact, mixed = steps
+    exact, mixed = gradients(stages, monkeypatch, "fast_in_half")
     assert not torch.equal(exact, mixed)
     assert torch.cosine_similarity(exact, mixed, dim=0) > 0.99
     assert abs(float(mixed.norm() / exact.norm()) - 1.0) < 0.05
