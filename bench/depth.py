@@ -137,7 +137,7 @@ class Case:
     @cached_property
     def clip(self) -> WorkClip:
         """What the dense stages see."""
-        return WorkClip.load(self.proxies, self.track, settings_of(self.request).long_side)
+        return WorkClip.load(self.proxies, self.track, settings_of(self.request).long_side, Silent())
 
     @cached_property
     def numbers(self) -> list[int]:

@@ -54,7 +54,7 @@ def prepared(clip: str, work: Path, solves: Path) -> tuple[Footage, WorkClip, Le
             footage.prepare(shot, work / clip, Silent())
             poses.solve(shot, proxies, None, tracked, LensRequest(), 0, Silent())
     track = CameraTrack.load(tracked)
-    return shot, WorkClip.load(proxies, track, side), track.lens
+    return shot, WorkClip.load(proxies, track, side, Silent()), track.lens
 
 
 def turning_clip(shot: Footage, long_side: int) -> WorkClip:

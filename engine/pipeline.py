@@ -123,7 +123,7 @@ def _run(
     tracked = run("poses", lambda f, d: solve_cameras(clip, proxies, given, f, request, known, d, workspace))
     track = CameraTrack.load(tracked)
     preview.show_track(preview.track_document(track.world_from_camera, track.points.xyz, track.points.rgb), workspace)
-    work = WorkClip.load(proxies, track, settings.long_side)
+    work = WorkClip.load(proxies, track, settings.long_side, workspace)
     flow, motion = stages["flow"].folder, stages["motion"].folder
     if track.measurable:
         run("flow", lambda f, _: solve_flow(work, f, workspace))
@@ -131,7 +131,9 @@ def _run(
     guess = None
     if prior is not None:
         guess = run("prior", lambda f, d: solve_prior(work, track.lens, prior, f, d, workspace))
-    right = work_images(prepared / "proxy_right", track, work.lens.width, work.lens.height) if clip.right else None
+    right = None
+    if clip.right:
+        right = work_images(prepared / "proxy_right", track, work.lens.width, work.lens.height, workspace)
     rig = None if right is None else estimate_rig(work, right)
     baseline = request.footage.baseline
     metres = rig.metres_per_unit(baseline) if rig is not None and baseline is not None else None

@@ -151,7 +151,7 @@ def solve_deepv2d_cameras(
         points=_no_points(),
         lens_origin=known.origin,
     )
-    clip = WorkClip.load(proxies, start, settings.long_side)
+    clip = WorkClip.load(proxies, start, settings.long_side, progress)
     moves = None if masks is None else np.stack([load_given(masks, n, clip.lens) for n in footage.numbers])
     found = Alternation(load_deepv2d(device), clip, False, settings, device, moves).run(folder, progress)
     track = _upright(start, clip, found)

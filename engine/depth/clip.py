@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from engine.errors import DepthError
 from engine.footage import read_proxy
 from engine.geometry import Lens, normalised_from_pixel, rigid_inverse, undistort_map
+from engine.parallel import each
+from engine.progress import Progress
 from engine.track import CameraTrack
 
 SIDE_MULTIPLE = 32  # four halvings in the network, which itself runs at half the work size
@@ -46,17 +48,19 @@ class WorkClip:
     sparse: tuple[Sparse, ...]
 
     @classmethod
-    def load(cls, proxies: Path, track: CameraTrack, long_side: int) -> WorkClip:
+    def load(cls, proxies: Path, track: CameraTrack, long_side: int, progress: Progress) -> WorkClip:
         """Read the registered frames of `track` from `proxies` and bring them to the work grid.
 
         Args:
             proxies: folder with `000101.png`, 8-bit sRGB, the whole plate at any size.
             track: solved cameras.
             long_side: upper limit of the work size in pixels.
+            progress: is told what is done, not how far it is: no stage is this alone.
 
         Raises:
             DepthError: fewer than two registered frames.
             FootageError: a proxy that cannot be read.
+            Cancelled: the user stopped it.
         """
         numbers = track.frames()
         if len(numbers) < 2:
@@ -69,7 +73,7 @@ class WorkClip:
         width, height = work_size(track.lens.width, track.lens.height, long_side)
         return cls(
             numbers=np.array(numbers, np.int64),
-            images=work_images(proxies, track, width, height),
+            images=work_images(proxies, track, width, height, progress),
             lens=track.lens.undistorted().scaled(width, height),
             world_from_camera=np.stack([track.world_from_camera[n] for n in numbers]),
             sparse=_sparse(track, numbers, width, height),
@@ -90,7 +94,7 @@ class WorkClip:
         )
 
 
-def work_images(proxies: Path, track: CameraTrack, width: int, height: int) -> NDArray[np.uint8]:
+def work_images(proxies: Path, track: CameraTrack, width: int, height: int, progress: Progress) -> NDArray[np.uint8]:
     """The registered frames of `track` on the work grid: (N, height, width, 3) uint8 RGB, undistorted.
 
     Args:
@@ -99,21 +103,27 @@ def work_images(proxies: Path, track: CameraTrack, width: int, height: int) -> N
         track: solved cameras.
         width: of the work grid.
         height: of the work grid.
+        progress: is told what is done, not how far it is: no stage is this alone.
 
     Raises:
         FootageError: a proxy that cannot be read.
+        Cancelled: the user stopped it.
     """
     numbers = track.frames()
     images = np.empty((len(numbers), height, width, 3), np.uint8)
-    maps = None
-    for row, number in enumerate(numbers):
-        picture = read_proxy(proxies, number)
-        if track.lens.distortion().any():
-            # Undistort at the proxy's own size: resizing afterwards hides the second interpolation.
-            if maps is None:
-                maps = undistort_map(track.lens.scaled(picture.shape[1], picture.shape[0]))
+    shape = read_proxy(proxies, numbers[0]).shape
+    # Undistort at the proxy's own size: resizing afterwards hides the second interpolation.
+    bent = track.lens.distortion().any()
+    maps = undistort_map(track.lens.scaled(shape[1], shape[0])) if bent else None
+
+    def bring(row: int) -> None:
+        picture = read_proxy(proxies, numbers[row])
+        if maps is not None:
             picture = cv2.remap(picture, *maps, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         cv2.resize(picture, (width, height), dst=images[row], interpolation=cv2.INTER_AREA)
+
+    for _ in each(bring, range(len(numbers))):
+        progress.step(0.0, 1.0, "reading the frames")
     return images
 
 
@@ -123,10 +133,13 @@ def _sparse(track: CameraTrack, numbers: list[int], width: int, height: int) -> 
     x, y = normalised_from_pixel(lens, pixel).T
     pinhole = lens.undistorted().scaled(width, height)
     pixels = np.stack([x * pinhole.fx + pinhole.cx, y * pinhole.fy + pinhole.cy], axis=-1)
-    inside = ((pixels > 0) & (pixels < (width, height))).all(axis=1)
+    inside = np.asarray(((pixels > 0) & (pixels < (width, height))).all(axis=1))
     sparse: list[Sparse] = []
-    for number in numbers:
-        rows = np.flatnonzero((points.observation_frame == number) & inside)
+    by_frame = np.argsort(points.observation_frame, kind="stable")
+    first, end = (np.searchsorted(points.observation_frame, numbers, side, by_frame) for side in ("left", "right"))
+    for k, number in enumerate(numbers):
+        rows = by_frame[first[k] : end[k]]
+        rows = rows[inside[rows]]
         xyz = points.xyz[points.observation_point[rows]]
         camera_from_world = rigid_inverse(track.world_from_camera[number])
         depth = xyz @ camera_from_world[2, :3] + camera_from_world[2, 3]

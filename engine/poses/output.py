@@ -37,6 +37,7 @@ def model_of(job: Job, reconstruction: pycolmap.Reconstruction) -> Model:
     predicted = np.array([reconstruction.image(i).project_point(points[p][1].xyz) for _, p, i, _ in seen])
     errors = np.linalg.norm(predicted.reshape(-1, 2) - pixel, axis=1)
     rows = np.array([row for row, _, _, _ in seen], np.int64)
+    of_frames = np.split(errors, np.searchsorted(rows, [row for row, _ in placed], "right")[:-1])
     cameras = [reconstruction.image(i).camera for _, i in placed]
     lenses = np.array([lens_of(camera) for camera in cameras])
     lens = np.median(lenses, axis=0)
@@ -58,7 +59,7 @@ def model_of(job: Job, reconstruction: pycolmap.Reconstruction) -> Model:
         observation_row=rows,
         observation_point=np.array([point for _, point, _, _ in seen], np.int64),
         observation_pixel=pixel,
-        frame_error=np.array([np.median(e) if len(e) else np.nan for e in (errors[rows == row] for row, _ in placed)]),
+        frame_error=np.array([np.median(e) if len(e) else np.nan for e in of_frames]),
     )
 
 

@@ -92,7 +92,7 @@ def test_every_frame_gets_a_camera_and_points_that_it_sees(proxies, tmp_path):
         pixels = seen @ matrix.T
         np.testing.assert_allclose(pixels[:, :2] / pixels[:, 2:], points.observation_pixel[rows], atol=0.01)
     loaded = CameraTrack.load(tmp_path)
-    work = WorkClip.load(proxies, loaded, 96)
+    work = WorkClip.load(proxies, loaded, 96, Silent())
     assert all(len(depth) > 20 and (depth > 0).all() for _, depth in work.sparse)
 
 

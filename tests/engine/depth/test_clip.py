@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.depth.clip import WorkClip, work_size
-from engine.errors import DepthError, FootageError
+from engine.errors import Cancelled, DepthError, FootageError
 from engine.geometry import Lens, distort, pixel_centres
+from engine.progress import Silent
 from engine.track import CameraTrack, SparsePoints
 
 LENS = Lens("SIMPLE_RADIAL", 320, 180, 300.0, 300.0, 166.0, 84.0, k1=0.08)
@@ -63,7 +64,7 @@ def test_sparse_points_land_where_the_pinhole_of_the_work_grid_projects_them(tmp
     point = np.array([0.7, -0.4, 5.0])
     track, _ = scene(point, poses)
     write(tmp_path, poses)
-    clip = WorkClip.load(tmp_path, track, 160)
+    clip = WorkClip.load(tmp_path, track, 160, Silent())
     assert clip.images.shape == (3, 96, 160, 3)
     assert clip.numbers.tolist() == [101, 102, 105]
     assert clip.index(105) == 2
@@ -81,7 +82,7 @@ def test_a_mark_on_the_distorted_plate_is_found_at_its_undistorted_pixel(tmp_pat
     for number, pixel in zip(poses, pixels, strict=True):
         blob = 255 * np.exp(-((grid - pixel) ** 2).sum(-1) / (2 * 4.0**2))
         cv2.imwrite(str(tmp_path / f"{number:06d}.png"), np.repeat(blob[..., None], 3, -1).astype(np.uint8))
-    clip = WorkClip.load(tmp_path, track, 320)
+    clip = WorkClip.load(tmp_path, track, 320, Silent())
     for row in range(3):
         weight = clip.images[row, ..., 0].astype(float)
         centre = (pixel_centres(*weight.shape) * weight[..., None]).sum((0, 1)) / weight.sum()
@@ -91,9 +92,9 @@ def test_a_mark_on_the_distorted_plate_is_found_at_its_undistorted_pixel(tmp_pat
 def test_a_lost_frame_changes_no_other(tmp_path, poses):
     track, _ = scene(np.array([0.0, 0.0, 5.0]), poses)
     write(tmp_path, poses)
-    whole = WorkClip.load(tmp_path, track, 160)
+    whole = WorkClip.load(tmp_path, track, 160, Silent())
     del track.world_from_camera[102]
-    less = WorkClip.load(tmp_path, track, 160)
+    less = WorkClip.load(tmp_path, track, 160, Silent())
     assert less.numbers.tolist() == [101, 105]
     assert (less.world_from_camera == whole.world_from_camera[[0, 2]]).all()
     assert (less.images == whole.images[[0, 2]]).all()
@@ -102,7 +103,7 @@ def test_a_lost_frame_changes_no_other(tmp_path, poses):
 def test_points_behind_the_camera_and_outside_the_picture_are_left_out(tmp_path, poses):
     track, _ = scene(np.array([0.0, 0.0, -5.0]), poses)
     write(tmp_path, poses)
-    assert all(len(depth) == 0 for _, depth in WorkClip.load(tmp_path, track, 160).sparse)
+    assert all(len(depth) == 0 for _, depth in WorkClip.load(tmp_path, track, 160, Silent()).sparse)
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty"])
@@ -113,12 +114,23 @@ def test_an_unreadable_proxy_is_a_typed_error(tmp_path, poses, damage):
     if damage == "empty":
         (tmp_path / "000102.png").touch()
     with pytest.raises(FootageError) as failure:
-        WorkClip.load(tmp_path, track, 160)
+        WorkClip.load(tmp_path, track, 160, Silent())
     assert failure.value.code == "footage.proxy_unreadable"
 
 
 def test_one_frame_is_a_typed_error(tmp_path, poses):
     track, _ = scene(np.array([0.0, 0.0, 5.0]), {101: poses[101]})
     with pytest.raises(DepthError) as failure:
-        WorkClip.load(tmp_path, track, 160)
+        WorkClip.load(tmp_path, track, 160, Silent())
     assert failure.value.code == "depth.too_few_frames"
+
+
+def test_reading_can_be_cancelled(tmp_path, poses):
+    class Impatient(Silent):
+        def step(self, done, total, message):
+            raise Cancelled
+
+    track, _ = scene(np.array([0.7, -0.4, 5.0]), poses)
+    write(tmp_path, poses)
+    with pytest.raises(Cancelled):
+        WorkClip.load(tmp_path, track, 160, Impatient())

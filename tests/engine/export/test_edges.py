@@ -8,6 +8,7 @@ from engine.depth.clip import WorkClip
 from engine.evaluation.mattes import intersection_over_union
 from engine.export.edges import EdgeSharpener, guided_filter
 from engine.geometry import Lens, distort_map
+from engine.progress import Silent
 from engine.track import CameraTrack, SparsePoints
 
 CARD_Z, WALL_Z = 2.0, 5.0
@@ -60,7 +61,7 @@ def film(folder, lens, mover=None):
         np.array([[0.0, 0.0, 3.0]]), np.zeros((1, 3), np.uint8), np.zeros(1), np.array(numbers),
         np.zeros(7, np.int64), np.tile([240.0, 144.0], (7, 1)),
     )  # fmt: skip
-    return WorkClip.load(folder, CameraTrack(lens, True, None, poses, {}, {}, True, points), 256), truth
+    return WorkClip.load(folder, CameraTrack(lens, True, None, poses, {}, {}, True, points), 256, Silent()), truth
 
 
 def fat_and_soft(truth, clip):
@@ -126,7 +127,7 @@ def test_a_slope_without_edges_is_left_alone(tmp_path):
     empty = SparsePoints(
         np.zeros((0, 3)), np.zeros((0, 3), np.uint8), np.zeros(0), np.zeros(0, int), np.zeros(0, int), np.zeros((0, 2))
     )
-    clip = WorkClip.load(tmp_path, CameraTrack(lens, True, None, poses, {}, {}, True, empty), 256)
+    clip = WorkClip.load(tmp_path, CameraTrack(lens, True, None, poses, {}, {}, True, empty), 256, Silent())
     slope = np.linspace(3.0, 5.0, 160, dtype=np.float32)[:, None].repeat(256, axis=1)
     assert np.allclose(EdgeSharpener(tmp_path, lens, clip, lambda _: slope).sharpen(2), slope, rtol=1e-5)
 

@@ -172,7 +172,7 @@ def solved(tmp_path):
     clip = footage.probe(plates)
     track = CameraTrack(lens, False, 1.5, poses, {1004: "too blurred"}, dict.fromkeys(poses, 0.4), True, some_points())
     footage.prepare(clip, tmp_path, Silent())
-    work = WorkClip.load(tmp_path / "proxy", track, 128)
+    work = WorkClip.load(tmp_path / "proxy", track, 128, Silent())
     request = Request(FootageRequest(plates), tmp_path / "a.solve")
     (request.output / "cache").mkdir(parents=True)
 
