@@ -307,9 +307,7 @@ def _residuals(problem: _Problem, state: _State) -> Floats:
 
 
 def _turned(rotation: Floats, vector: Floats) -> Floats:
-    """exp(vector) @ rotation, for small vectors (3,) or (N, 3); orthonormal again for all of them."""
-    if not vector.any():
-        return rotation
+    """exp(vector) @ rotation (N, 3, 3), for vectors (N, 3)."""
     angle = np.linalg.norm(vector, axis=-1, keepdims=True)[..., None] + 1e-300
     x, y, z = np.moveaxis(vector, -1, 0)
     zero = np.zeros_like(x)
