@@ -16,7 +16,7 @@ from engine.batch.queue import PASSING, Batch
 from engine.batch.report import write_batch_report
 from engine.batch.shots import read_shots
 from engine.errors import Cancelled, WorkspaceError
-from engine.pipeline import WEIGHTS
+from engine.pipeline import SECONDS
 from engine.request import STAGES
 from engine.workspace import FolderLock
 
@@ -36,7 +36,7 @@ def tried(path, name):
 
 
 def test_the_stages_are_those_of_the_pipeline():
-    assert tuple(WEIGHTS) == STAGES
+    assert tuple(SECONDS) == STAGES
 
 
 @posix
