@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
-from typing import TypeVar
+from threading import Lock
+from typing import Generic, TypeVar
 
 import torch
 
@@ -52,3 +53,41 @@ def each(
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)
+
+
+class Once(Generic[Item, Result]):
+    """What `work` makes of the items asked for last, each made once.
+
+    Unlike `functools.lru_cache` also where threads ask for it side by side: whoever comes second waits for the first.
+
+    Args:
+        work: must not ask this very object.
+        kept: how many results are held, those not asked for the longest time go first.
+    """
+
+    def __init__(self, work: Callable[[Item], Result], kept: int) -> None:
+        self._work, self._kept = work, kept
+        self._lock = Lock()
+        self._made: OrderedDict[Item, Future[Result]] = OrderedDict()
+
+    def __call__(self, item: Item) -> Result:
+        """The result for `item`.
+
+        Raises:
+            Exception: what `work` raised, to everyone who asks for this item.
+        """
+        with self._lock:
+            made = self._made.get(item)
+            if made is not None:
+                self._made.move_to_end(item)
+            else:
+                mine = self._made[item] = Future()
+                if len(self._made) > self._kept:
+                    self._made.popitem(last=False)
+        if made is not None:
+            return made.result()
+        try:
+            mine.set_result(self._work(item))
+        except Exception as error:
+            mine.set_exception(error)
+        return mine.result()

@@ -17,7 +17,6 @@ alone moves the edge onto an edge of the picture.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -28,6 +27,7 @@ from engine.depth.clip import WorkClip
 from engine.depth.views import choose_views
 from engine.footage import read_proxy
 from engine.geometry import Lens, pixel_centres, rigid_inverse, undistort_map
+from engine.parallel import Once
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -52,7 +52,7 @@ FRAMES_KEPT = 24
 
 
 class EdgeSharpener:
-    """Sharpens the depth of one frame after another, fastest in order.
+    """Sharpens the depth of one frame after another, fastest in order; several threads may ask at a time.
 
     Args:
         proxies: folder with `000101.png`, the whole (distorted) plate at any size.
@@ -84,9 +84,9 @@ class EdgeSharpener:
             ],
             axis=-1,
         ).astype(np.float32)
-        self._picture = lru_cache(FRAMES_KEPT)(self._read)
-        self._moving = lru_cache(FRAMES_KEPT)(self._enlarged_mask)
-        self._decided = lru_cache(FRAMES_KEPT)(self._decide)
+        self._picture = Once(self._read, FRAMES_KEPT)
+        self._moving = Once(self._enlarged_mask, FRAMES_KEPT)
+        self._decided = Once(self._decide, FRAMES_KEPT)
 
     def sharpen(self, frame: int) -> Array:
         """Depth of a plate frame on the grid of `self.lens`, (H, W), with sharp edges; 0 = none."""

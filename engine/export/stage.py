@@ -26,6 +26,7 @@ from engine.export.fused_file import write_fused
 from engine.export.upsample import PlateGrid, upsample_depth
 from engine.footage import Footage
 from engine.geometry import Lens, array_from_pixel
+from engine.parallel import each
 from engine.progress import Part, Progress
 from engine.request import Request
 from engine.track import CameraTrack
@@ -229,6 +230,23 @@ def depth_range(result: DepthResult, frames: Sequence[int]) -> tuple[float, floa
     return float(near), float(far)
 
 
+@dataclass(frozen=True)
+class Written:
+    """What is left of a frame once its files are written.
+
+    Attributes:
+        shares: what decided its pixels.
+        depth: coloured, of the size of the depth video.
+        panels: plate, coloured depth and confidence, each a third of the side-by-side video.
+        thumbnails: for the report, where it shows this frame.
+    """
+
+    shares: FrameShares
+    depth: pictures.Image
+    panels: list[pictures.Image]
+    thumbnails: report.Thumbnails | None
+
+
 def _write_frames(
     root: Path,
     clip: Footage,
@@ -244,46 +262,53 @@ def _write_frames(
     fine, coarse = PlateGrid(track.lens, sharpener.lens), PlateGrid(track.lens, result.lens)
     frames = track.frames()
     worst = set(report.frames_to_show(frames, result.consistency()))
-    shares: dict[int, FrameShares] = {}
-    thumbnails: dict[int, report.Thumbnails] = {}
-    clip_of_depth = pictures.Animation(len(frames), clip.fps)
     blank = np.zeros((clip.height, clip.width), np.uint8)
     height, width = pictures.shrink(blank, pictures.VIDEO_LONG_SIDE, even=True).shape
     panel_height, panel_width = pictures.shrink(blank, pictures.VIDEO_LONG_SIDE // 2, even=True).shape
+
+    def written(item: tuple[int, NDArray[np.float32]]) -> Written:
+        frame, image = item
+        name = footage.frame_name(frame) + ".exr"
+        confidence = np.clip(coarse.enlarge(result.confidence(frame)), 0.0, 1.0)
+        if (root / "depth" / name).is_file() and (root / "confidence" / name).is_file():
+            depth = files.read_exr(root / "depth" / name)
+        else:
+            depth = upsample_depth(sharpener.sharpen(frame), image, fine)
+            files.write_exr(root / "depth" / name, depth)
+            files.write_exr(root / "confidence" / name, confidence.astype(np.float16))
+        matte = None if mattes is None else _matte(root, frame, image, mattes)
+        moving = np.zeros(depth.shape, bool) if matte is None else matte >= MOVING
+        unsure = confidence < PRIOR_ONLY
+        plate = np.rint(image[..., ::-1] * 255.0).astype(np.uint8)
+        coloured = pictures.colour_depth(depth, *span)
+        grey = cv2.cvtColor(np.rint(confidence * 255.0).astype(np.uint8), cv2.COLOR_GRAY2BGR)
+        shown = [plate, coloured, grey]
+        thumbnails = None
+        if frame in worst:
+            marked = pictures.tinted(pictures.tinted(plate, unsure & ~moving, pictures.BLUE), moving, pictures.RED)
+            small = [pictures.shrink(picture, PICTURE_SIDE) for picture in (*shown, marked)]
+            thumbnails = report.Thumbnails(*(pictures.data_uri(picture) for picture in small))
+        return Written(
+            FrameShares(float((confidence > CONFIDENT).mean()), float(unsure.mean()), float(moving.mean())),
+            pictures.resize(coloured, width, height),
+            [pictures.resize(picture, panel_width, panel_height) for picture in shown],
+            thumbnails,
+        )
+
+    shares: dict[int, FrameShares] = {}
+    thumbnails: dict[int, report.Thumbnails] = {}
+    clip_of_depth = pictures.Animation(len(frames), clip.fps)
     with (
         pictures.video_writer(root / "depth.mp4", width, height, Fraction(*clip.fps)) as video,
         pictures.video_writer(root / "side_by_side.mp4", 3 * panel_width, panel_height, Fraction(*clip.fps)) as sides,
     ):
-        for done, (frame, image) in enumerate(footage.read_frames(clip, frames)):
-            name = footage.frame_name(frame) + ".exr"
-            confidence = np.clip(coarse.enlarge(result.confidence(frame)), 0.0, 1.0)
-            if (root / "depth" / name).is_file() and (root / "confidence" / name).is_file():
-                depth = files.read_exr(root / "depth" / name)
-            else:
-                depth = upsample_depth(sharpener.sharpen(frame), image, fine)
-                files.write_exr(root / "depth" / name, depth)
-                files.write_exr(root / "confidence" / name, confidence.astype(np.float16))
-            matte = None if mattes is None else _matte(root, frame, image, mattes)
-            moving = np.zeros(depth.shape, bool) if matte is None else matte >= MOVING
-            unsure = (confidence < PRIOR_ONLY) & ~moving
-            shares[frame] = FrameShares(
-                float((confidence > CONFIDENT).mean()), float((confidence < PRIOR_ONLY).mean()), float(moving.mean())
-            )
-            plate = np.rint(image[..., ::-1] * 255.0).astype(np.uint8)
-            coloured = pictures.colour_depth(depth, *span)
-            grey = cv2.cvtColor(np.rint(confidence * 255.0).astype(np.uint8), cv2.COLOR_GRAY2BGR)
-            video.write(pictures.resize(coloured, width, height))
-            panels = [pictures.resize(picture, panel_width, panel_height) for picture in (plate, coloured, grey)]
-            sides.write(np.hstack(panels))
-            clip_of_depth.add(done, panels[:2])
-            if frame in worst:
-                marked = pictures.tinted(pictures.tinted(plate, unsure, pictures.BLUE), moving, pictures.RED)
-                thumbnails[frame] = report.Thumbnails(
-                    *(
-                        pictures.data_uri(pictures.shrink(picture, PICTURE_SIDE))
-                        for picture in (plate, coloured, grey, marked)
-                    )
-                )
+        for done, ((frame, _), made) in enumerate(each(written, footage.read_frames(clip, frames))):
+            shares[frame] = made.shares
+            if made.thumbnails is not None:
+                thumbnails[frame] = made.thumbnails
+            video.write(made.depth)
+            sides.write(np.hstack(made.panels))
+            clip_of_depth.add(done, made.panels[:2])
             progress.step(done + 1, len(frames), f"{done + 1} of {len(frames)} frames")
     return shares, report.Pictures(thumbnails, clip_of_depth.data_uri())
 

@@ -6,7 +6,7 @@ from contextvars import ContextVar
 import pytest
 import torch
 
-from engine.parallel import each
+from engine.parallel import Once, each
 
 THREADS = 3
 mood: ContextVar[str] = ContextVar("mood", default="plain")
@@ -86,3 +86,46 @@ def test_a_caller_that_stops_leaves_no_thread_behind():
 def test_a_gpu_gets_one_frame_at_a_time():
     main = threading.get_ident()
     assert {thread for _, thread in each(lambda _: threading.get_ident(), range(4), torch.device("cuda"))} == {main}
+
+
+def test_what_two_threads_ask_for_is_made_once():
+    begun, twice = [], threading.Event()
+
+    def make(k):
+        begun.append(k)
+        if len(begun) > 1:
+            twice.set()
+        twice.wait(0.3)  # time for the other thread to come
+        return k * k
+
+    made = Once(make, 4)
+    results: list[int] = []
+    threads = [threading.Thread(target=lambda: results.append(made(3))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10.0)
+    assert (results, begun) == ([9, 9], [3])
+
+
+def test_results_asked_for_last_are_kept():
+    begun = []
+
+    def make(k):
+        begun.append(k)
+        return k
+
+    made = Once(make, 2)
+    for k in (0, 1, 0, 2, 0, 1):
+        assert made(k) == k
+    assert begun == [0, 1, 2, 1]
+
+
+def test_everyone_who_asks_learns_what_went_wrong():
+    def fail(_):
+        raise OSError("no such picture")
+
+    made = Once(fail, 2)
+    for _ in range(2):
+        with pytest.raises(OSError, match="no such picture"):
+            made(0)
