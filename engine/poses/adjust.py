@@ -29,6 +29,12 @@ from engine.poses.speech import say
 from engine.poses.zoom import SOLVED, focals_of, set_focals, split_cameras, zoom_curve
 
 _LOSS_PX = 1.0
+FACTORISED = 200
+"""Up to how many placed frames the equations are factorised; beyond, they are solved by conjugate gradients (Agarwal et
+al., Bundle Adjustment in the Large, 2010). In a long clip a frame sees what hundreds of others see, which fills the
+factor: for 1,000 frames a step took 45 s, with gradients 8 s."""
+_SETTLED = 1e-5
+"""Share of the cost that a step of theirs must gain. Ten times less took three times the steps to the same cameras."""
 _FITTING_TRACKS = 250
 """How many tracks of each frame lenses are compared by: enough to tell them apart, at a third of the cost of all."""
 _DEMAND, _DEMAND_UNEVEN = 0.015, 0.05
@@ -119,13 +125,24 @@ def adjust(job: Job, best: Candidate, matches: Matches, tracks: Tracks, images: 
     if model.num_reg_images() < len(matches.images):
         say("step", [MAPPED + 4.5, TOTAL, "placing the frames between"])
         place_others(model, {i: job.names[i - 1] for i in matches.images}, pixels, matches.pairs, 4.0 * scale, job.seed)
-        options = bundle_options(scale, focal=False, distortion=False)
-        filter_points(model, 4.0 * scale)
-        bundle(model, options)
-        filter_points(model, 3.0 * scale)
-        bundle(model, options)
+        settle(model, scale)
     made = model_of(job, model)
     return replace(made, focal_range=made.lens[0] * np.exp(spread))
+
+
+def settle(model: pycolmap.Reconstruction, scale: float) -> None:
+    """Adjust all cameras and points once every frame is placed and the lens is known.
+
+    Args:
+        model: changed.
+        scale: plate pixels in one pixel of the pictures.
+    """
+    options = bundle_options(scale, focal=False, distortion=False)
+    options.ceres.max_num_images_direct_sparse_cpu_solver = FACTORISED
+    options.ceres.solver_options.function_tolerance = _SETTLED
+    for limit in (4.0, 3.0):
+        filter_points(model, limit * scale)
+        bundle(model, options)
 
 
 def _with_lens(

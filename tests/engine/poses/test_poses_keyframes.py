@@ -9,7 +9,7 @@ import pycolmap
 import pytest
 from numpy.typing import NDArray
 
-from engine.poses import worker
+from engine.poses import adjust, worker
 from engine.poses.features import Matches
 from engine.poses.job import Job
 from engine.poses.judge import Candidate
@@ -101,6 +101,27 @@ def test_left_out_frames_of_a_zoom_come_to_their_true_places() -> None:
         assert model.image(i).camera.params[0] == pytest.approx(FOCAL * 1.02**i, rel=1e-6)
         assert model.image(i).cam_from_world().matrix() == pytest.approx(poses[i].matrix(), abs=1e-4)
         assert model.image(i).num_points3D >= 150
+
+
+@pytest.mark.parametrize("factorised", [200, 51], ids=["factorised", "gradients"])
+def test_placed_frames_settle_where_they_were_taken(monkeypatch: pytest.MonkeyPatch, factorised: int) -> None:
+    monkeypatch.setattr(adjust, "FACTORISED", factorised)
+    model, _, poses = walk(60)
+    rng = np.random.default_rng(2)
+    for number, point in enumerate(np.random.default_rng(1).uniform([-4, -2, 4], [4, 2, 9], (200, 3))):
+        track = pycolmap.Track()
+        for i in poses:
+            track.add_element(i, number)
+        model.add_point3D(point + rng.normal(0, 3e-4, 3), track, np.zeros(3, np.uint8))
+    for i in list(poses)[2:-1]:  # the first and the last say where the world is and how large
+        shift = np.column_stack([np.eye(3), rng.normal(0, 3e-4, 3)])
+        model.frame(i).rig_from_world = pycolmap.Rigid3d(shift) * poses[i]
+    adjust.settle(model, 1.0)
+    apart = np.linalg.norm(model.image(60).projection_center() - model.image(1).projection_center())
+    true = np.linalg.norm(poses[60].inverse().translation - poses[1].inverse().translation)
+    for i, pose in poses.items():
+        assert model.image(i).cam_from_world().rotation.angle_to(pose.rotation) < 1e-5
+        assert model.image(i).projection_center() * true / apart == pytest.approx(pose.inverse().translation, abs=1e-4)
 
 
 def test_a_frame_that_sees_nothing_known_stays_out() -> None:
