@@ -17,15 +17,13 @@ from engine.depth.cvd import consistency, enlarged
 from engine.depth.data import CONFIDENCE, LOG_DEPTH, WEIGHT, TrainingData
 from engine.depth.evidence import HalfGrid, confirm
 from engine.depth.fuse import fuse
-from engine.depth.result import write_frame
+from engine.depth.result import Made, write_frames
 from engine.depth.views import choose_views
 from engine.files import write_json, write_npy
 from engine.footage import Footage, frame_name
 from engine.geometry import Lens
 from engine.masks.motion import load_given
-from engine.parallel import each
 from engine.poses.world import scene_from_world
-from engine.preview import show_depth
 from engine.progress import Part, Progress
 from engine.track import CameraTrack, SparsePoints
 
@@ -78,26 +76,16 @@ def finish_deepv2d(
     Raises:
         Cancelled: the user stopped it.
     """
-    for name in ("depth", "confidence"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
 
-    def finish(row: int) -> NDArray[np.float32] | None:
-        number = data.numbers[row]
-        name = f"{frame_name(number)}.npy"
-        if (folder / "depth" / name).exists():
-            return None
-        raw = torch.from_numpy(np.load(measured / "raw" / name, allow_pickle=False)[0]).to(device)
-        known = data.evidence[row].to(device).float()
-        image = torch.from_numpy(clip.images[row]).to(device).float() / 255.0
-        fused = fuse((raw / data.unit).log(), known[LOG_DEPTH], known[WEIGHT], image).exp() * data.unit
-        depth = fused.cpu().numpy()
-        write_frame(folder, number, depth, enlarged(known[CONFIDENCE]).cpu().numpy())
-        return depth
+    def finish(rows: list[int]) -> Made:
+        names = [f"{frame_name(data.numbers[row])}.npy" for row in rows]
+        raw = np.stack([np.load(measured / "raw" / name, allow_pickle=False)[0] for name in names])
+        believed = (torch.from_numpy(raw).to(device) / data.unit).log()
+        known = data.evidence[rows].to(device).float()
+        fused = fuse(believed, known[:, LOG_DEPTH], known[:, WEIGHT], clip.colours(rows, device))
+        return (fused.exp() * data.unit).cpu().numpy(), enlarged(known[:, CONFIDENCE]).cpu().numpy()
 
-    for row, depth in each(finish, range(len(data.numbers)), device):
-        if depth is not None:
-            show_depth(depth, progress)
-        progress.step(row + 1, len(data.numbers), f"depth of frame {data.numbers[row]}")
+    write_frames(folder, data.numbers, finish, device, progress)
     write_json(folder / "consistency.json", consistency(clip, data, folder))
     progress.step(1.0, 1.0, "depth")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from engine.errors import DepthError
@@ -82,6 +83,10 @@ class WorkClip:
     def index(self, number: int) -> int:
         """Row of a plate frame number."""
         return int(np.searchsorted(self.numbers, number))
+
+    def colours(self, rows: list[int], device: torch.device) -> torch.Tensor:
+        """Pictures (B, 3, H, W) in [0, 1]."""
+        return torch.from_numpy(self.images[rows]).to(device).permute(0, 3, 1, 2).float() / 255.0
 
     def scaled(self, factor: float) -> WorkClip:
         """The same clip in a world `factor` times as large (CVD eq. 3)."""

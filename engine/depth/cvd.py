@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
 from engine.depth.clip import WorkClip
-from engine.depth.data import CONFIDENCE, WEIGHT, TrainingData
+from engine.depth.data import CONFIDENCE, LOG_DEPTH, WEIGHT, TrainingData
 from engine.depth.fuse import fuse
 from engine.depth.network import DepthNetwork
-from engine.depth.result import write_frame
+from engine.depth.result import Made, write_frames
 from engine.depth.settings import DepthSettings
 from engine.depth.training import train
 from engine.errors import DepthError
@@ -23,8 +23,6 @@ from engine.files import write_json, write_npy
 from engine.flow.stage import load_pair
 from engine.footage import frame_name
 from engine.geometry import project, rigid_inverse, transform, unproject
-from engine.parallel import each
-from engine.preview import show_depth
 from engine.progress import Part, Progress
 
 TRAINING_SHARE = 0.85
@@ -61,8 +59,7 @@ def solve_depth(
         Cancelled: the user stopped it.
         DepthError: `depth.diverged` or `depth.not_finite`.
     """
-    for name in ("depth", "confidence"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     if (folder / "consistency.json").exists():
         (folder / "checkpoint.pt").unlink(missing_ok=True)
         return
@@ -72,19 +69,10 @@ def solve_depth(
     try:
         network = train(data, settings, folder, seed, device, Part(progress, 0.0, TRAINING_SHARE))
 
-        def predict(row: int) -> NDArray[np.float32] | None:
-            number = data.numbers[row]
-            if (folder / "depth" / f"{frame_name(number)}.npy").exists():
-                return None
-            depth, confidence = _predict(network, data, clip, settings, row, device)
-            write_frame(folder, number, depth, confidence)
-            return depth
+        def predict(rows: list[int]) -> Made:
+            return _predict(network, data, clip, settings, rows, device)
 
-        part = Part(progress, TRAINING_SHARE, 1.0)
-        for row, depth in each(predict, range(len(data.numbers)), device):
-            if depth is not None:
-                show_depth(depth, progress)
-            part.step(row + 1, len(data.numbers), f"depth of frame {data.numbers[row]}")
+        write_frames(folder, data.numbers, predict, device, Part(progress, TRAINING_SHARE, 1.0))
     except DepthError:
         (folder / "checkpoint.pt").unlink(missing_ok=True)  # nothing is to be gone on with
         raise
@@ -98,23 +86,27 @@ def solve_depth(
 
 @torch.no_grad()
 def _predict(
-    network: DepthNetwork, data: TrainingData, clip: WorkClip, settings: DepthSettings, row: int, device: torch.device
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    known = data.evidence[row].to(device).float()
-    unseen = torch.ones_like(known[None, :1]) if settings.published_epochs else None
-    log_depth = network(data.inputs([row], device, unseen))[0, 0]
+    network: DepthNetwork,
+    data: TrainingData,
+    clip: WorkClip,
+    settings: DepthSettings,
+    rows: list[int],
+    device: torch.device,
+) -> Made:
+    known = data.evidence[rows].to(device).float()
+    unseen = torch.ones_like(known[:, :1]) if settings.published_epochs else None
+    log_depth = network(data.inputs(rows, device, unseen))[:, 0]
     if settings.measured:
-        image = torch.from_numpy(clip.images[row]).to(device).float() / 255.0
-        log_depth = fuse(log_depth, known[0], known[WEIGHT], image)
+        log_depth = fuse(log_depth, known[:, LOG_DEPTH], known[:, WEIGHT], clip.colours(rows, device))
     else:
         log_depth = enlarged(log_depth)
-    confidence = enlarged(known[CONFIDENCE])
+    confidence = enlarged(known[:, CONFIDENCE])
     return (log_depth.exp() * data.unit).cpu().numpy(), confidence.cpu().numpy()
 
 
 def enlarged(values: torch.Tensor) -> torch.Tensor:
-    """Values (h, w) of the half grid on the work grid."""
-    return interpolate(values[None, None], scale_factor=2.0, mode="bilinear", align_corners=False)[0, 0]
+    """Values (B, h, w) of the half grid on the work grid."""
+    return interpolate(values[:, None], scale_factor=2.0, mode="bilinear", align_corners=False)[:, 0]
 
 
 def consistency(clip: WorkClip, data: TrainingData, folder: Path) -> dict[str, dict[str, float]]:
@@ -157,4 +149,4 @@ def _confirmed(clip: WorkClip, data: TrainingData, folder: Path) -> dict[int, ND
     for a, _, miss, believed in _misses(clip, data, folder):
         agreeing[a] += believed & (miss < AGREE_PX)
         pairs[a] += 1
-    return {number: enlarged(count / max(pairs[number], 1)).numpy() for number, count in agreeing.items()}
+    return {number: enlarged(count[None] / max(pairs[number], 1))[0].numpy() for number, count in agreeing.items()}

@@ -1,4 +1,4 @@
-"""Network and evidence made one depth map at the work size."""
+"""Network and evidence made one depth map at the work size, several frames at a time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ Weights = tuple[torch.Tensor, torch.Tensor]
 def fuse(
     network_log: torch.Tensor, evidence_log: torch.Tensor, confidence: torch.Tensor, image: torch.Tensor
 ) -> torch.Tensor:
-    """Log depth (H, W): the evidence, carried into its gaps as surfaces that go on straight and end at edges.
+    """Log depth (B, H, W): the evidence, carried into its gaps as surfaces that go on straight and end at edges.
+
+    Each frame is solved by itself. Together they cost less: on the coarse levels a frame is too small to keep a
+    processor busy, the more so a GPU.
 
     Far from all evidence, and in a frame without any, the network decides.
 
@@ -33,57 +36,56 @@ def fuse(
     surroundings. Solved from coarse to fine.
 
     Args:
-        network_log: (h, w) half grid, log depth relative to the clip's median.
-        evidence_log: (h, w) half grid.
-        confidence: (h, w) half grid, 0 where there is no evidence.
-        image: (H, W, 3) in [0, 1] on the work grid.
+        network_log: (B, h, w) half grid, log depth relative to the clip's median.
+        evidence_log: (B, h, w) half grid.
+        confidence: (B, h, w) half grid, 0 where there is no evidence.
+        image: (B, 3, H, W) in [0, 1] on the work grid.
     """
-    if not confidence.any():
-        return F.interpolate(network_log[None, None], size=image.shape[:2], mode="bilinear", align_corners=False)[0, 0]
     levels = [_level(network_log, evidence_log, confidence, image)]
     while min(levels[-1][0].shape[-2:]) > COARSEST:
-        levels.append(tuple(F.avg_pool2d(x[None], 2, ceil_mode=True)[0] for x in levels[-1]))  # type: ignore[arg-type]
+        levels.append(tuple(F.avg_pool2d(x, 2, ceil_mode=True) for x in levels[-1]))  # type: ignore[arg-type]
     known, colours = levels.pop()
     surface = torch.zeros_like(known)
-    surface[0] = known[1].sum() / known[0].sum()
+    weight, total = known[:, 0].sum((1, 2)), known[:, 1].sum((1, 2))
+    surface[:, 0] = (total / weight.clamp_min(1e-12))[:, None, None]
     surface = _solved(known, colours, surface, ROUNDS, ITERATIONS)
     for finer in range(len(levels) - 1, -1, -1):
         known, colours = levels[finer]
-        surface = F.interpolate(surface[None], size=known.shape[-2:], mode="bilinear", align_corners=False)[0]
-        surface[1:] *= 0.5  # slopes are per pixel
+        surface = F.interpolate(surface, size=known.shape[-2:], mode="bilinear", align_corners=False)
+        surface[:, 1:] *= 0.5  # slopes are per pixel
         finest = finer == 0
         rounds, iterations = (FINEST_ROUNDS, FINEST_ITERATIONS) if finest else (ROUNDS, ITERATIONS)
         surface = _solved(known, colours, surface, rounds, iterations)
-    return -surface[0].clamp_min(1.0 / FARTHEST).log()
+    fused = -surface[:, 0].clamp_min(1.0 / FARTHEST).log()
+    alone = F.interpolate(network_log[:, None], size=image.shape[2:], mode="bilinear", align_corners=False)[:, 0]
+    return torch.where(confidence.amax((1, 2), keepdim=True) > 0, fused, alone)
 
 
 def _level(
     network_log: torch.Tensor, evidence_log: torch.Tensor, confidence: torch.Tensor, image: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of the work grid: weight, weight times evidence, weight times network (3, H, W); and the picture (3, H, W)."""
-    size = image.shape[:2]
-    evidence, weight = F.interpolate(torch.stack([(-evidence_log).exp(), confidence])[None], size=size, mode="nearest")[
-        0
-    ]
-    network = F.interpolate((-network_log).exp()[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
-    return torch.stack([weight, weight * evidence, network]), image.permute(2, 0, 1)
+    """Of the work grid: weight, weight times evidence, network (B, 3, H, W); and the picture (B, 3, H, W)."""
+    size = image.shape[2:]
+    measured = torch.stack([confidence, confidence * (-evidence_log).exp()], 1)
+    network = F.interpolate((-network_log).exp()[:, None], size=size, mode="bilinear", align_corners=False)
+    return torch.cat([F.interpolate(measured, size=size, mode="nearest"), network], 1), image
 
 
 def _solved(
     known: torch.Tensor, colours: torch.Tensor, surface: torch.Tensor, rounds: int, iterations: int
 ) -> torch.Tensor:
-    """The minimum on one level, from a start: disparity and its slopes along x and y (3, H, W)."""
-    weight, total, network = known
+    """The minimum on one level, from a start: disparity and its slopes along x and y (B, 3, H, W)."""
+    weight, total, network = known.unbind(1)
     evidence = total / weight.clamp_min(1e-6)
-    edge_x = torch.exp(-IMAGE_EDGE * colours.diff(dim=2).abs().mean(0))
-    edge_y = torch.exp(-IMAGE_EDGE * colours.diff(dim=1).abs().mean(0))
+    edge_x = torch.exp(-IMAGE_EDGE * colours.diff(dim=-1).abs().mean(1))
+    edge_y = torch.exp(-IMAGE_EDGE * colours.diff(dim=-2).abs().mean(1))
     for _ in range(rounds):
         miss_x, miss_y = _misses(surface)
-        trusted = weight / (1.0 + ((surface[0] - evidence) / OUTLIER) ** 2)
+        trusted = weight / (1.0 + ((surface[:, 0] - evidence) / OUTLIER) ** 2)
         across = SPREAD * edge_x / (1.0 + (miss_x / JUMP) ** 2)
         down = SPREAD * edge_y / (1.0 + (miss_y / JUMP) ** 2)
         right = torch.zeros_like(surface)
-        right[0] = trusted * evidence + TRUST * network
+        right[:, 0] = trusted * evidence + TRUST * network
         surface = _conjugate_gradients(
             trusted + TRUST, (across, down), (BEND * edge_x, BEND * edge_y), right, surface, iterations
         )
@@ -92,10 +94,10 @@ def _solved(
 
 def _misses(surface: torch.Tensor) -> Weights:
     """By how much neighbours differ from what the slope between them says, along x and along y."""
-    d, slope_x, slope_y = surface
+    d, slope_x, slope_y = surface.unbind(1)
     return (
-        d.diff(dim=1) - 0.5 * (slope_x[:, 1:] + slope_x[:, :-1]),
-        d.diff(dim=0) - 0.5 * (slope_y[1:] + slope_y[:-1]),
+        d.diff(dim=-1).sub_(slope_x[..., 1:] + slope_x[..., :-1], alpha=0.5),
+        d.diff(dim=-2).sub_(slope_y[:, 1:] + slope_y[:, :-1], alpha=0.5),
     )
 
 
@@ -104,53 +106,60 @@ def _conjugate_gradients(
 ) -> torch.Tensor:
     """Conjugate gradients, preconditioned by the diagonal, on the normal equations of the energy in `fuse`."""
     x = start
-    diagonal = _diagonal(data, first, second)
-    residual = right - _applied(x, data, first, second)
-    z = residual / diagonal
+    ridge = torch.full_like(data, _RIDGE)
+    own = torch.stack([data, ridge, ridge], 1)
+    second = second[0][:, None], second[1][:, None]  # the same for both slopes
+    inverse = 1.0 / _diagonal(own, first, second)
+    residual = right - _applied(x, own, first, second)
+    z = residual * inverse
     direction = z
-    product = (residual * z).sum()
+    product = _dot(residual, z)
     for _ in range(iterations):
-        applied = _applied(direction, data, first, second)
-        step = product / (direction * applied).sum().clamp_min(1e-20)
-        x = x + step * direction
-        residual = residual - step * applied
-        z = residual / diagonal
-        next_product = (residual * z).sum()
-        direction = z + next_product / product.clamp_min(1e-20) * direction
+        applied = _applied(direction, own, first, second)
+        step = product / _dot(direction, applied).clamp_min(1e-20)
+        x = torch.addcmul(x, step, direction)
+        residual = torch.addcmul(residual, step, applied, value=-1.0)
+        z = residual * inverse
+        next_product = _dot(residual, z)
+        direction = torch.addcmul(z, next_product / product.clamp_min(1e-20), direction)
         product = next_product
     return x
+
+
+def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Of each frame, (B, 1, 1, 1)."""
+    return (a * b).sum((1, 2, 3), keepdim=True)
 
 
 _RIDGE = 1e-4  # keeps slopes defined where nothing tells them
 
 
-def _applied(x: torch.Tensor, data: torch.Tensor, first: Weights, second: Weights) -> torch.Tensor:
+def _applied(x: torch.Tensor, own: torch.Tensor, first: Weights, second: Weights) -> torch.Tensor:
     miss_x, miss_y = _misses(x)
     pull_x, pull_y = first[0] * miss_x, first[1] * miss_y
-    out = torch.stack([data * x[0], _RIDGE * x[1], _RIDGE * x[2]])
-    _add(out[0], pull_x, pull_y, -1.0)
-    out[1, :, 1:] -= 0.5 * pull_x
-    out[1, :, :-1] -= 0.5 * pull_x
-    out[2, 1:] -= 0.5 * pull_y
-    out[2, :-1] -= 0.5 * pull_y
-    for k in (1, 2):
-        _add(out[k], second[0] * x[k].diff(dim=1), second[1] * x[k].diff(dim=0), -1.0)
+    out = own * x
+    _add(out[:, 0], pull_x, pull_y, -1.0)
+    out[:, 1, :, 1:].sub_(pull_x, alpha=0.5)
+    out[:, 1, :, :-1].sub_(pull_x, alpha=0.5)
+    out[:, 2, 1:].sub_(pull_y, alpha=0.5)
+    out[:, 2, :-1].sub_(pull_y, alpha=0.5)
+    slopes = x[:, 1:]
+    _add(out[:, 1:], second[0] * slopes.diff(dim=-1), second[1] * slopes.diff(dim=-2), -1.0)
     return out
 
 
-def _diagonal(data: torch.Tensor, first: Weights, second: Weights) -> torch.Tensor:
-    out = torch.stack([data, torch.full_like(data, _RIDGE), torch.full_like(data, _RIDGE)])
-    _add(out[0], *first, 1.0)
-    _add(out[1], 0.25 * first[0], torch.zeros_like(first[1]), 1.0)
-    _add(out[2], torch.zeros_like(first[0]), 0.25 * first[1], 1.0)
-    for k in (1, 2):
-        _add(out[k], *second, 1.0)
+def _diagonal(own: torch.Tensor, first: Weights, second: Weights) -> torch.Tensor:
+    out = own.clone()
+    _add(out[:, 0], *first, 1.0)
+    _add(out[:, 1], 0.25 * first[0], torch.zeros_like(first[1]), 1.0)
+    _add(out[:, 2], torch.zeros_like(first[0]), 0.25 * first[1], 1.0)
+    _add(out[:, 1:], *second, 1.0)
     return out
 
 
 def _add(out: torch.Tensor, across: torch.Tensor, down: torch.Tensor, sign: float) -> None:
     """What lies between two pixels is added to the second, and `sign` times it to the first."""
-    out[:, 1:] += across
-    out[:, :-1] += sign * across
-    out[1:] += down
-    out[:-1] += sign * down
+    out[..., 1:] += across
+    out[..., :-1].add_(across, alpha=sign)
+    out[..., 1:, :] += down
+    out[..., :-1, :].add_(down, alpha=sign)

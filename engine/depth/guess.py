@@ -9,10 +9,9 @@ import torch
 
 from engine.depth.clip import WorkClip
 from engine.depth.cvd import enlarged
-from engine.depth.result import write_frame
+from engine.depth.result import Made, write_frames
 from engine.errors import DepthError
 from engine.files import write_json
-from engine.preview import show_depth
 from engine.priors import load_prior
 from engine.progress import Progress
 
@@ -37,12 +36,12 @@ def guess_depth(clip: WorkClip, prior: Path | None, scale: float, folder: Path, 
             "The camera does not travel, or zooms: the pictures alone do not tell how far away anything is.",
             "Choose a prior, or shoot with the camera moving sideways by a few percent of the distance to the scene.",
         )
-    for name in ("depth", "confidence"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    shape = clip.images.shape[1:3]
-    for row, number in enumerate(clip.numbers.tolist()):
-        progress.step(row, len(clip.numbers), f"depth of frame {number}")
-        depth = enlarged(torch.from_numpy(load_prior(prior, number))).numpy() * np.float32(scale)
-        write_frame(folder, number, depth, np.zeros(shape, np.float32))
-        show_depth(depth, progress)
+    numbers = clip.numbers.tolist()
+
+    def guess(rows: list[int]) -> Made:
+        known = np.stack([load_prior(prior, numbers[row]) for row in rows])
+        depth = enlarged(torch.from_numpy(known)).numpy() * np.float32(scale)
+        return depth, np.zeros_like(depth)
+
+    write_frames(folder, numbers, guess, torch.device("cpu"), progress)
     write_json(folder / "consistency.json", {"frames": {}, "distance": {}})

@@ -115,7 +115,7 @@ def test_the_same_seed_gives_the_same_depth_and_another_seed_does_not(stages, so
     assert (solve(stages, tmp_path / "other", seed=1) != solved[0]).any()
 
 
-@pytest.mark.parametrize("moment", ["step 9 of", "step 20 of", "depth of frame 13"])
+@pytest.mark.parametrize("moment", ["step 9 of", "step 20 of", "depth of frame 15"])
 def test_a_killed_run_that_resumes_gives_the_same_depth(stages, solved, tmp_path, monkeypatch, moment):
     monkeypatch.setattr(training, "CHECKPOINT_EVERY", 5)
     with pytest.raises(Cancelled):

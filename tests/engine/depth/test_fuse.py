@@ -3,10 +3,15 @@
 import torch
 
 from engine.depth.data import SPARSE_CONFIDENCE
-from engine.depth.fuse import fuse
+from engine.depth.fuse import fuse as fuse_all
 
 HALF = (24, 32)
-GREY = torch.full((48, 64, 3), 0.5)
+GREY = torch.full((3, 48, 64), 0.5)
+
+
+def fuse(*frame):
+    """Of one frame, alone."""
+    return fuse_all(*(part[None] for part in frame))[0]
 
 
 def test_without_evidence_the_network_stands():
@@ -36,7 +41,7 @@ def test_an_offset_of_the_network_is_taken_out_everywhere():
 def test_an_outline_in_the_evidence_survives_a_blurred_network():
     step = (torch.arange(32) >= 16).float().expand(HALF)
     blurred = torch.sigmoid((torch.arange(32) - 15.5) / 3.0).expand(HALF)
-    image = (torch.arange(64) >= 32).float()[None, :, None].expand(48, 64, 3)
+    image = (torch.arange(64) >= 32).float().expand(3, 48, 64)
     fused = fuse(blurred, step, torch.ones(HALF), image)
     truth = (torch.arange(64) >= 32).float().expand(48, 64)
     assert (fused - truth).abs().max() < 0.05
@@ -47,7 +52,7 @@ def test_a_surface_stops_at_an_edge_of_the_picture():
     confidence[:, :12] = 1.0
     confidence[10:14, 28:] = 1.0
     evidence = torch.where(torch.arange(32) < 16, 0.3, 0.0).expand(HALF)
-    image = (torch.arange(64) >= 32).float()[None, :, None].expand(48, 64, 3)
+    image = (torch.arange(64) >= 32).float().expand(3, 48, 64)
     fused = fuse(torch.zeros(HALF), evidence, confidence, image)
     assert (fused[:, :30] - 0.3).abs().max() < 0.05
     assert fused[:, 34:].abs().max() < 0.05
@@ -58,3 +63,14 @@ def test_a_lone_wrong_point_leaves_no_spot():
     confidence[:, :8] = 1.0
     evidence[12, 20], confidence[12, 20] = 1.5, SPARSE_CONFIDENCE
     assert fuse(torch.zeros(HALF), evidence, confidence, GREY).abs().max() < 0.1
+
+
+def test_frames_have_no_part_in_each_other():
+    generator = torch.Generator().manual_seed(0)
+    network, evidence = 0.2 * torch.randn((2, 3, *HALF), generator=generator)
+    confidence = (torch.rand((3, *HALF), generator=generator) > 0.5).float()
+    confidence[1] = 0.0  # a frame without any evidence among others
+    image = torch.rand((3, 3, 48, 64), generator=generator)
+    together = fuse_all(network, evidence, confidence, image)
+    for k in range(3):
+        assert torch.allclose(together[k], fuse(network[k], evidence[k], confidence[k], image[k]), atol=1e-3)
