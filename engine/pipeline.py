@@ -43,7 +43,7 @@ from engine.workspace import Listener, Stage, Workspace, free_bytes, open_worksp
 # CPU seconds of a typical solve for each frame (bench/results/speed.md): shares of the work, for progress and ETA.
 SECONDS = {
     "footage": 0.1, "masks": 0.01, "poses": 2.5, "flow": 0.33, "motion": 0.09, "prior": 0.05, "scale": 0.01,
-    "evidence": 0.5, "depth": 0.35, "export": 1.0,
+    "evidence": 0.5, "depth": 0.2, "export": 1.0,
 }  # fmt: skip
 TRAINING_STEP_SECONDS = 0.6
 # Bytes a solve writes for each plate pixel of each frame: depth and confidence EXR, proxy, flow and checkpoints.
