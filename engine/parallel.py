@@ -88,6 +88,6 @@ class Once(Generic[Item, Result]):
             return made.result()
         try:
             mine.set_result(self._work(item))
-        except Exception as error:
+        except BaseException as error:  # whatever it was, nobody may wait for ever
             mine.set_exception(error)
         return mine.result()

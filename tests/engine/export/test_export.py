@@ -10,6 +10,7 @@ import cv2
 import jsonschema
 import numpy as np
 import pytest
+import torch
 
 from engine import files, footage
 from engine.depth.clip import WorkClip
@@ -426,9 +427,26 @@ def test_a_killed_export_keeps_finished_frames_and_another_solve_takes_none_of_t
         with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
             kill_at(killed, 5)
             run("k2")
-        files.write_exr(folder / "unfinished" / "depth" / "001001.exr", marked)
+        made = folder / "unfinished"
+        finished = next(p.name for p in (made / "confidence").glob("*.exr") if (made / "depth" / p.name).is_file())
+        files.write_exr(made / "depth" / finished, marked)
         run(key)
-        assert np.allclose(files.read_exr(folder / "depth" / "001001.exr"), expected)
+        assert np.allclose(files.read_exr(folder / "depth" / finished), expected)
+
+
+def test_frames_side_by_side_come_out_as_one_after_the_other(solved):
+    folder, _, run = solved
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            run(f"with {threads} threads")
+            made = tree(folder)
+            found.append({name: made[name] for name in made if name.endswith((".exr", ".mp4", ".html", ".ply"))})
+    finally:
+        torch.set_num_threads(before)
+    assert len(found[0]) > 6
+    assert found[0] == found[1]
 
 
 def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path):
