@@ -283,16 +283,16 @@ def _write_frames(
         coloured = pictures.colour_depth(depth, *span)
         grey = cv2.cvtColor(np.rint(confidence * 255.0).astype(np.uint8), cv2.COLOR_GRAY2BGR)
         shown = [plate, coloured, grey]
-        thumbnails = None
+        for_report = None
         if frame in worst:
             marked = pictures.tinted(pictures.tinted(plate, unsure & ~moving, pictures.BLUE), moving, pictures.RED)
             small = [pictures.shrink(picture, PICTURE_SIDE) for picture in (*shown, marked)]
-            thumbnails = report.Thumbnails(*(pictures.data_uri(picture) for picture in small))
+            for_report = report.Thumbnails(*(pictures.data_uri(picture) for picture in small))
         return Written(
             FrameShares(float((confidence > CONFIDENT).mean()), float(unsure.mean()), float(moving.mean())),
             pictures.resize(coloured, width, height),
             [pictures.resize(picture, panel_width, panel_height) for picture in shown],
-            thumbnails,
+            for_report,
         )
 
     shares: dict[int, FrameShares] = {}
