@@ -94,17 +94,19 @@ def frames_to_show(frames: Sequence[int], consistency: dict[int, float]) -> list
     return list(dict.fromkeys([*worst, *spread]))
 
 
-def write_report(path: Path, solve: dict[str, Any], pictures: Pictures, scale_per_frame: Mapping[int, float]) -> None:
+def write_report(
+    path: Path, name: str, solve: dict[str, Any], pictures: Pictures, scale_per_frame: Mapping[int, float]
+) -> None:
     """Write the page.
 
     Args:
         path: of the page.
+        name: of the solve, its heading.
         solve: the `solve.json` document.
         pictures: what to show.
         scale_per_frame: plate frame number -> scale of that frame alone (CVD eq. 1).
     """
     frames, quality = solve["frames"], solve["quality"]
-    name = path.parent.name
     by_number = {frame["frame"]: frame for frame in frames}
     order = sorted(pictures.frames, key=lambda n: -(by_number[n]["consistency_px"] or 0.0))
     parts = [

@@ -173,7 +173,7 @@ def export(
     solve = _solve_document(made, request, clip, track, result, account, consistency, shares, quality, (near, far))
     fused = Part(progress, WRITING, 1.0)
     solve["fused"] = write_fused(made, solve, clip, lambda done, total: fused.step(done, total, "the fused mesh"))
-    report.write_report(made / "report.html", solve, shown, result.scale_per_frame())
+    report.write_report(made / "report.html", root.name, solve, shown, result.scale_per_frame())
     files.write_json(made / "solve.json", solve)
     publish(made, root)
 

@@ -219,6 +219,7 @@ def test_the_report_is_one_page_with_pictures_and_plots_and_no_links(solved):
     assert page.count("data:image/jpeg") == 3 * 4, "plate, depth, confidence and prior only of three frames"
     assert "data:image/webp" in page
     assert "http" not in page
+    assert "<h1>a.solve</h1>" in page, "named after the solve folder, not after where it was made"
     assert "too blurred" in page
     for title in (
         "Depth against optical flow", "Depth against optical flow, by distance", "Decided by geometry",
