@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,6 +40,8 @@ def main() -> int:
     options, rest = parser.parse_known_args()
     if options.one:
         fuzz(options.one, rest)
+    if find_spec("atheris") is None:
+        parser.error("atheris is not installed; requirements/fuzz.txt says how")
     from tests.fuzz.targets import Targets
 
     with tempfile.TemporaryDirectory() as folder:
