@@ -16,7 +16,10 @@ Result = TypeVar("Result")
 
 
 def each(
-    work: Callable[[Item], Result], items: Iterable[Item], device: torch.device | None = None
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    device: torch.device | None = None,
+    most: int | None = None,
 ) -> Iterator[tuple[Item, Result]]:
     """Every item with what `work` makes of it, in order; several are worked on at a time, on a GPU one.
 
@@ -28,12 +31,14 @@ def each(
         work: is called in other threads, with the caller's context variables; must not depend on the order.
         items: what to work on.
         device: where `work` computes; None = on the CPU.
+        most: how many at a time at the most, where an item takes much memory; None = as many as there are threads.
 
     Raises:
         Exception: what `work` raised, once the items before are through and those in hand are done. The same when the
             caller stops asking, as on `Cancelled`.
     """
-    threads = torch.get_num_threads() if device is None or device.type == "cpu" else 1
+    before = torch.get_num_threads()
+    threads = min(before, most or before) if device is None or device.type == "cpu" else 1
     if threads == 1:
         for item in items:
             yield item, work(item)
@@ -52,7 +57,7 @@ def each(
             yield first, result.result()
     finally:
         pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
 
 
 class Once(Generic[Item, Result]):

@@ -13,6 +13,7 @@ JUMP = 0.01  # of disparity, where the clip's median is 1: what differs by more 
 OUTLIER = 0.2  # of disparity: evidence further from what its surroundings say loses its weight
 ROUNDS, ITERATIONS = 3, 40
 FINEST_ROUNDS, FINEST_ITERATIONS = 1, 25  # on the work grid, where the start is nearly right
+RIDGE = 1e-4  # keeps slopes defined where nothing tells them
 COARSEST = 16  # pixels
 FARTHEST = 50.0  # times the clip's median depth
 
@@ -106,7 +107,7 @@ def _conjugate_gradients(
 ) -> torch.Tensor:
     """Conjugate gradients, preconditioned by the diagonal, on the normal equations of the energy in `fuse`."""
     x = start
-    ridge = torch.full_like(data, _RIDGE)
+    ridge = torch.full_like(data, RIDGE)
     own = torch.stack([data, ridge, ridge], 1)
     second = second[0][:, None], second[1][:, None]  # the same for both slopes
     inverse = 1.0 / _diagonal(own, first, second)
@@ -129,9 +130,6 @@ def _conjugate_gradients(
 def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Of each frame, (B, 1, 1, 1)."""
     return (a * b).sum((1, 2, 3), keepdim=True)
-
-
-_RIDGE = 1e-4  # keeps slopes defined where nothing tells them
 
 
 def _applied(x: torch.Tensor, own: torch.Tensor, first: Weights, second: Weights) -> torch.Tensor:

@@ -17,7 +17,7 @@ from engine.preview import show_depth
 from engine.progress import Progress
 
 TOGETHER = 4
-"""Frames worked out at a time: a frame costs half of what it costs alone, and more of them are no cheaper."""
+"""Frames worked out at a time: a frame costs two thirds of what it costs alone, and more of them are no cheaper."""
 
 Made = tuple[NDArray[np.float32], NDArray[np.float32]]
 
@@ -29,7 +29,7 @@ def write_frames(
     device: torch.device,
     progress: Progress,
 ) -> None:
-    """Write depth and confidence of all frames, as `write_frame` does, but those that a killed run has left.
+    """Write depth and confidence of all frames, as `_write_frame` does, but those that a killed run has left.
 
     Args:
         folder: of the stage.
@@ -50,7 +50,7 @@ def write_frames(
             return None
         depth, confidence = make(rows)
         for place, row in enumerate(rows):
-            write_frame(folder, numbers[row], depth[place], confidence[place])
+            _write_frame(folder, numbers[row], depth[place], confidence[place])
         last: NDArray[np.float32] = depth[-1]
         return last
 
@@ -61,7 +61,7 @@ def write_frames(
         progress.step(some[-1] + 1, len(rows), f"depth of frame {numbers[some[-1]]}")
 
 
-def write_frame(folder: Path, number: int, depth: NDArray[np.float32], confidence: NDArray[np.float32]) -> None:
+def _write_frame(folder: Path, number: int, depth: NDArray[np.float32], confidence: NDArray[np.float32]) -> None:
     """Write `confidence/000101.npy`, then `depth/000101.npy`, by which a frame counts as done.
 
     Args:

@@ -36,6 +36,7 @@ PRIOR_ONLY = 0.05  # below it, nothing but the network did
 MOVING = 128  # of 255: a matte this bright counts as moving
 SCHEMA = "cvd.solve/1"
 PICTURE_SIDE = 480
+AT_ONCE = 4  # plate frames side by side: each takes about 0.2 GB at 1080p, and more with more pixels
 WRITING = 0.8  # share of the stage, the fused mesh takes the rest
 OUTPUTS = (
     "depth", "confidence", "dynamic", "points.ply", "fused.ply", "depth.mp4", "side_by_side.mp4", "report.html",
@@ -302,7 +303,7 @@ def _write_frames(
         pictures.video_writer(root / "depth.mp4", width, height, Fraction(*clip.fps)) as video,
         pictures.video_writer(root / "side_by_side.mp4", 3 * panel_width, panel_height, Fraction(*clip.fps)) as sides,
     ):
-        for done, ((frame, _), made) in enumerate(each(written, footage.read_frames(clip, frames))):
+        for done, ((frame, _), made) in enumerate(each(written, footage.read_frames(clip, frames), most=AT_ONCE)):
             shares[frame] = made.shares
             if made.thumbnails is not None:
                 thumbnails[frame] = made.thumbnails

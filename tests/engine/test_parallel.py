@@ -48,6 +48,13 @@ def test_no_more_results_are_held_than_there_are_threads():
     results.close()
 
 
+def test_no_more_are_worked_on_than_allowed():
+    threads = {thread for _, thread in each(lambda _: threading.get_ident(), range(40), most=2)}
+    assert len(threads) <= 2
+    assert threading.get_ident() not in threads
+    assert torch.get_num_threads() == THREADS
+
+
 def test_work_sees_the_callers_context():
     held = mood.set("frugal")
     seen = [value for _, value in each(lambda _: mood.get(), range(4))]
