@@ -28,6 +28,7 @@ from engine.deepv2d import se3
 from engine.deepv2d.edges import find
 from engine.deepv2d.gauss_newton import NEAREST, keyframe_step
 from engine.deepv2d.network import ARCHITECTURE, DeepV2D, Features, Matched
+from engine.device import fast_in_half
 from engine.files import write_atomically
 from engine.geometry import project, transform, unproject
 from training.dataset import FAREST
@@ -166,11 +167,11 @@ def _per_shot(x: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def half(module: Any) -> Any:
-    """A module that computes in 16 bits. Geometry around it stays as it is: its coordinates would be off by pixels."""
-    device = next(module.parameters()).device.type
+    """A module that computes in 16 bits where that is fast. Geometry around it does not: it would be off by pixels."""
+    device = next(module.parameters()).device
 
     def call(*inputs: Any) -> Any:
-        with torch.autocast(device, torch.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=fast_in_half(device)):
             return module(*inputs)
 
     return call

@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 from torch.nn import functional as F  # noqa: N812
 
 from engine.depth.network import ARCHITECTURE, DepthNetwork
+from engine.device import fast_in_half
 from engine.files import write_atomically
 from training.dataset import load_shards, write_shard
 from training.evidence import simulate
@@ -101,7 +102,7 @@ def train(data: Path, out: Path, held: Examples, seconds: float, device: torch.d
         inputs, true, absolute = batch(*draw(examples, SHAPES[loaded], generator), generator)
         for group in optimiser.param_groups:
             group["lr"] = RATE * min(1.0, (step + 1) / WARM_UP) * 0.5 * (1.0 + math.cos(math.pi * done))
-        with torch.autocast(device.type, torch.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=fast_in_half(device)):
             predicted = network(inputs.to(device, memory_format=torch.channels_last))
         value = loss(predicted.float(), true.to(device), absolute.to(device))
         optimiser.zero_grad()

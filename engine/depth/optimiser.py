@@ -2,28 +2,80 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
 
 from engine.depth.network import DepthNetwork
+from engine.device import fast_in_half
 
 # Full rates, chosen by how soon CVD's loss falls on two clips.
 FILTER_RATE = 0.03
 RATE = 2e-3
 MOMENTUM = 0.8
 PUBLISHED_RATE = 4e-4  # CVD section 5 and its code, constant
+_QUINTIC = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024: singular values come to .5 to 1.5 in five iterations
+_ITERATIONS = 5
+_SMALLEST_NORM = 1e-7
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose step is made (nearly) orthogonal (Jordan et al. 2024), as long as an AdamW step (Liu et al. 2025).
+
+    `torch.optim.Muon` without weight decay, but for the number format: that one orthogonalises in bfloat16 on every
+    device, which takes twenty times as long as the rest of a training step on CPUs that have no units for it.
+
+    Args:
+        matrices: 2-D parameters.
+        lr: rate of an AdamW step of the same length.
+        momentum: share of the earlier gradients (Nesterov).
+        dtype: what the orthogonalisation computes in.
+    """
+
+    def __init__(self, matrices: Iterable[nn.Parameter], lr: float, momentum: float, dtype: torch.dtype) -> None:
+        super().__init__(matrices, {"lr": lr, "momentum": momentum})
+        self._dtype = dtype
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Move every matrix that has a gradient."""
+        for group in self.param_groups:
+            momentum = group["momentum"]
+            for matrix in group["params"]:
+                if matrix.grad is None:
+                    continue
+                state = self.state[matrix]
+                if not state:
+                    state["momentum_buffer"] = torch.zeros_like(matrix.grad)
+                average = state["momentum_buffer"].lerp_(matrix.grad, 1.0 - momentum)
+                direction = orthogonalised(matrix.grad.lerp(average, momentum), self._dtype)
+                matrix.add_(direction, alpha=-group["lr"] * 0.2 * math.sqrt(max(matrix.shape)))
+
+
+def orthogonalised(matrix: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """The (m, n) matrix with singular values brought to about 1, .5 to 1.5 (Newton-Schulz), computed in `dtype`."""
+    a, b, c = _QUINTIC
+    wide = matrix.to(dtype)
+    if matrix.shape[0] > matrix.shape[1]:
+        wide = wide.T
+    wide = wide / wide.norm().clamp(min=_SMALLEST_NORM)
+    for _ in range(_ITERATIONS):
+        gram = wide @ wide.T
+        wide = torch.addmm(wide, torch.addmm(gram, gram, gram, beta=b, alpha=c), wide, beta=a)
+    return wide.T if matrix.shape[0] > matrix.shape[1] else wide
 
 
 class Optimiser:
-    """Muon (Jordan et al. 2024) for the filters of the convolutions, Adam for what else there is.
+    """Muon for the filters of the convolutions, Adam for what else there is.
 
     Muon's step is of equal length in all directions of a filter bank. The losses over pairs hardly pull at most of
     them, and Adam takes several times as many steps to the same loss.
 
     Args:
-        network: in channels-last memory.
+        network: in channels-last memory, on the device that computes.
         published: Adam alone, at CVD's rate.
     """
 
@@ -36,10 +88,10 @@ class Optimiser:
         # Muon takes matrices: the same memory seen as such, which fails where it is not channels-last.
         self._filters = [(p, nn.Parameter(p.detach().permute(0, 2, 3, 1).view(len(p), -1))) for p in filters]
         if filters:
-            muon = torch.optim.Muon(
-                [matrix for _, matrix in self._filters],
-                lr=FILTER_RATE, momentum=MOMENTUM, weight_decay=0.0, adjust_lr_fn="match_rms_adamw",
-            )  # fmt: skip
+            device = filters[0].device
+            # CPUs with units for bfloat16 take .24 s for all filters in it and .14 s in float32, those without 3.8 s.
+            dtype = torch.bfloat16 if device.type == "cuda" and fast_in_half(device) else torch.float32
+            muon = Muon([matrix for _, matrix in self._filters], FILTER_RATE, MOMENTUM, dtype)
             self._parts.append((muon, FILTER_RATE))
 
     def step(self, share: float) -> None:

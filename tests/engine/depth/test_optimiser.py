@@ -1,9 +1,11 @@
 """The optimiser: equal steps in all directions, in the network's own memory, to be gone on with."""
 
+import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine.depth.network import DepthNetwork
-from engine.depth.optimiser import FILTER_RATE, Optimiser
+from engine.depth.optimiser import FILTER_RATE, Muon, Optimiser, orthogonalised
 
 
 def network():
@@ -66,3 +68,53 @@ def test_at_no_share_nothing_moves():
     before = {name: value.clone() for name, value in net.state_dict().items()}
     step(net, Optimiser(net), 0, share=0.0)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+class Formats(TorchDispatchMode):
+    """Number formats of everything that is computed."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        self.seen |= {made.dtype} if isinstance(made, torch.Tensor) else set()
+        return made
+
+
+def test_on_a_cpu_nothing_is_computed_in_bfloat16():
+    net = network()
+    optimiser = Optimiser(net)
+    step(net, optimiser, 0)
+    with Formats() as formats:
+        optimiser.step(1.0)
+    assert formats.seen == {torch.float32}
+
+
+@pytest.mark.parametrize("shape", [(24, 60), (60, 24)])
+def test_in_bfloat16_it_is_the_muon_of_pytorch(shape):
+    torch.manual_seed(0)
+    start = torch.randn(shape)
+    ours, theirs = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
+    mine = Muon([ours], 0.03, 0.8, torch.bfloat16)
+    reference = torch.optim.Muon(
+        [theirs], lr=0.03, momentum=0.8, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"
+    )  # fmt: skip
+    for _ in range(3):
+        ours.grad = torch.randn(shape)
+        theirs.grad = ours.grad.clone()
+        mine.step()
+        reference.step()
+    assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("shape", [(24, 60), (60, 24)])
+def test_in_float32_directions_are_kept_and_lengths_made_equal(shape):
+    torch.manual_seed(0)
+    matrix = torch.randn(shape)
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    turned = left.T @ orthogonalised(matrix, torch.float32) @ right.T
+    lengths = torch.diagonal(turned)
+    assert lengths.min() > 0.5 and lengths.max() < 1.5
+    assert (turned - torch.diag(lengths)).abs().max() < 1e-4
