@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from array import array
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from .sequences import numbered_files
 from .solve_reader import frame_ranges
 
 FOLDER = "masks"
+_RENDERED = re.compile(r"-?\d{6,}\.png")
 STAMPS = "use_stamp_"
 BLACK = array("f", (0.0, 0.0, 0.0, 1.0)).tobytes()
 Progress = Callable[[int, int], None]
@@ -162,7 +164,7 @@ def render(
         mask: the mask, drawn on `clip`.
         clip: tells the size, and which scene frame shows which plate frame.
         numbers: plate frame numbers.
-        folder: made where it is missing; files of other frames are removed.
+        folder: made where it is missing; masks of other frames that were rendered there before are removed.
         progress: told how many frames of how many are done.
 
     Returns:
@@ -189,7 +191,7 @@ def render(
                     _replace(made, folder / f"{number:06d}.png")
                 made.unlink(missing_ok=True)
         for file in folder.glob("*.png"):
-            if not file.stem.isdigit() or int(file.stem) not in masked:
+            if _RENDERED.fullmatch(file.name) and int(file.stem) not in masked:
                 file.unlink()
     except (OSError, RuntimeError, ValueError) as error:
         raise StartError(

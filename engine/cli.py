@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import sys
 import time
 import traceback
@@ -20,6 +19,7 @@ from engine.deliver.kinds import KINDS
 from engine.errors import Cancelled, CvdError, RequestError
 from engine.footage.decode import MOVIE_SUFFIXES
 from engine.request import SCHEMA, STAGES, Request, parse_request, read_request
+from engine.solve_folder import default_folder
 from engine.workspace import SCHEMA_EVENT
 
 PRINT_INTERVAL_S = 5.0
@@ -97,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     solve.add_argument("--preset", choices=["preview", "standard", "best", "cvd-2020"])
     solve.add_argument("--seed", type=int)
     solve.add_argument("--device", choices=["auto", "cpu", "cuda"])
+    solve.add_argument("--replace", action="store_true", help="replace a finished solve of other footage in the folder")
     until = "last stage to do; a later solve goes on from there (docs/farm.md)"
     solve.add_argument("--until", choices=STAGES, default=STAGES[-1], metavar="STAGE", help=until)
     solve.add_argument("--json", action="store_true", help="print every event and status as a JSON line")
@@ -226,7 +227,7 @@ def _request(options: argparse.Namespace) -> Request:
     }
     top = {
         "tracks": _absolute(options.tracks), "method": options.method, "preset": options.preset, "seed": options.seed,
-        "device": options.device,
+        "device": options.device, "replace": options.replace or None,
     }  # fmt: skip
     given = {
         name: value
@@ -246,7 +247,7 @@ def _request(options: argparse.Namespace) -> Request:
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "footage": {"path": str(what), **_given(footage)},
-        "output": str((options.out or default_output(what)).absolute()),
+        "output": str((options.out or default_folder(what, what.parent, MOVIE_SUFFIXES)).absolute()),
         "lens": _given(lens),
         "camera": _given(camera),
         "world": _given(world),
@@ -276,15 +277,6 @@ def _distance(words: list[float] | None) -> dict[str, Any] | None:
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
-
-
-def default_output(footage: Path) -> Path:
-    """Where a solve goes when nobody says: beside the footage; the name of a still loses its frame number."""
-    if footage.is_dir() or footage.suffix.lower() in MOVIE_SUFFIXES:
-        stem = footage.stem
-    else:
-        stem = re.sub(r"[._ -]*[\d#]+(?=[^\d#]*$)", "", footage.stem) or footage.parent.name
-    return footage.parent / f"{stem}.solve"
 
 
 def _shots(options: argparse.Namespace) -> tuple[list[Shot], list[Shot], Path]:

@@ -19,7 +19,7 @@ EXR_ERRORS = (RuntimeError, ValueError, TypeError, KeyError, IndexError, Attribu
 """What the OpenEXR library raises on damaged files: its own words are RuntimeErrors, the rest slips through."""
 
 _NO_ROOM = 2**16  # bytes that are free on a disk that is full
-_TEMPORARY = re.compile(r"\..+\.(\d+(\.\w+)?|unfinished\.mp4)")  # what `write_atomically` and the movie writer use
+_TEMPORARY = re.compile(r"\.cvd-\d+-.+")  # nobody else names files like that
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -31,7 +31,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         OSError: what the file system says; the temporary file is removed.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = temporary_of(path)
     try:
         write(temporary)
         with temporary.open("rb+") as file:
@@ -43,6 +43,11 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_of(path: Path) -> Path:
+    """Where this process writes a file before it takes its place: beside it, with the same suffix."""
+    return path.with_name(f".cvd-{os.getpid()}-{path.name}")
 
 
 def is_unicode(text: str) -> bool:

@@ -31,12 +31,14 @@ from engine.export.edges import EdgeSharpener
 from engine.export.stage import Account, DepthResult, export
 from engine.flow.stage import solve_flow
 from engine.footage import Footage
+from engine.footage.decode import MOVIE_SUFFIXES
 from engine.masks.artist import ArtistMasks
 from engine.masks.given import content_of, solve_given_masks
 from engine.masks.motion import load_dynamic, solve_motion
 from engine.masks.plate import PlateMattes
 from engine.priors import Source, choose_prior, solve_prior
 from engine.request import BY_DEEPV2D, STAGES, Request
+from engine.solve_folder import same_footage
 from engine.track import CameraTrack
 from engine.workspace import Listener, Stage, Workspace, free_bytes, open_workspace, stage_key
 
@@ -83,6 +85,8 @@ def solve(request: Request, listener: Listener, settings: DepthSettings | None =
                 raise
         raise
     with open_workspace(request.output, listener) as workspace:
+        if not request.replace:
+            _refuse_other_footage(workspace.root, clip)
         files.write_json(workspace.root / "request.json", request.as_json())
         _require_space(workspace.root, clip)
         device = choose_device(request.device)
@@ -257,6 +261,26 @@ def exported(root: Path, stage: Stage) -> bool:
     except (OSError, ValueError):
         return False
     return bool(solved.get("engine", {}).get("solve_key") == stage.key)
+
+
+def _refuse_other_footage(root: Path, clip: Footage) -> None:
+    """Refuse to put a solve in the place of another clip's.
+
+    Another range of the clip, or a new version of its pictures in the same place, is the same clip; so is one that was
+    moved, where its contents are the same.
+    """
+    try:
+        source = json.loads((root / "solve.json").read_text(encoding="utf-8"))["source"]
+        before, content = Path(source["path"]), source["content_id"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return  # there is no finished solve to lose
+    if content != clip.content_id and not same_footage(before, clip.path, MOVIE_SUFFIXES):
+        raise WorkspaceError(
+            "workspace.other_footage",
+            f"{root} holds the solve of other footage.",
+            f"It was solved from {before}, and {clip.path} would replace it.",
+            "Choose another output folder, or ask for it to be replaced (--replace).",
+        )
 
 
 def _require_space(root: Path, clip: Footage) -> None:

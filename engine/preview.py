@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from engine import files
 from engine.export.pictures import colour_depth, shrink
 from engine.progress import Progress
+from engine.solve_folder import PREVIEW_DEPTH, PREVIEW_TRACK
 
-FOLDER = "preview"
-TRACK, DEPTH = "track.json", "depth.png"
 SCHEMA = "cvd.preview/1"
 MOST_POINTS = 3000
 LONG_SIDE = 256
@@ -42,7 +41,7 @@ def track_document(
 
 def show_track(document: dict[str, Any], progress: Progress) -> None:
     """Let the user see cameras and points."""
-    progress.preview(TRACK, lambda path: files.write_json(path, document))
+    progress.preview(PREVIEW_TRACK, lambda path: files.write_json(path, document))
 
 
 def show_depth(depth: NDArray[np.floating], progress: Progress) -> None:
@@ -54,7 +53,7 @@ def show_depth(depth: NDArray[np.floating], progress: Progress) -> None:
         picture = shrink(colour_depth(depth, float(near), float(max(far, near * 1.01))), LONG_SIDE)
         files.write_atomically(path, lambda temporary: _write_png(temporary, picture))
 
-    progress.preview(DEPTH, write)
+    progress.preview(PREVIEW_DEPTH, write)
 
 
 def _write_png(path: Path, picture: NDArray[np.generic]) -> None:

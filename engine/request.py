@@ -124,6 +124,7 @@ class Request:
     preset: str = "standard"
     seed: int = 0
     device: str = "auto"
+    replace: bool = False  # the finished solve of other footage in the output folder
 
     def as_json(self) -> dict[str, Any]:
         """The request as a `cvd.request/1` document."""
@@ -236,7 +237,7 @@ def parse_request(document: Any, origin: str) -> Request:
             "Leave one of them out; camera/metric says that a given camera is in metres.",
         )
     tracks = document.get("tracks")
-    settings = {name: document[name] for name in ("method", "preset", "seed", "device") if name in document}
+    settings = {name: document[name] for name in ("method", "preset", "seed", "device", "replace") if name in document}
     if settings.get("method") in BY_DEEPV2D and settings.get("preset") == "cvd-2020":
         raise RequestError(
             "request.method",

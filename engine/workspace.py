@@ -23,7 +23,7 @@ from typing import IO, Any
 
 import psutil
 
-from engine import files, preview
+from engine import files, solve_folder
 from engine.errors import Cancelled, CvdError, WorkspaceError
 
 Listener = Callable[[dict[str, Any]], None]
@@ -240,8 +240,8 @@ class Workspace:
             return
         self._shown[name] = now
         try:
-            (self.root / preview.FOLDER).mkdir(exist_ok=True)
-            write(self.root / preview.FOLDER / name)
+            (self.root / solve_folder.PREVIEW).mkdir(exist_ok=True)
+            write(self.root / solve_folder.PREVIEW / name)
         except OSError as error:
             log.warning("cannot write the preview: %s", error)
 
@@ -442,7 +442,7 @@ def open_workspace(root: Path, listener: Listener) -> Iterator[Workspace]:
     require_unicode(root)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        _refuse_foreign_folder(root)
+        solve_folder.refuse_foreign(root)
         lock = FolderLock(root / "lock")
         lock.acquire()
     except OSError as error:
@@ -454,8 +454,8 @@ def open_workspace(root: Path, listener: Listener) -> Iterator[Workspace]:
     log_handler: logging.Handler | None = None
     try:
         _drop_old_cancel(root / "cancel")
-        files.remove_temporaries(root)
-        _drop_preview(root)
+        solve_folder.remove_temporaries(root)
+        solve_folder.remove_preview(root)
         _mend_events(root / "events.jsonl")
         log_handler = _log_to(root / "engine.log")
         workspace.beat()
@@ -479,7 +479,7 @@ def open_workspace(root: Path, listener: Listener) -> Iterator[Workspace]:
         raise typed from error
     finally:
         if lock.in_place:
-            _drop_preview(root)
+            solve_folder.remove_preview(root)
         stop.set()
         if heart.is_alive():
             heart.join()
@@ -490,19 +490,6 @@ def open_workspace(root: Path, listener: Listener) -> Iterator[Workspace]:
             with suppress(OSError):  # a full disk
                 log_handler.close()
         lock.release()
-
-
-def _refuse_foreign_folder(root: Path) -> None:
-    # A solve replaces depth/ and confidence/ in its folder: never do that to a folder that holds something else.
-    # An engine that was killed while it opened the folder has left no more than its lock.
-    others = {path.name for path in root.iterdir() if not files.is_temporary(path.name)} - {"lock", "cancel"}
-    if others and not others & {"request.json", "status.json"}:
-        raise WorkspaceError(
-            "workspace.not_a_solve_folder",
-            f"{root} is not empty and is not a solve folder.",
-            "A solve writes and replaces files in its output folder.",
-            "Choose a new or empty folder.",
-        )
 
 
 def require_unicode(path: Path) -> None:
@@ -570,10 +557,6 @@ def _drop_old_cancel(path: Path) -> None:
     """Remove a wish to cancel an engine before this one; one that came while this one was starting stays."""
     if path.exists() and path.stat().st_mtime < psutil.Process().create_time() - 1.0:
         path.unlink(missing_ok=True)
-
-
-def _drop_preview(root: Path) -> None:
-    shutil.rmtree(root / preview.FOLDER, ignore_errors=True)
 
 
 def _mend_events(path: Path) -> None:

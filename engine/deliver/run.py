@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,11 +23,14 @@ from engine.deliver.solved import Solved, read_solved
 from engine.errors import DeliverError
 from engine.export.lens import write_maps, write_plate
 from engine.export.ply import write_vertices
+from engine.solve_folder import is_passing
 from engine.workspace import Listener, Stage, Workspace, open_workspace
 
 WORK = ".deliver"
 """Folder in the delivery for status, log, lock, and what is being made."""
-README = "README.txt"
+README, PUBLISHED = "README.txt", "published"
+_NUMBERED = re.compile(r"(\w+\.)?-?\d{6,}\.(exr|png)")
+"""Files of an earlier delivery of another range."""
 _FOR_NUKE = ("inverse-depth", "stmaps")
 
 
@@ -62,7 +66,8 @@ def deliver(
         The folder.
 
     Raises:
-        DeliverError: `deliver.no_solve`, `.damaged`, `.placed`, `.folder`, `.depth`, `.points` or `.changed`.
+        DeliverError: `deliver.no_solve`, `.damaged`, `.placed`, `.folder`, `.foreign`, `.depth`, `.points` or
+            `.changed`.
         FootageError: the plate cannot be read.
         WorkspaceError: the disk is full, the folder cannot be written, or another delivery is at work in it.
         Cancelled: the user stopped it; delivering again goes on from there.
@@ -81,11 +86,14 @@ def deliver(
             if stage.is_done:
                 workspace.reuse(stage)
                 continue
-            for other in stage.folder.parent.glob(f"{stage.name}@*"):
+            target, others = out / name_of(stage.name), list(stage.folder.parent.glob(f"{stage.name}@*"))
+            if target.exists() and not any((other / PUBLISHED).exists() for other in others):
+                raise _foreign(target, "no delivery has made it")
+            for other in others:
                 if other != stage.folder:  # of another solve, or placed elsewhere
                     shutil.rmtree(other)
             with workspace.stage(stage):
-                _make(delivery, stage, out / name_of(stage.name))
+                _make(delivery, stage, target)
         write_readme(out / README, solved, wanted, left_out)
     return out
 
@@ -135,7 +143,7 @@ def _stage(delivery: _Delivery, kind: str) -> Stage:
 
 def _make(delivery: _Delivery, stage: Stage, target: Path) -> None:
     """Make a product in its stage's folder and put it in its place."""
-    made, marked = stage.folder / "made" / target.name, stage.folder / "published"
+    made, marked = stage.folder / "made" / target.name, stage.folder / PUBLISHED
     if not (marked.exists() and target.exists() and not made.exists()):  # killed right after it was put in its place
         made.parent.mkdir(exist_ok=True)
         if stage.name in PASSES:
@@ -149,8 +157,28 @@ def _make(delivery: _Delivery, stage: Stage, target: Path) -> None:
                 "The clip was solved again, or the folder was taken away.",
                 "Deliver again once the solve is done.",
             )
+        _refuse_foreign_files(made, target)
         files.write_text(marked, "")
         _replace(made, target, stage.folder / "old")
+
+
+def _refuse_foreign_files(made: Path, target: Path) -> None:
+    """Nothing is deleted with a product's folder that no delivery has put there."""
+    if not target.is_dir() or target.is_symlink():
+        return
+    known = {path.name for path in made.iterdir()} if made.is_dir() else set()
+    for path in sorted(target.iterdir()):
+        if path.name not in known and not _NUMBERED.fullmatch(path.name) and not is_passing(path.name):
+            raise _foreign(target, f"{path.name} in it is of no delivery")
+
+
+def _foreign(target: Path, why: str) -> DeliverError:
+    return DeliverError(
+        "deliver.foreign",
+        f"{target} would be replaced, and {why}.",
+        "A delivery replaces its products as a whole.",
+        "Move it elsewhere, or choose another folder.",
+    )
 
 
 def read_content(root: Path) -> str:

@@ -99,7 +99,7 @@ def video_writer(path: Path, width: int, height: int, fps: Fraction) -> Iterator
     Raises:
         WorkspaceError: OpenCV cannot write movies here.
     """
-    temporary = path.with_name(f".{path.name}.unfinished.mp4")
+    temporary = files.temporary_of(path)
     writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), float(fps), (width, height))
     if not writer.isOpened():
         raise WorkspaceError(
@@ -111,7 +111,7 @@ def video_writer(path: Path, width: int, height: int, fps: Fraction) -> Iterator
     try:
         yield writer
         writer.release()
-        files.write_atomically(path, temporary.replace)
+        files.write_atomically(path, lambda _written: None)  # it lies under the temporary name already
     finally:
         writer.release()
         temporary.unlink(missing_ok=True)

@@ -29,6 +29,7 @@ from engine.geometry import Lens, array_from_pixel
 from engine.parallel import each
 from engine.progress import Part, Progress
 from engine.request import Request
+from engine.solve_folder import CLEARED, KEY, RESULTS, UNFINISHED, refuse_foreign_files
 from engine.track import CameraTrack
 
 CONFIDENT = 0.5  # above it, geometry rather than the network decided
@@ -38,9 +39,6 @@ SCHEMA = "cvd.solve/1"
 PICTURE_SIDE = 480
 AT_ONCE = 4  # plate frames side by side: each takes about 0.2 GB at 1080p, and more with more pixels
 WRITING = 0.8  # share of the stage, the fused mesh takes the rest
-OUTPUTS = (
-    "depth", "confidence", "dynamic", "points.ply", "fused.ply", "depth.mp4", "side_by_side.mp4", "report.html",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -152,12 +150,14 @@ def export(
             [0, 1]; None for a frame that gets no matte. None: nothing moves.
 
     Raises:
+        WorkspaceError: `workspace.foreign_files`: something else has been put among the results.
         OSError: the disk is full or the folder cannot be written.
     """
-    if _published(root / "unfinished", root, account.solve_key):
-        shutil.rmtree(root / "unfinished")
+    refuse_foreign_files(root)  # which may have come since the solve began
+    if _published(root / UNFINISHED, root, account.solve_key):
+        shutil.rmtree(root / UNFINISHED)
         return
-    made = _begin(root / "unfinished", account.solve_key)
+    made = _begin(root / UNFINISHED, account.solve_key)
     if (made / "solve.json").is_file():  # complete; killed while it was put in its place
         publish(made, root)
         return
@@ -181,7 +181,7 @@ def export(
 
 def _published(made: Path, root: Path, solve_key: str) -> bool:
     """All is in its place already, and whoever put it there was killed while tidying up."""
-    if not (made / "cleared").is_file() or (made / "solve.json").is_file() or not (root / "solve.json").is_file():
+    if not (made / CLEARED).is_file() or (made / "solve.json").is_file() or not (root / "solve.json").is_file():
         return False
     solved = json.loads((root / "solve.json").read_text(encoding="utf-8"))
     return bool(solved["engine"]["solve_key"] == solve_key)
@@ -192,7 +192,7 @@ def _begin(made: Path, solve_key: str) -> Path:
 
     On the solve folder's own disk, which the cache need not be: what lies there takes its place by a rename.
     """
-    mark = made / "key"
+    mark = made / KEY
     if not (mark.is_file() and mark.read_text(encoding="utf-8") == solve_key):
         shutil.rmtree(made, ignore_errors=True)
         made.mkdir()
@@ -205,16 +205,17 @@ def publish(made: Path, root: Path) -> None:
 
     `solve.json` is the first to go and the last to come. Called again after a kill at any instant, it goes on.
     """
-    cleared = made / "cleared"
+    cleared = made / CLEARED
     if not cleared.is_file():
+        refuse_foreign_files(root)
         (root / "solve.json").unlink(missing_ok=True)
-        for name in OUTPUTS:
+        for name in RESULTS:
             if (root / name).is_dir() and not (root / name).is_symlink():
                 shutil.rmtree(root / name)
             else:
                 (root / name).unlink(missing_ok=True)
         files.write_text(cleared, "")
-    for name in OUTPUTS:
+    for name in RESULTS:
         if (made / name).exists():
             (made / name).replace(root / name)
     (made / "solve.json").replace(root / "solve.json")

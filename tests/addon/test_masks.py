@@ -175,9 +175,11 @@ def test_only_what_changed_is_written(synthetic: Synthetic, scene: bpy.types.Sce
     for frame, left in ((1, 40), (3, 60), (5, 1000)):  # 1005: outside the picture
         key_square(scene, mask, clip, frame, left)
     (tmp_path / "000007.png").touch()  # of another range
+    roto = tmp_path / "roto_v3.png"
+    roto.touch()
     assert masks.render(mask, clip, [1001, 1003, 1005], tmp_path, nothing) == [1001, 1003]
     first, third = tmp_path / "001001.png", tmp_path / "001003.png"
-    assert sorted(tmp_path.iterdir()) == [first, third]
+    assert sorted(tmp_path.iterdir()) == [first, third, roto], "an artist's file stays"
     old = first.stat(), third.read_bytes()
     key_square(scene, mask, clip, 3, 70)
     masks.render(mask, clip, [1001, 1003, 1005], tmp_path, nothing)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.cli import _parser, _request, default_output, main
+from engine.cli import _parser, _request, main
 from engine.errors import RequestError
 from engine.request import (
     SCHEMA,
@@ -138,17 +138,3 @@ def test_options_beside_a_request_file_are_refused(tmp_path, capsys):
     path.write_text(json.dumps(GOOD))
     assert main(["solve", str(path), "--preset", "best"]) == 2
     assert "preset" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("footage", "folder"),
-    [
-        ("/shots/take_7.mp4", "/shots/take_7.solve"),
-        ("/shots/plate_1001.png", "/shots/plate.solve"),
-        ("/shots/kitchen/0001.jpg", "/shots/kitchen/kitchen.solve"),
-        ("/shots/frame-000150.color.jpg", "/shots/frame.color.solve"),
-        ("/shots/IMG_2231.MOV", "/shots/IMG_2231.solve"),
-    ],
-)
-def test_default_output(footage, folder):
-    assert default_output(Path(footage)) == Path(folder)

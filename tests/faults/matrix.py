@@ -30,9 +30,9 @@ import torch
 from engine import pipeline
 from engine.depth.settings import PRESETS, DepthSettings
 from engine.errors import Cancelled, CvdError
-from engine.export.stage import OUTPUTS
 from engine.files import is_temporary
 from engine.request import FootageRequest, Request
+from engine.solve_folder import RESULTS
 from tests.faults.inject import VARIABLE, Fault
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,7 +83,7 @@ class Arena:
         """Solve once with other settings, whose result stays, then stage by stage, and remember each."""
         self._expect("done", self.run(settings=EARLIER))
         shutil.rmtree(self.solve / "cache")
-        self._result = self._tree(self.solve, *OUTPUTS, "solve.json")
+        self._result = self._tree(self.solve, *RESULTS, "solve.json")
         for stage in STAGES:
             shutil.copytree(self.solve, self._began / stage)
             self._expect("done", self.run(stop_after=stage))
@@ -215,7 +215,7 @@ class Arena:
 
     def _result_kept(self) -> bool:
         """The earlier result is whole, or the new one is and takes its place when the solve is started again."""
-        now = self._tree(self.solve, *OUTPUTS, "solve.json")
+        now = self._tree(self.solve, *RESULTS, "solve.json")
         return now == self._result or (self.solve / "unfinished" / "solve.json").is_file() or self._new_in_place()
 
     def _new_in_place(self) -> bool:
@@ -256,7 +256,7 @@ class Arena:
 
     def _stage_tree(self, stage: str) -> dict[str, str]:
         if stage == "export":
-            tree = self._tree(self.solve, *OUTPUTS)
+            tree = self._tree(self.solve, *RESULTS)
             tree.pop("report.html", None)  # says how long it took
             return tree | {"solve.json": self._without_costs()}
         folders = sorted(f"cache/{p.name}" for p in (self.solve / "cache").glob(f"{stage}-*"))

@@ -134,7 +134,7 @@ def test_what_a_killed_engine_was_writing_is_removed(tmp_path):
     folder = tmp_path / "a.solve"
     with open_workspace(folder, ignore):
         (folder / "cache").mkdir()
-        (folder / "cache" / ".000101.4711.npy").touch()
+        (folder / "cache" / ".cvd-4711-000101.npy").touch()
     with open_workspace(folder, ignore):
         assert not list(folder.rglob(".*"))
 
@@ -217,7 +217,7 @@ def test_a_folder_whose_name_is_no_text_is_refused_before_it_is_made(tmp_path):
 def test_a_folder_in_which_an_engine_was_killed_at_once_can_be_solved_into(tmp_path):
     folder = tmp_path / "a.solve"
     folder.mkdir()
-    for name in ("lock", ".status.4711.json", "cancel"):
+    for name in ("lock", ".cvd-4711-status.json", "cancel"):
         (folder / name).touch()
     os.utime(folder / "cancel", (0, 0))
     with open_workspace(folder, ignore):

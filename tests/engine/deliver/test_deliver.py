@@ -398,10 +398,10 @@ def test_another_solve_in_the_folder_or_another_place_replaces_what_was_delivere
     out, number = tmp_path / "out", synthetic.placed[0]
     deliver(synthetic.folder, out, ["depth", "chan"], None, quiet)
     first = channels(out / "depth" / f"{number:06d}.exr")["R"]
-    (out / "depth" / "from_before.exr").touch()
+    (out / "depth" / "000999.exr").touch()
     deliver(synthetic.folder, out, ["depth", "chan"], similarity(3.0, 0.0, (0, 0, 0)).ravel().tolist(), quiet)
     assert channels(out / "depth" / f"{number:06d}.exr")["R"] == pytest.approx(3.0 * first)
-    assert not (out / "depth" / "from_before.exr").exists()
+    assert not (out / "depth" / "000999.exr").exists()
     assert len(list((out / ".deliver" / "making").iterdir())) == 2, "nothing of the earlier delivery is kept"
 
 
@@ -434,6 +434,16 @@ def test_what_cannot_be_delivered_is_said(synthetic: Synthetic, tmp_path: Path) 
     for damage in ({"source": {**document["source"], "pattern": "../../plate_####.png"}}, {"frames": []}):
         (own / "solve.json").write_text(json.dumps({**document, **damage}))
         assert failure(own, tmp_path / "g", None, None).code == "deliver.damaged"
+
+
+@pytest.mark.parametrize("name", ["depth/paint.exr", "colmap/notes.txt", "camera.chan", "points.ply"])
+def test_nothing_is_replaced_that_no_delivery_has_written(synthetic: Synthetic, tmp_path: Path, name: str) -> None:
+    deliver(synthetic.folder, tmp_path, ["depth", "colmap"], None, quiet)
+    (tmp_path / name).write_text("hours of work")
+    with pytest.raises(CvdError) as caught:
+        deliver(synthetic.folder, tmp_path, ["depth", "colmap", "chan", "points"], PLACED.ravel().tolist(), quiet)
+    assert caught.value.code == "deliver.foreign"
+    assert (tmp_path / name).read_text() == "hours of work"
 
 
 def test_a_solve_that_changes_meanwhile_is_not_mixed_with_what_it_was(synthetic: Synthetic, tmp_path: Path) -> None:

@@ -448,12 +448,3 @@ def test_frames_side_by_side_come_out_as_one_after_the_other(solved):
         torch.set_num_threads(before)
     assert len(found[0]) > 6
     assert found[0] == found[1]
-
-
-def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path):
-    names = [".000101.4711.exr", ".depth.mp4.unfinished.mp4", ".features.4711", "000101.exr", ".hidden", "a.4711.exr"]
-    for name in names:
-        (tmp_path / "depth").mkdir(exist_ok=True)
-        (tmp_path / "depth" / name).touch()
-    files.remove_temporaries(tmp_path)
-    assert sorted(p.name for p in (tmp_path / "depth").iterdir()) == [".hidden", "000101.exr", "a.4711.exr"]
