@@ -7,6 +7,7 @@ job can be picked up again by its folder alone (`Job(folder)`).
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import math
@@ -18,9 +19,11 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from .solve_folders import in_the_way
 
 HEARTBEAT_S = 60.0
 CANCEL_GRACE_S = 10.0
@@ -31,7 +34,6 @@ SHOWN_LOG_BYTES = 256 * 2**10
 STATUS_BYTES = 2**16
 MOST_STAGES = 50
 LOCK_BYTE = 1 << 30  # the engine's (engine/workspace.py)
-SOLVE_FOLDER_SIGNS = ("request.json", "status.json")  # docs/solve-folder.md
 DELIVERY = ".deliver"  # the folder in a delivery where it is at work (engine/deliver/run.py)
 SOLVED = ("solve", "deepv2d")  # cameras that are not given
 FINAL_STATES = ("done", "failed", "cancelled")
@@ -126,6 +128,7 @@ def make_request(
     allow_non_commercial: bool = False,
     method: str = "cvd",
     preset: str = "standard",
+    replace: bool = False,
 ) -> dict[str, Any]:
     """A `cvd.request/1`; the words are those of `docs/schemas/request-1.json`.
 
@@ -151,6 +154,7 @@ def make_request(
         segmentation: folder of a segmentation model, or the name of one in the user's cache.
         motion: also find what moves in ways that the cameras cannot explain.
         prior_path: model folder or name, or folder or file of the maps, for the priors `transformers` and `maps`.
+        replace: the finished solve of other footage in the folder may be replaced.
 
     Raises:
         StartError: a choice lacks the path that belongs to it.
@@ -226,6 +230,7 @@ def make_request(
         "preset": preset,
         "seed": 0,
         "device": "auto",
+        "replace": replace,
     }
 
 
@@ -263,18 +268,18 @@ def prepare(engine_python: Path, engine_root: Path, request: dict[str, Any]) -> 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # The request makes it a solve folder, in which the engine replaces depth/ and more: never make one of others'.
-        # An engine that was killed while it opened the folder has left no more than its lock.
-        others = {path.name for path in folder.iterdir()} - {"lock", "cancel"}
-        if others and not others & set(SOLVE_FOLDER_SIGNS):
+        others = in_the_way(folder)
+        if others:
+            shown = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
             raise StartError(
                 "engine.folder",
                 what,
-                f"{folder} is not empty and is not a solve folder; a solve replaces files in its folder.",
+                f"{folder} is not a solve folder: it holds {shown}, and a solve replaces files in its folder.",
                 "Choose a new or an empty folder.",
             )
-        # What an earlier engine said must not be taken for news of this one.
-        for name in ("status.json", "cancel"):
-            (folder / name).unlink(missing_ok=True)
+        # What an earlier engine said must not be taken for news of this one. The status also marks a solve folder.
+        (folder / "cancel").unlink(missing_ok=True)
+        write_json(folder / "status.json", _status("cancelled", "not started yet"))
         write_json(folder / "request.json", request)
     except OSError as error:
         raise _cannot_start(error) from error
@@ -384,7 +389,7 @@ def launch(folder: Path, command: Sequence[str], where: Path) -> Job:
     try:
         (folder / LOG_NAME).unlink(missing_ok=True)
         # Whoever finds the folder before the engine has said a word, such as a Blender that opens the file again.
-        write_json(folder / "status.json", _queued())
+        write_json(folder / "status.json", _status("queued", "starting the engine"))
         with (folder / LOG_NAME).open("ab") as log:
             process = subprocess.Popen(
                 list(command),
@@ -396,25 +401,25 @@ def launch(folder: Path, command: Sequence[str], where: Path) -> Job:
                 **_detached(),
             )
     except OSError as error:
-        _forget_queued(folder)
+        _end_queued(folder, Status("cancelled", message="not started"))
         raise _cannot_start(error) from error
     return Job(folder, process)
 
 
-def _forget_queued(folder: Path) -> None:
+def _end_queued(folder: Path, ended: Status) -> None:
     """Of an engine that ended before it had said a word, or never began: nothing is to wait for it."""
     status = _read_status(folder)
     if status is not None and status.state == "queued":
         with suppress(OSError):
-            (folder / "status.json").unlink()
+            write_json(folder / "status.json", _status(ended.state, ended.message, ended.error))
 
 
-def _queued() -> dict[str, Any]:
-    """The first `cvd.status/1` of a solve, until its engine writes its own."""
-    words = {"state": "queued", "stage": None, "message": "starting the engine"}
+def _status(state: str, message: str, error: JobError | None = None) -> dict[str, Any]:
+    """A `cvd.status/1` of a solve whose engine has not written its own."""
+    words = {"state": state, "stage": None, "message": message}
     now = time.time()
     times = {"fraction": 0.0, "eta_s": None, "pid": 0, "started": now, "updated": now}
-    return {"schema": "cvd.status/1", **words, **times, "error": None}
+    return {"schema": "cvd.status/1", **words, **times, "error": None if error is None else dataclasses.asdict(error)}
 
 
 def _cannot_start(error: OSError) -> StartError:
@@ -506,14 +511,15 @@ class Job:
         # Locked by another engine although ours has ended: that one goes on.
         ours_gone = exit_code is not None and not locked
         if ours_gone or (self._process is None and not _at_work(status, locked)):
-            _forget_queued(self.folder)
+            ended = Status("failed", message="the engine ended", error=self._crash(exit_code))
             if (self.folder / "cancel").exists():  # its own word on that did not come any more
-                return Status("cancelled", message="stopped; what was finished is kept")
-            return Status("failed", error=self._crash(exit_code))
+                ended = Status("cancelled", message="stopped; what was finished is kept")
+            _end_queued(self.folder, ended)
+            return ended
         if status is None:
             return Status("queued", message="starting the engine")
         if self._quiet_s(status) > HEARTBEAT_S:
-            return replace(status, eta_s=None, message="no sign of life from the engine; cancel ends it")
+            return dataclasses.replace(status, eta_s=None, message="no sign of life from the engine; cancel ends it")
         return status
 
     def cancel(self, grace_s: float = CANCEL_GRACE_S) -> None:

@@ -11,14 +11,14 @@ from typing import Any
 
 import bpy
 
-from . import forecast, own_files, preferences, thumbnails
+from . import forecast, own_files, preferences, started, thumbnails
 from .jobs import Job, StartError, Status, describe, duration
 from .scene import preview
 from .shot_queue import Queue
 from .solve_reader import Solve, SolveError, read
 
 INTERVAL_S = 0.5
-QUEUE = "queue.json"
+QUEUE, STARTED = "queue.json", "started"
 _jobs: dict[Path, Job] = {}
 _scenes: dict[Path, tuple[str, str]] = {}  # of the jobs that were started here: the .blend file and the scene's name
 
@@ -68,9 +68,21 @@ def follow(scene: bpy.types.Scene, job: Job) -> None:
     """Watch a job that was just started for `scene`."""
     _jobs[job.folder] = job
     _scenes[job.folder] = bpy.data.filepath, scene.name
+    if bpy.data.filepath:
+        clip = bpy.path.abspath(scene.cvd.clip_path)
+        note = started.Started(str(job.folder), bpy.data.filepath, scene.name, clip)
+        started.note(own_files.folder() / STARTED, note)
     scene.cvd.job_running = True
     show(scene, Status("queued", message="starting the engine"))
     wake()
+
+
+def attach(scene: bpy.types.Scene) -> None:
+    """Watch the solve that is at work in the scene's solve folder, if one is."""
+    folder = folder_of(scene)
+    if folder is not None and not scene.cvd.job_running and not Job(folder).poll().final:
+        scene.cvd.job_running = True
+        wake()
 
 
 def show(scene: bpy.types.Scene, status: Status) -> None:
@@ -116,6 +128,7 @@ def tick() -> float | None:
         _show_preview(scene, status)
         if status.final and job:
             _forget(job)
+            started.drop(own_files.folder() / STARTED, job.folder)
             if status.state == "done":
                 forecast.learn(job.folder)
                 if scene.cvd.import_when_done:
@@ -217,10 +230,15 @@ def reattach(_file: str = "") -> None:
     for folder, (file, _) in list(_scenes.items()):
         if not file or file != bpy.data.filepath:
             _scenes.pop(folder)  # of another file: it goes on by itself
+    for entry in started.of_file(own_files.folder() / STARTED, bpy.data.filepath):
+        scene = bpy.data.scenes.get(entry.scene)
+        if scene is not None and _fits(scene, entry):
+            _scenes[Path(entry.folder)] = entry.blend, entry.scene
     for scene in bpy.data.scenes:
-        where = folder_of(scene)
-        if where is not None and not scene.cvd.job_running:
-            scene.cvd.job_running = not Job(where).poll().final
+        scene.cvd.job_in_the_way = ""
+        if scene.cvd.job_error and not scene.cvd.job_running:
+            _look_again(scene)
+        attach(scene)
     _find_scenes()
     wake()  # also for the queue, which belongs to no file
 
@@ -237,6 +255,22 @@ def after_undo(_scene: object = None) -> None:
             if status.final:  # its result was built before, and maybe that is what was undone
                 _forget(job)
     wake()  # also for a preview that does not belong there any more
+
+
+def _fits(scene: bpy.types.Scene, entry: started.Started) -> bool:
+    """A solve that was started after the file was saved is still what the scene is about."""
+    cvd = scene.cvd
+    if not cvd.clip_path:
+        cvd.clip_path = entry.clip
+    same_folder = folder_of(scene) in (None, Path(entry.folder))
+    return same_folder and bpy.path.abspath(cvd.clip_path) == entry.clip
+
+
+def _look_again(scene: bpy.types.Scene) -> None:
+    """What a file said of its solve when it was saved may be long past."""
+    folder = folder_of(scene)
+    status = Job(folder).poll() if folder is not None and (folder / "status.json").is_file() else None
+    scene.cvd.job_error = describe(status) if status is not None and status.state == "failed" else ""
 
 
 def _find_scenes() -> None:

@@ -189,6 +189,10 @@ def _solve(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     layout.operator("cvd.queue_add", icon="ADD")
     if cvd.job_error:
         _text(layout, cvd.job_error, "ERROR")
+        if cvd.job_in_the_way:
+            row = layout.row(align=True)
+            row.operator("cvd.attach_solve", icon="LINKED")
+            row.operator("cvd.attach_solve", text="Cancel It", icon="CANCEL").cancel = True
         _log_buttons(layout)
     elif cvd.job_state == "cancelled":
         _text(layout, "Cancelled. Solving again goes on from there.", "INFO")

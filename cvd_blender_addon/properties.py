@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import bpy
 
-from . import cameras, forecast
+from . import cameras, forecast, monitor
 from .scene import occlusion
 from .scene.occlusion import COMPOSITOR, DEPTH, FUSED, FUSED_HOLDOUT, HOLDOUT, ROUGHNESS
 
@@ -23,7 +23,13 @@ def _take_clip(cvd: bpy.types.PropertyGroup, context: bpy.types.Context) -> None
     _forget_masked_frames(cvd, context)
     forecast.forget()
     if not cvd.job_running:
-        cvd.solve_folder = cvd.job_state = cvd.job_error = cvd.job_stages = cvd.job_picture = ""
+        cvd.solve_folder = cvd.job_state = cvd.job_stages = cvd.job_picture = ""
+
+
+def _take_folder(cvd: bpy.types.PropertyGroup, _context: bpy.types.Context) -> None:
+    """What was said of another folder is no news of this one; a solve that is at work there is followed."""
+    cvd.job_error = cvd.job_in_the_way = ""
+    monitor.attach(cvd.id_data)
 
 
 class CvdQueuedShot(bpy.types.PropertyGroup):
@@ -386,7 +392,10 @@ class CvdProperties(bpy.types.PropertyGroup):
     )
 
     solve_folder: bpy.props.StringProperty(
-        name="Solve Folder", description="Empty: <clip>.solve beside the .blend", subtype="DIR_PATH"
+        name="Solve Folder",
+        description="Leave empty to use <clip>.solve beside the .blend. A solve that is running there is followed",
+        subtype="DIR_PATH",
+        update=_take_folder,
     )
     import_when_done: bpy.props.BoolProperty(
         name="Build when Done", description="Build the scene from the solve as soon as it is complete", default=True
@@ -394,6 +403,7 @@ class CvdProperties(bpy.types.PropertyGroup):
 
     # Of the job, for drawing; the solve folder is where it is really kept.
     job_running: bpy.props.BoolProperty()
+    job_in_the_way: bpy.props.StringProperty()  # folder in which Solve Depth has met an engine at work
     job_state: bpy.props.StringProperty()
     job_fraction: bpy.props.FloatProperty()
     job_message: bpy.props.StringProperty()

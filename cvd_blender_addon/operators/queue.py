@@ -12,7 +12,7 @@ import bpy
 
 from .. import jobs, monitor, preferences
 from ..shot_queue import Queue
-from .solve import asked, engine_python
+from .solve import asked, confirm_replacing, engine_python
 
 
 def chosen_shot(context: bpy.types.Context) -> bpy.types.PropertyGroup | None:
@@ -75,6 +75,10 @@ class CVD_OT_queue_add(QueueStep, bpy.types.Operator):
     bl_idname = "cvd.queue_add"
     bl_label = "Add to Queue"
 
+    replace: bpy.props.BoolProperty(
+        name="Replace", description="Replace the solve of other footage in the solve folder", options={"SKIP_SAVE"}
+    )
+
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """A clip is chosen that is not being solved."""
@@ -87,9 +91,13 @@ class CVD_OT_queue_add(QueueStep, bpy.types.Operator):
             return True
         return False
 
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Ask before another clip's solve is replaced."""
+        return confirm_replacing(self, context, event)
+
     def change(self, context: bpy.types.Context, queue: Queue) -> None:
         """Freeze the settings in the solve folder, and queue it."""
-        request = asked(context, engine_python(context))
+        request = asked(context, engine_python(context), self.replace)
         queue.add(Path(request["output"]))
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,17 +11,9 @@ from typing import Any
 
 import bpy
 
-from .. import cameras, forecast, jobs, masks, monitor, preferences
+from .. import cameras, forecast, jobs, masks, monitor, preferences, solve_folders
 
 WITH_LENS = ("json", "colmap")  # cameras that are given together with their lens
-
-
-def default_folder(clip: Path, blend_folder: Path | None, cache: Path) -> Path:
-    """`<clip>.solve` beside the .blend, or in the cache folder; a sequence goes by its name without the number."""
-    stem = clip.stem
-    if clip.suffix.lower() not in bpy.path.extensions_movie:
-        stem = re.sub(r"[._-]*\d+(?=\D*$)", "", stem) or stem
-    return (blend_folder or cache) / f"{stem}.solve"
 
 
 class CVD_OT_use_clip(bpy.types.Operator):
@@ -153,26 +144,73 @@ def _selected_tracks(clip: bpy.types.MovieClip) -> list[str]:
     return [track.name for track in clip.tracking.objects[0].tracks if track.select and not track.hide]
 
 
-def asked(context: bpy.types.Context, python: Path) -> dict[str, Any]:
+def asked(context: bpy.types.Context, python: Path, replace: bool = False) -> dict[str, Any]:
     """The request for what the panels say, written into its solve folder with all that it speaks of: from now on
     nothing that happens in Blender changes it.
 
+    Args:
+        context: of the scene.
+        python: the engine's interpreter.
+        replace: the finished solve of other footage in the folder may be replaced.
+
     Raises:
-        StartError: something that was chosen cannot be used, or the folder cannot be written.
+        StartError: something that was chosen cannot be used, the folder cannot be written, or it holds the solve of
+            other footage that is not to be replaced.
     """
     scene = context.scene
     cvd = scene.cvd
-    clip = footage(cvd)
-    folder = monitor.folder_of(scene) or _default_folder(context, clip)
-    request = _request(cvd, clip, folder)
+    clip, folder = chosen(context)
+    other = None if replace else solve_folders.other_clip(folder, clip, bpy.path.extensions_movie)
+    if other is not None:
+        raise jobs.StartError(
+            "engine.other_footage",
+            "The engine was not started.",
+            f"{folder} holds the solve of {other}, which would be replaced.",
+            "Empty Solve Folder or choose another one, or press Solve Depth and confirm.",
+        )
+    request = _request(cvd, clip, folder, replace)
     # First, so that files are written into nothing but a solve folder.
-    jobs.prepare(python, preferences.engine_root(), request)
+    try:
+        jobs.prepare(python, preferences.engine_root(), request)
+    except jobs.StartError as error:
+        cvd.job_in_the_way = str(folder) if error.error.code == "engine.busy" else ""
+        raise
     cameras.provide(scene, clip, folder)
     if cvd.mask_source != "NONE":
         with progress(context) as show:
             masks.provide(cvd, clip, folder / masks.FOLDER, show)
     cvd.solve_folder = str(folder)
     return request
+
+
+def chosen(context: bpy.types.Context) -> tuple[Path, Path]:
+    """The clip, and the folder that its solve goes to: the chosen one, or its own beside the .blend or in the cache.
+
+    Raises:
+        StartError: there is no such clip.
+    """
+    clip = footage(context.scene.cvd)
+    parent = Path(bpy.data.filepath).parent if bpy.data.filepath else preferences.cache_folder(context)
+    folder = monitor.folder_of(context.scene)
+    return clip, folder or solve_folders.default_folder(clip.absolute(), parent, bpy.path.extensions_movie)
+
+
+def confirm_replacing(operator: Any, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+    """Run an operator that has `replace`; where a solve of other footage would be replaced, ask first."""
+    try:
+        clip, folder = chosen(context)
+        other = solve_folders.other_clip(folder, clip, bpy.path.extensions_movie)
+    except jobs.StartError:
+        other = None  # which the operator says itself
+    if other is None:
+        return set(operator.execute(context))
+    operator.replace = True
+    message = f"{folder.name} holds the solve of {other.name}. Solving {clip.name} there replaces it."
+    return set(
+        context.window_manager.invoke_confirm(
+            operator, event, title="Replace Solve?", message=message, confirm_text="Replace", icon="WARNING"
+        )
+    )
 
 
 class CVD_OT_solve_depth(bpy.types.Operator):
@@ -184,6 +222,9 @@ class CVD_OT_solve_depth(bpy.types.Operator):
 
     engine_python: bpy.props.StringProperty(
         name="Engine Python", description="Instead of the one in the preferences", options={"SKIP_SAVE", "HIDDEN"}
+    )
+    replace: bpy.props.BoolProperty(
+        name="Replace", description="Replace the solve of other footage in the solve folder", options={"SKIP_SAVE"}
     )
 
     @classmethod
@@ -200,14 +241,18 @@ class CVD_OT_solve_depth(bpy.types.Operator):
             return True
         return False
 
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Ask before another clip's solve is replaced."""
+        return confirm_replacing(self, context, event)
+
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Start the engine; without a window, also wait for it."""
         scene = context.scene
         cvd = scene.cvd
-        cvd.job_error = ""
+        cvd.job_error = cvd.job_in_the_way = ""
         try:
             python = engine_python(context, self.engine_python)
-            job = jobs.start(python, preferences.engine_root(), asked(context, python))
+            job = jobs.start(python, preferences.engine_root(), asked(context, python, self.replace))
         except jobs.StartError as error:
             cvd.job_error = str(error)
             self.report({"ERROR"}, str(error))
@@ -236,12 +281,7 @@ def engine_python(context: bpy.types.Context, instead: str = "") -> Path:
     return python
 
 
-def _default_folder(context: bpy.types.Context, clip: Path) -> Path:
-    blend = Path(bpy.data.filepath).parent if bpy.data.filepath else None
-    return default_folder(clip, blend, preferences.cache_folder(context))
-
-
-def _request(cvd: Any, clip: Path, folder: Path) -> dict[str, Any]:
+def _request(cvd: Any, clip: Path, folder: Path, replace: bool) -> dict[str, Any]:
     with_focal = cvd.lens == "MM" or (cvd.lens == "BODY" and cameras.has_sensor(cvd.body))
     camera, camera_path = cameras.source(cvd, folder)
     first, last = (cvd.first, cvd.last) if cvd.use_range else (None, None)
@@ -279,6 +319,7 @@ def _request(cvd: Any, clip: Path, folder: Path) -> dict[str, Any]:
         allow_non_commercial=cvd.allow_non_commercial,
         method=cvd.method,
         preset=cvd.preset,
+        replace=replace,
     )
 
 
@@ -366,6 +407,33 @@ class CVD_OT_cancel_solve(bpy.types.Operator):
         return {"FINISHED"}
 
 
+class CVD_OT_attach_solve(bpy.types.Operator):
+    """Follow the solve that is at work in this clip's folder, and build the scene when it is done"""
+
+    bl_idname = "cvd.attach_solve"
+    bl_label = "Attach"
+    bl_options = {"REGISTER"}
+
+    cancel: bpy.props.BoolProperty(name="Cancel", description="Stop it as well", options={"SKIP_SAVE"})
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Solve Depth has met an engine at work."""
+        if not context.scene.cvd.job_in_the_way:
+            cls.poll_message_set("No other solve is in the way")
+        return bool(context.scene.cvd.job_in_the_way)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Choose its folder, which is to follow it."""
+        cvd = context.scene.cvd
+        cvd.solve_folder = cvd.job_in_the_way
+        if not cvd.job_running:
+            self.report({"INFO"}, "That solve has ended meanwhile")
+        elif self.cancel:
+            bpy.ops.cvd.cancel_solve()
+        return {"FINISHED"}
+
+
 CLASSES = (
     CVD_OT_use_clip,
     CVD_OT_take_clip,
@@ -374,5 +442,6 @@ CLASSES = (
     CVD_OT_distance_of_tracks,
     CVD_OT_check_masks,
     CVD_OT_solve_depth,
+    CVD_OT_attach_solve,
     CVD_OT_cancel_solve,
 )

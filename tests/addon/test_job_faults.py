@@ -129,18 +129,20 @@ def test_an_engine_that_hangs_is_named_and_can_be_ended(request_: dict, monkeypa
 
 
 def test_who_finds_a_solve_that_is_only_just_starting_waits_for_it(tmp_path: Path) -> None:
-    (tmp_path / "status.json").write_text(json.dumps(jobs._queued()))
+    (tmp_path / "status.json").write_text(json.dumps(jobs._status("queued", "starting the engine")))
     assert jobs.Job(tmp_path).poll().state == "queued"
     (tmp_path / "lock").touch()
     assert jobs.Job(tmp_path).poll().state == "queued"
-    (tmp_path / "status.json").write_text(json.dumps(jobs._queued() | {"updated": time.time() - 3600.0}))
+    (tmp_path / "status.json").write_text(
+        json.dumps(jobs._status("queued", "starting the engine") | {"updated": time.time() - 3600.0})
+    )
     assert jobs.Job(tmp_path).poll().state == "failed"
 
 
 def test_the_first_status_follows_the_schema() -> None:
     schema = json.loads((Path(__file__).parents[2] / "docs/schemas/status-1.json").read_text())
-    assert set(jobs._queued()) == set(schema["required"])
-    assert jobs._queued()["state"] in schema["properties"]["state"]["enum"]
+    assert set(jobs._status("queued", "starting the engine")) == set(schema["required"])
+    assert jobs._status("queued", "starting the engine")["state"] in schema["properties"]["state"]["enum"]
 
 
 @pytest.mark.parametrize(

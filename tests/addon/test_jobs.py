@@ -136,7 +136,15 @@ def test_reattach_by_folder(request_: dict, monkeypatch: pytest.MonkeyPatch) -> 
 
 def write_status(folder: Path, **changes: object) -> None:
     folder.mkdir(exist_ok=True)
-    status = {"state": "running", "stage": "flow", "fraction": 0.5, "eta_s": None, "message": "m", "pid": os.getpid()}
+    status = {
+        "schema": "cvd.status/1",
+        "state": "running",
+        "stage": "flow",
+        "fraction": 0.5,
+        "eta_s": None,
+        "message": "m",
+        "pid": os.getpid(),
+    }
     status |= {"started": 0.0, "updated": time.time(), "error": None} | changes
     (folder / "status.json").write_text(json.dumps(status))
 
@@ -195,7 +203,7 @@ def test_a_folder_of_other_things_is_left_alone(request_: dict, monkeypatch: pyt
     with pytest.raises(jobs.StartError, match="not a solve folder"):
         jobs.start(Path(sys.executable), FAKE, request_)
     assert [path.name for path in folder.iterdir()] == ["depth"]
-    (folder / "request.json").touch()  # an earlier solve
+    write_status(folder, state="done")  # an earlier solve
     assert jobs.wait(run(request_, "succeed", monkeypatch), lambda status: None, FAST).state == "done"
 
 

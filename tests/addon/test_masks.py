@@ -245,7 +245,7 @@ def test_mask_of_nothing_is_told(ready: bpy.types.Scene, synthetic: Synthetic) -
     ready.cvd.mask.layers[0].hide_render = True
     with pytest.raises(RuntimeError, match="no mask on any frame"):
         solve()
-    assert not (Path(ready.cvd.solve_folder) / "status.json").exists()  # nothing was started
+    assert jobs.Job(Path(ready.cvd.solve_folder)).poll().message == "not started yet"
 
 
 def test_clips_that_disagree_need_a_choice(ready: bpy.types.Scene, synthetic: Synthetic) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import bpy
 import pytest
 from test_jobs import FAKE, FAST, alive
 
-from cvd_blender_addon import jobs, monitor
+from cvd_blender_addon import jobs, monitor, preferences
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX locks and signals")
 
@@ -96,6 +97,113 @@ def test_a_blender_that_crashed_finds_the_solve_by_its_folder(job: jobs.Job, tmp
     bpy.context.scene.cvd.job_running = False
     monitor.reattach()
     assert running()
+
+
+def crash() -> None:
+    """All that a crash, or quitting, takes along."""
+    monitor._jobs.clear()
+    monitor._scenes.clear()
+
+
+def saved_before_the_solve(job: jobs.Job, tmp_path: Path, clip: str = "") -> str:
+    """A .blend that was saved before Solve Depth was pressed, and knows nothing of it."""
+    blend = str(tmp_path / "a.blend")
+    cvd = bpy.context.scene.cvd
+    cvd.job_running = False
+    cvd.clip_path, cvd.solve_folder = clip, ""
+    bpy.ops.wm.save_as_mainfile(filepath=blend)
+    cvd.clip_path = str(tmp_path / "clip.mp4")
+    cvd.solve_folder = str(job.folder)
+    monitor.follow(bpy.context.scene, job)
+    crash()
+    return blend
+
+
+@pytest.mark.parametrize("with_clip", [True, False])
+def test_saved_solved_quit_opened_the_solve_is_found(job: jobs.Job, tmp_path: Path, with_clip: bool) -> None:
+    blend = saved_before_the_solve(job, tmp_path, str(tmp_path / "clip.mp4") if with_clip else "")
+    bpy.ops.wm.open_mainfile(filepath=blend)
+    assert bpy.context.scene.cvd.solve_folder == "", "as it was saved"
+    monitor.reattach()
+    assert monitor.folder_of(bpy.context.scene) == job.folder
+    assert bpy.context.scene.cvd.clip_path == str(tmp_path / "clip.mp4")
+    assert running()
+
+
+def test_a_solve_that_ended_while_blender_was_closed_is_built_once(
+    job: jobs.Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blend = saved_before_the_solve(job, tmp_path, str(tmp_path / "clip.mp4"))
+    job.cancel(grace_s=-1.0)
+    jobs.wait(job, lambda _: None, FAST)
+    status = (job.folder / "status.json").read_text().replace('"running"', '"done"')
+    (job.folder / "status.json").write_text(status)
+    built: list[bpy.types.Scene] = []
+    monkeypatch.setattr(monitor, "_import", built.append)
+    for _ in range(2):
+        bpy.ops.wm.open_mainfile(filepath=blend)
+        monitor.reattach()
+        monitor.tick()
+        crash()
+    assert len(built) == 1
+
+
+def test_a_scene_that_is_about_another_clip_by_now_is_left_alone(job: jobs.Job, tmp_path: Path) -> None:
+    (tmp_path / "other.mp4").touch()
+    blend = saved_before_the_solve(job, tmp_path, str(tmp_path / "other.mp4"))
+    bpy.ops.wm.open_mainfile(filepath=blend)
+    monitor.reattach()
+    assert bpy.context.scene.cvd.solve_folder == ""
+    assert not bpy.context.scene.cvd.job_running
+
+
+def test_typing_the_folder_of_a_running_solve_follows_it_at_once(job: jobs.Job) -> None:
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    crash()
+    cvd = bpy.context.scene.cvd
+    cvd.job_error = "failed: long ago"
+    cvd.solve_folder = str(job.folder)
+    assert cvd.job_running and cvd.job_error == ""
+    assert running()
+
+
+def test_a_folder_that_is_at_work_offers_attach_and_cancel(
+    job: jobs.Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preferences, "engine_root", lambda: FAKE)
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    crash()
+    monkeypatch.setattr(preferences, "cache_folder", lambda _context: tmp_path)
+    job.folder.rename(tmp_path / "clip.solve")  # the clip's own folder
+    job.folder = tmp_path / "clip.solve"
+    cvd = bpy.context.scene.cvd
+    cvd.clip_path = str(tmp_path / "clip.mp4")
+    assert not bpy.ops.cvd.attach_solve.poll()
+    with pytest.raises(RuntimeError, match="Another engine is at work"):
+        bpy.ops.cvd.solve_depth(engine_python=sys.executable)
+    assert not cvd.job_running
+    assert bpy.ops.cvd.attach_solve.poll()
+    assert bpy.ops.cvd.attach_solve(cancel=True) == {"FINISHED"}
+    assert monitor.folder_of(bpy.context.scene) == job.folder
+    assert cvd.job_running and cvd.job_error == ""
+    assert (job.folder / "cancel").exists()
+
+
+def test_a_stale_error_goes_when_the_file_is_opened_and_a_true_one_stays(job: jobs.Job, tmp_path: Path) -> None:
+    blend = str(tmp_path / "a.blend")
+    cvd = bpy.context.scene.cvd
+    job.cancel(grace_s=-1.0)
+    jobs.wait(job, lambda _: None, FAST)
+    cvd.job_running, cvd.job_error = False, "failed: long ago"
+    bpy.ops.wm.save_as_mainfile(filepath=blend)
+    told = {"code": "a.b", "what": "No camera.", "why": "A tripod shot.", "fix": "Move it."}
+    running_status = json.loads((job.folder / "status.json").read_text())
+    for state, error, shown in (("done", None, ""), ("failed", told, "failed: No camera. A tripod shot. Move it.")):
+        (job.folder / "status.json").write_text(json.dumps({**running_status, "state": state, "error": error}))
+        bpy.ops.wm.open_mainfile(filepath=blend)
+        crash()
+        monitor.reattach()
+        assert bpy.context.scene.cvd.job_error == shown
 
 
 def test_another_file_lets_the_solve_go_on_by_itself(job: jobs.Job) -> None:

@@ -14,7 +14,7 @@ from rendering import clip_editor
 from synthetic import Synthetic
 
 from cvd_blender_addon import jobs, monitor, preferences
-from cvd_blender_addon.operators.solve import default_folder
+from cvd_blender_addon.operators.solve import asked
 from cvd_blender_addon.scene import plate
 from cvd_blender_addon.solve_reader import read
 
@@ -265,21 +265,38 @@ def test_disabled_buttons_say_why(scene: bpy.types.Scene, addon: None) -> None:
         bpy.ops.cvd.distance_of_tracks()
 
 
-@pytest.mark.parametrize(
-    ("clip", "expected"),
-    [
-        ("/a/plate_1001.png", "/blend/plate.solve"),
-        ("/a/shot.v02.0001.exr", "/blend/shot.v02.solve"),
-        ("/a/frame-000150.color.jpg", "/blend/frame.color.solve"),
-        ("/a/walk.mp4", "/blend/walk.solve"),
-        ("/a/walk_take_02.mp4", "/blend/walk_take_02.solve"),
-        ("/a/0001.png", "/blend/0001.solve"),
-        ("/a/frames", "/blend/frames.solve"),
-    ],
-)
-def test_default_folder(clip: str, expected: str) -> None:
-    assert default_folder(Path(clip), Path("/blend"), Path("/cache")) == Path(expected)
-    assert default_folder(Path(clip), None, Path("/cache")).parent == Path("/cache")
+def test_two_clips_of_one_name_get_a_folder_each(
+    ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FAKE_ENGINE", "succeed")
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
+    folders = []
+    for shot in ("shot010", "shot020", "shot010"):
+        clip = tmp_path / shot / "0001.png"
+        clip.parent.mkdir(exist_ok=True)
+        clip.touch()
+        ready.cvd.clip_path = str(clip)
+        request = asked(bpy.context, Path(sys.executable))
+        folders.append(Path(request["output"]).name)
+    assert folders == ["shot010.solve", "shot020.solve", "shot010.solve"]
+
+
+def test_a_solve_of_other_footage_is_replaced_only_when_that_was_confirmed(
+    ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(preferences, "engine_root", lambda: FAKE)
+    before = (Path(ready.cvd.solve_folder), Path(ready.cvd.clip_path))
+    other = tmp_path / "other.mp4"
+    other.touch()
+    folder = tmp_path / "shot.solve"
+    folder.mkdir()
+    source = {"schema": "cvd.solve/1", "source": {"path": str(before[1])}}
+    (folder / "solve.json").write_text(json.dumps(source))
+    ready.cvd.clip_path, ready.cvd.solve_folder = str(other), str(folder)
+    with pytest.raises(jobs.StartError, match="holds the solve of"):
+        asked(bpy.context, Path(sys.executable))
+    assert not (folder / "request.json").exists()
+    assert asked(bpy.context, Path(sys.executable), replace=True)["replace"] is True
 
 
 def tick_until_done(scene: bpy.types.Scene) -> None:

@@ -1,15 +1,19 @@
 """How the stages hang together: cache keys, and a whole small solve."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from engine.cameras.knowledge import what_is_known
 from engine.cameras.stage import identity
 from engine.depth.settings import settings_of
-from engine.footage import Footage
-from engine.pipeline import plan
+from engine.errors import Cancelled, WorkspaceError
+from engine.footage import Footage, probe
+from engine.pipeline import plan, solve
 from engine.priors import Source
 from engine.request import FootageRequest, LensRequest, MaskRequest, PriorRequest, Request, WorldRequest
 
@@ -84,3 +88,42 @@ def test_without_a_prior_the_network_starts_photometrically_from_nothing():
     assert not settings.pretrained
     assert settings.measured
     assert settings_of(REQUEST).photometric_steps == 0
+
+
+@pytest.fixture
+def solved_of_a(tmp_path):
+    """Two clips, and a folder that holds the finished solve of the first."""
+    for clip, seed in (("a", 0), ("b", 1)):
+        (tmp_path / clip).mkdir()
+        for number, value in enumerate(np.random.default_rng(seed).integers(0, 256, (4, 48, 64, 3), np.uint8), 1):
+            cv2.imwrite(str(tmp_path / clip / f"{number:04d}.png"), value)
+    folder = tmp_path / "a.solve"
+    folder.mkdir()
+    source = {"path": str(tmp_path / "a" / "0001.png"), "content_id": "of another range"}
+    (folder / "solve.json").write_text(json.dumps({"schema": "cvd.solve/1", "source": source}))
+    return folder
+
+
+def footage_only(clip, folder, replace=False):
+    """Solve the stage footage, which changes no result."""
+    request = Request(FootageRequest(clip), folder, prior=PriorRequest("none"), replace=replace)
+    with pytest.raises(Cancelled, match="Stopped after the stage footage"):
+        solve(request, lambda _document: None, until="footage")
+
+
+def test_a_solve_of_other_footage_is_not_replaced_unasked(tmp_path, solved_of_a):
+    before = (solved_of_a / "solve.json").read_bytes()
+    with pytest.raises(WorkspaceError) as caught:
+        footage_only(tmp_path / "b", solved_of_a)
+    assert caught.value.code == "workspace.other_footage"
+    assert str(tmp_path / "a" / "0001.png") in caught.value.why
+    assert (solved_of_a / "solve.json").read_bytes() == before
+    footage_only(tmp_path / "b", solved_of_a, replace=True)
+
+
+def test_another_range_and_a_clip_that_was_moved_are_the_same_footage(tmp_path, solved_of_a):
+    footage_only(tmp_path / "a", solved_of_a)
+    moved = (tmp_path / "a").rename(tmp_path / "moved")
+    source = {"path": str(tmp_path / "a" / "0001.png"), "content_id": probe(moved).content_id}
+    (solved_of_a / "solve.json").write_text(json.dumps({"schema": "cvd.solve/1", "source": source}))
+    footage_only(moved, solved_of_a)

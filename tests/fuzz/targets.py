@@ -119,7 +119,7 @@ class Targets:
 
     def status(self, data: bytes) -> None:
         """`status.json`, which never raises."""
-        (self.folder / "status.json").write_bytes(mutated_json(data, jobs._queued()))
+        (self.folder / "status.json").write_bytes(mutated_json(data, jobs._status("queued", "starting the engine")))
         status = jobs.Job(self.folder).poll()
         assert jobs.describe(status).isprintable()
         assert status.eta_s is None or jobs.duration(status.eta_s)
