@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
@@ -253,10 +252,11 @@ def plan(
 def exported(root: Path, stage: Stage) -> bool:
     """The folder's `solve.json` is the result of this very export stage."""
     try:
-        solved = json.loads((root / "solve.json").read_text(encoding="utf-8"))
+        solved = files.read_json(root / "solve.json")
     except (OSError, ValueError):
         return False
-    return bool(solved.get("engine", {}).get("solve_key") == stage.key)
+    made = solved.get("engine") if isinstance(solved, dict) else None
+    return isinstance(made, dict) and bool(made.get("solve_key") == stage.key)
 
 
 def _require_space(root: Path, clip: Footage) -> None:

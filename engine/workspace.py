@@ -526,18 +526,16 @@ def require_unicode(path: Path) -> None:
 def explain(error: Exception, root: Path) -> CvdError:
     """The typed error for whatever stopped a solve in `root`."""
     if isinstance(error, CvdError):
+        if error.code not in ("poses.crashed", "poses.defect"):
+            return error
         # Of a process that died on a full disk not always a word remains, but the disk is still full.
-        no_room = error.code == "poses.crashed" and (_is_no_room(error.why) or free_bytes(root) < _LITTLE_ROOM)
-        return explain_os_error(OSError(errno.ENOSPC, error.why), root) if no_room else error
+        if _is_no_room(error.why) or free_bytes(root) < _LITTLE_ROOM:
+            return explain_os_error(OSError(errno.ENOSPC, error.why), root)
+        return _out_of_memory(error.why) if _is_no_memory(error.why) else error
     if isinstance(error, OSError):
         return explain_os_error(error, root)
-    if isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_MEMORY):
-        return CvdError(
-            "engine.memory",
-            "There was not enough memory for this solve.",
-            f"{type(error).__name__}: {error}",
-            "Close other programs, or solve fewer frames or with a lighter preset: it goes on where it stopped.",
-        )
+    if isinstance(error, MemoryError) or _is_no_memory(str(error)):
+        return _out_of_memory(f"{type(error).__name__}: {error}")
     return defect(error, root / "engine.log")
 
 
@@ -546,8 +544,24 @@ def _is_no_room(words: str) -> bool:
     return "No space left" in words or "disk is full" in words
 
 
-_NO_MEMORY = ("not enough memory", "can't allocate memory", "insufficient memory", "out of memory")
-"""How PyTorch and OpenCV, which raise no MemoryError, say it."""
+def _is_no_memory(words: str) -> bool:
+    return any(sign in words.lower() for sign in _NO_MEMORY)
+
+
+def _out_of_memory(why: str) -> CvdError:
+    return CvdError(
+        "engine.memory",
+        "There was not enough memory for this solve.",
+        why,
+        "Close other programs, or solve fewer frames or with a lighter preset: it goes on where it stopped.",
+    )
+
+
+_NO_MEMORY = (
+    "memoryerror", "not enough memory", "can't allocate memory", "cannot allocate memory", "insufficient memory",
+    "out of memory", "bad_alloc",
+)  # fmt: skip
+"""How Python, PyTorch, OpenCV, the system and C++ say it, in a message or at the end of a log."""
 
 
 def defect(error: Exception, log_file: Path) -> CvdError:

@@ -199,7 +199,7 @@ ONE = {1: ("OPENCV", [1500.0, 1500.0, 950.0, 530.0, 0.05, -0.01, 0.001, 0.0])}
 @pytest.mark.parametrize("below", ["", "sparse/0"])
 def test_colmap_models_are_read_by_the_names_of_their_pictures(tmp_path: Path, text: bool, below: str) -> None:
     model(tmp_path / "m" / below, ["cam/b_20.png", "cam/a_10.png", "cam/c_99.png"], text, ONE)
-    camera = read_colmap(tmp_path / "m", {"a_10.png": 5, "b_20.png": 6}, [5, 6, 99], True)
+    camera = read_colmap(tmp_path / "m", {"a_10.png": 5, "b_20.png": 6}, [], [5, 6, 99], True)
     assert {n: pose[0, 3] for n, pose in camera.world_from_camera.items()} == {5: 1.0, 6: 0.0}
     lens = camera.lens
     assert (lens.model, lens.fx, lens.cx, lens.k1, lens.k2, lens.p1) == ("OPENCV", 1500.0, 950.0, 0.05, -0.01, 0.001)
@@ -207,10 +207,10 @@ def test_colmap_models_are_read_by_the_names_of_their_pictures(tmp_path: Path, t
 
 def test_colmap_pictures_of_other_names_go_by_their_last_number(tmp_path: Path) -> None:
     folder = model(tmp_path / "m", ["take2_frame0007.jpg", "take2_frame0008.jpg"], False, ONE)
-    camera = read_colmap(folder, {"plate_0007.exr": 7, "plate_0008.exr": 8}, [7, 8], False)
+    camera = read_colmap(folder, {"plate_0007.exr": 7, "plate_0008.exr": 8}, [], [7, 8], False)
     assert sorted(camera.world_from_camera) == [7, 8]
     with pytest.raises(CameraError) as error:
-        read_colmap(folder, {}, [100, 101], False)
+        read_colmap(folder, {}, [], [100, 101], False)
     assert error.value.code == "camera.frames"
 
 
@@ -236,13 +236,13 @@ def test_colmap_models_that_cannot_be_used_say_why(
 ) -> None:
     folder = model(tmp_path / "m", names, False, cameras)
     with pytest.raises(CameraError) as error:
-        read_colmap(folder, {}, [1, 2], False)
+        read_colmap(folder, {}, [], [1, 2], False)
     assert error.value.code == code
 
 
 def test_colmap_models_that_zoom_have_a_focal_length_for_every_frame(tmp_path: Path) -> None:
     cameras = {k: ("PINHOLE", [f, 1.1 * f, 960.0, 540.0]) for k, f in ((1, 900.0), (2, 1000.0), (3, 1200.0))}
-    camera = read_colmap(model(tmp_path / "m", ["5.png", "6.png", "7.png"], False, cameras), {}, [5, 6, 7], False)
+    camera = read_colmap(model(tmp_path / "m", ["5.png", "6.png", "7.png"], False, cameras), {}, [], [5, 6, 7], False)
     assert camera.focals == {5: 900.0, 6: 1000.0, 7: 1200.0}
     assert (camera.lens.fx, camera.lens.fy) == (1000.0, 1100.0)
     assert camera.lens_at(7).fy == pytest.approx(1320.0)
@@ -250,12 +250,12 @@ def test_colmap_models_that_zoom_have_a_focal_length_for_every_frame(tmp_path: P
 
 def test_damaged_colmap_models_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CameraError) as error:
-        read_colmap(tmp_path, {}, [1], False)
+        read_colmap(tmp_path, {}, [], [1], False)
     assert error.value.code == "camera.unreadable"
     folder = model(tmp_path / "m", ["1.png"], True, ONE)
     (folder / "cameras.txt").write_text("1 NO_SUCH_MODEL 10 10 1\n")
     with pytest.raises(CameraError) as error:
-        read_colmap(folder, {}, [1], False)
+        read_colmap(folder, {}, [], [1], False)
     assert error.value.code == "camera.unreadable"
 
 
