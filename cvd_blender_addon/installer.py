@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import json
 import os
 import re
@@ -350,7 +351,8 @@ def _uv(folder: Path, requirements: Path, reporter: Reporter) -> Path:
 def _version(uv: Path) -> tuple[int, ...]:
     """Its version, () where it does not run."""
     try:
-        words = subprocess.run([uv, "--version"], capture_output=True, text=True, timeout=30, check=True).stdout.split()
+        answer = subprocess.run([uv, "--version"], capture_output=True, encoding="utf-8", timeout=30, check=True)
+        words = answer.stdout.split()
         return tuple(int(part) for part in words[1].split(".")[:2])
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
         return ()
@@ -363,9 +365,9 @@ def _python_with_pip() -> tuple[Path, Path | None]:
     for python in dict.fromkeys(found):
         try:
             answer = subprocess.run(
-                [python, "-I", "-c", PIP], capture_output=True, text=True, timeout=30, check=True
+                [python, "-I", "-X", "utf8", "-c", PIP], capture_output=True, encoding="utf-8", timeout=30, check=True
             ).stdout.strip()
-        except (OSError, subprocess.SubprocessError):
+        except (OSError, subprocess.SubprocessError, ValueError):
             continue
         return Path(python), None if answer == "-" else Path(answer)
     raise InstallError(
@@ -649,4 +651,6 @@ def _lock(lock: IO[str]) -> bool:
 
 
 if __name__ == "__main__":
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files are in every script
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(main())

@@ -103,7 +103,9 @@ def _run(
     until: str,
 ) -> None:
     later = STAGES[STAGES.index(until) + 1 :]
-    workspace.plan([stage for stage in stages.values() if stage.name not in later])
+    workspace.plan(
+        [stage for stage in stages.values() if stage.name not in later], seconds_per_weight=len(clip.numbers)
+    )
 
     def run(name: str, work: Callable[[Path, torch.device], object]) -> Path:
         if name in later:
