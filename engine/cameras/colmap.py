@@ -1,13 +1,11 @@
 """Cameras of a COLMAP model, by plate frame, and a model made of them.
 
-Imports pycolmap, which is native code: for the solving process, and for deliveries.
+Imports pycolmap, which is native code, to write one: for the solving process, and for deliveries.
 """
 
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path, PureWindowsPath
@@ -19,14 +17,13 @@ from numpy.typing import NDArray
 from engine.cameras.document import (
     LENS_PARTS,
     MAX_SHIFT,
-    MODEL_FOLDERS,
     GivenCamera,
     checked_lens,
     checked_pose,
     named_lens,
-    unreadable,
     zoom_of,
 )
+from engine.cameras.model import ModelCamera, ModelImage, read_model
 from engine.errors import CameraError
 from engine.geometry import Lens, rigid_inverse
 
@@ -59,10 +56,9 @@ def read_colmap(
     Raises:
         CameraError: `camera.unreadable`, `.lens_model`, `.lens`, `.pose`, `.several_lenses`, `.twice` or `.frames`.
     """
-    model = _read(folder)
-    placed = sorted((image for image in model.images.values() if image.has_pose), key=lambda image: str(image.name))
+    placed = read_model(folder)
     eye = [image for image in placed if PureWindowsPath(image.name).parent.name in plate_folders]
-    images: dict[int, pycolmap.Image] = {}
+    images: dict[int, ModelImage] = {}
     for number, image in _numbered(eye or placed, plate_names):
         if number in images:
             raise CameraError(
@@ -83,17 +79,12 @@ def read_colmap(
             f"to solve are {numbers[0]} to {numbers[-1]}.",
             "Choose the model of this plate; its pictures need the plate's names or its frame numbers.",
         )
-    lens, focals = _lens(folder, {n: model.cameras[image.camera_id] for n, image in images.items()})
-    poses = {
-        n: checked_pose(
-            np.vstack([image.cam_from_world().inverse().matrix(), (0, 0, 0, 1)]), f"{image.name} in {folder}"
-        )
-        for n, image in images.items()
-    }
+    lens, focals = _lens(folder, {n: image.camera for n, image in images.items()})
+    poses = {n: checked_pose(rigid_inverse(i.camera_from_world), f"{i.name} in {folder}") for n, i in images.items()}
     return GivenCamera(lens, poses, metric, focals)
 
 
-def _numbered(images: list[pycolmap.Image], plate_names: dict[str, int]) -> Iterator[tuple[int, pycolmap.Image]]:
+def _numbered(images: list[ModelImage], plate_names: dict[str, int]) -> Iterator[tuple[int, ModelImage]]:
     """Frame numbers and pictures."""
     names = [_base(image.name) for image in images]
     if any(name in plate_names for name in names):
@@ -146,43 +137,16 @@ def _camera(lens: Lens, key: int) -> pycolmap.Camera:
     return pycolmap.Camera(camera_id=key, model=model, width=lens.width, height=lens.height, params=values)
 
 
-def _read(folder: Path) -> pycolmap.Reconstruction:
-    for below in MODEL_FOLDERS:
-        if any((folder / below / f"cameras{suffix}").is_file() for suffix in (".bin", ".txt")):
-            return _model(folder / below)
-    raise unreadable(folder, "There is no cameras.bin or cameras.txt in it.")
-
-
-def _model(folder: Path) -> pycolmap.Reconstruction:
-    """The model in a folder; without points where only these are missing, as in many data sets for splats."""
-    kind = ".bin" if (folder / "cameras.bin").is_file() else ".txt"
-    if not (folder / f"images{kind}").is_file():
-        raise unreadable(folder, f"There is a cameras{kind} in it, but no images{kind}.")
-    try:
-        if (folder / f"points3D{kind}").is_file():
-            return pycolmap.Reconstruction(folder)
-        with tempfile.TemporaryDirectory(prefix="cvd-model-") as whole:
-            for name in ("cameras", "images", "rigs", "frames"):
-                if (folder / f"{name}{kind}").is_file():
-                    shutil.copyfile(folder / f"{name}{kind}", Path(whole, f"{name}{kind}"))
-            Path(whole, f"points3D{kind}").write_bytes(bytes(8) if kind == ".bin" else b"")  # a count of 0
-            return pycolmap.Reconstruction(whole)
-    except OSError as error:
-        raise unreadable(folder, f"{error.strerror}.") from error
-    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise unreadable(folder, f"{str(error).strip()[-300:].rstrip('.')}.") from error
-
-
 def _base(name: str) -> str:
     return PureWindowsPath(name).name  # takes both slashes
 
 
-def _lens(folder: Path, cameras: dict[int, pycolmap.Camera]) -> tuple[Lens, dict[int, float]]:
+def _lens(folder: Path, cameras: dict[int, ModelCamera]) -> tuple[Lens, dict[int, float]]:
     """The lens in the middle of a zoom, and fx of each frame where it zooms."""
     parts: dict[int, Lens] = {}
     none = dict.fromkeys(LENS_PARTS, 0.0)
     for number, camera in cameras.items():
-        model = camera.model_name
+        model = camera.model
         if model == "FULL_OPENCV" and not camera.params[len(_PARAMETERS["OPENCV"]) :].any():
             model = "OPENCV"
         names = _PARAMETERS.get(model)
