@@ -27,7 +27,7 @@ MAX_SHIFT = 2
 """Frames by which a camera may be late or early for that to be looked for."""
 _SAME_SHAPE = 0.01
 _ORTHOGONAL = 1e-3
-_FOCAL_RANGE = 0.01, 1000.0
+FOCAL_RANGE = 0.01, 1000.0
 """Of the long side: 179 to .06 degrees. What lies outside is no lens, but a wrong unit or a damaged file."""
 _FARTHEST = 1e12
 """Units from the origin, beyond which coordinates of single precision are all that is left of a position."""
@@ -202,7 +202,7 @@ def checked_lens(lens: Lens, origin: str) -> Lens:
         CameraError: `camera.lens`.
     """
     side, wrong = max(lens.width, lens.height), ""
-    low, high = (side * share for share in _FOCAL_RANGE)
+    low, high = (side * share for share in FOCAL_RANGE)
     if min(lens.width, lens.height) < 1:
         wrong = "the picture has no size"
     elif not (low <= lens.fx <= high and low <= lens.fy <= high):  # also what is no number
