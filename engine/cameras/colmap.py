@@ -80,7 +80,10 @@ def read_colmap(
             "Choose the model of this plate; its pictures need the plate's names or its frame numbers.",
         )
     lens, focals = _lens(folder, {n: image.camera for n, image in images.items()})
-    poses = {n: checked_pose(rigid_inverse(i.camera_from_world), f"{i.name} in {folder}") for n, i in images.items()}
+    poses = {
+        n: checked_pose(np.asarray(rigid_inverse(i.camera_from_world), np.float64), f"{i.name} in {folder}")
+        for n, i in images.items()
+    }
     return GivenCamera(lens, poses, metric, focals)
 
 

@@ -262,7 +262,8 @@ def read_document(path: Path, name: str) -> dict[str, Any]:
     except OSError as error:
         raise unreadable(path, f"{error.strerror}.") from error
     except ValueError as error:
-        raise unreadable(path, f"It is not a JSON document: {str(error).rstrip('.')}.") from error
+        what = READABLE if name == "camera-1" else ""
+        raise unreadable(path, f"It is not a JSON document: {str(error).rstrip('.')}.", what) from error
     problem = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema(name)).iter_errors(document))
     if problem is not None:
         where = "/".join(str(part) for part in problem.absolute_path) or "the document"
@@ -275,8 +276,11 @@ def read_document(path: Path, name: str) -> dict[str, Any]:
     return document
 
 
-def unreadable(path: Path, why: str) -> CameraError:
-    """The error for a file that cannot be read."""
+def unreadable(path: Path, why: str, also: str = "") -> CameraError:
+    """The error for a file of camera or tracks that cannot be read."""
     return CameraError(
-        "camera.unreadable", f"{path} cannot be read.", why, f"Check the path, and that the file is whole. {READABLE}"
+        "camera.unreadable",
+        f"{path} cannot be read.",
+        why,
+        f"Check the path, and that the file is whole. {also}".strip(),
     )

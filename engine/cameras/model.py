@@ -15,7 +15,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.cameras.document import MODEL_FOLDERS, unreadable
+from engine.cameras.document import MODEL_FOLDERS, READABLE, unreadable
 
 _MODELS = (
     ("SIMPLE_PINHOLE", 3), ("PINHOLE", 4), ("SIMPLE_RADIAL", 4), ("RADIAL", 5), ("OPENCV", 8), ("OPENCV_FISHEYE", 8),
@@ -57,7 +57,7 @@ def read_model(folder: Path) -> list[ModelImage]:
         for suffix in (".bin", ".txt"):
             if (folder / below / f"cameras{suffix}").is_file():
                 return _read(folder / below, suffix)
-    raise unreadable(folder, "There is no cameras.bin or cameras.txt in it.")
+    raise unreadable(folder, "There is no cameras.bin or cameras.txt in it.", READABLE)
 
 
 def _read(folder: Path, suffix: str) -> list[ModelImage]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.cameras.chan import read_chan
-from engine.cameras.document import MODEL_FOLDERS, GivenCamera, unreadable
+from engine.cameras.document import MODEL_FOLDERS, READABLE, GivenCamera, unreadable
 from engine.cameras.job import PlaceJob
 from engine.cameras.knowledge import LensKnowledge
 from engine.footage import Footage, frame_name
@@ -85,7 +85,7 @@ def place_points(
         given.save(folder / "camera.json")
         source = folder / "camera.json"
     elif camera.kind == "colmap" and not source.is_dir():
-        raise unreadable(source, "It is not the folder of a COLMAP model.")
+        raise unreadable(source, "It is not the folder of a COLMAP model.", READABLE)
     elif camera.kind == "json":
         document = GivenCamera.load(source)
         document.on_plate(footage.width, footage.height)  # what is wrong with it is better said before features
