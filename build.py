@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import os
 import shutil
 import subprocess
@@ -204,7 +205,7 @@ def probe(python: Path) -> Version | None:
     question = "import sys, venv, ensurepip; print(*sys.version_info[:2])"
     try:
         answer = subprocess.run(
-            [python, "-I", "-c", question], capture_output=True, text=True, timeout=30, check=True
+            [python, "-I", "-c", question], capture_output=True, encoding="utf-8", timeout=30, check=True
         ).stdout
         major, minor = answer.split()
         return int(major), int(minor)
@@ -427,7 +428,9 @@ def command_package(_options: argparse.Namespace) -> int:
     _, python = ensure_blender()
     archive = write_package(BUILD)
     question = "import bpy; print(bpy.utils.system_resource('SCRIPTS'))"
-    scripts = subprocess.run([python, "-c", question], capture_output=True, text=True, check=True).stdout.split("\n")
+    scripts = subprocess.run(
+        [python, "-X", "utf8", "-c", question], capture_output=True, encoding="utf-8", check=True
+    ).stdout.split("\n")
     tool = Path(next(line for line in reversed(scripts) if line)) / "addons_core" / "bl_pkg" / "cli" / "blender_ext.py"
     must("Blender's check of the extension", [python, tool, "validate", archive])
     say(f"package: {archive} ({archive.stat().st_size / 1e6:.1f} MB)")
@@ -518,4 +521,6 @@ def main(arguments: Sequence[str]) -> int:
 if __name__ == "__main__":
     if sys.version_info < (3, 11):  # noqa: UP036 - whoever starts it with an older one is told
         sys.exit("error: build.py needs Python 3.11 or newer\n  fix: start it with a newer Python: python3.11 build.py")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files are in every script
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(main(sys.argv[1:]))

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import json
 import os
 import re
@@ -350,7 +351,8 @@ def _uv(folder: Path, requirements: Path, reporter: Reporter) -> Path:
 def _version(uv: Path) -> tuple[int, ...]:
     """Its version, () where it does not run."""
     try:
-        words = subprocess.run([uv, "--version"], capture_output=True, text=True, timeout=30, check=True).stdout.split()
+        answer = subprocess.run([uv, "--version"], capture_output=True, encoding="utf-8", timeout=30, check=True)
+        words = answer.stdout.split()
         return tuple(int(part) for part in words[1].split(".")[:2])
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
         return ()
@@ -363,9 +365,9 @@ def _python_with_pip() -> tuple[Path, Path | None]:
     for python in dict.fromkeys(found):
         try:
             answer = subprocess.run(
-                [python, "-I", "-c", PIP], capture_output=True, text=True, timeout=30, check=True
+                [python, "-I", "-X", "utf8", "-c", PIP], capture_output=True, encoding="utf-8", timeout=30, check=True
             ).stdout.strip()
-        except (OSError, subprocess.SubprocessError):
+        except (OSError, subprocess.SubprocessError, ValueError):
             continue
         return Path(python), None if answer == "-" else Path(answer)
     raise InstallError(
@@ -493,6 +495,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 # --- what went wrong ----------------------------------------------------------------------------------------------
 
+_WORDS = 300
 Explanation = Callable[[str, Path], InstallError]
 
 
@@ -501,7 +504,7 @@ def explain(output: str, folder: Path) -> InstallError:
     said = output.lower()
     for signs, explanation in EXPLANATIONS:
         if any(sign in said for sign in signs):
-            return explanation(_last_words(output), folder)
+            return explanation(_last_words(output, signs), folder)
     return InstallError(
         "install.failed",
         "The engine was not installed.",
@@ -510,11 +513,13 @@ def explain(output: str, folder: Path) -> InstallError:
     )
 
 
-def _last_words(output: str) -> str:
-    """The error itself, without what led to it."""
+def _last_words(output: str, signs: Sequence[str] = ()) -> str:
+    """The error itself, without what led to it; of what has room, the line that tells."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [number for number, line in enumerate(lines) if re.match(r"(error|cause)", line, re.IGNORECASE)]
-    return " ".join(lines[errors[0] :] if errors else lines[-2:]).removeprefix("error: ")[:300]
+    told = " ".join(lines[errors[0] :] if errors else lines[-2:]).removeprefix("error: ")
+    telling = [line for line in lines if any(sign in line.lower() for sign in signs)]
+    return (told if len(told) <= _WORDS or not telling else telling[0])[:_WORDS]
 
 
 def _disk_full(folder: Path, why: str) -> InstallError:
@@ -556,6 +561,24 @@ def _no_python(words: str, _folder: Path) -> InstallError:
     )
 
 
+def _refused(words: str, _folder: Path) -> InstallError:
+    return InstallError(
+        "install.refused",
+        "The package registry, or a proxy before it, refused to hand out packages.",
+        words,
+        LOG_IN,
+    )
+
+
+def _not_there(words: str, _folder: Path) -> InstallError:
+    return InstallError(
+        "install.index",
+        "What answered for the package registry does not have the engine's packages.",
+        f"It may be the login page of this network, or a mirror that lacks them. {words}",
+        LOG_IN,
+    )
+
+
 def _no_build(words: str, _folder: Path) -> InstallError:
     return InstallError(
         "install.no_build",
@@ -565,9 +588,18 @@ def _no_build(words: str, _folder: Path) -> InstallError:
     )
 
 
+LOG_IN = (
+    "Open a web page in a browser to log in to the network, or ask your IT for the proxy (HTTPS_PROXY) or the package "
+    "mirror (UV_DEFAULT_INDEX) to use, then press Install Engine again."
+)
+REFUSALS = ("401 unauthorized", "403 forbidden", "407 proxy auth", "451 unavailable", "511 network auth")
+"""As uv and pip write the status of HTTP."""
 EXPLANATIONS: tuple[tuple[tuple[str, ...], Explanation], ...] = (
     (("no space left", "disk quota", "not enough space"), lambda words, folder: _disk_full(folder, words)),
     (("hash mismatch", "do not match the hashes"), _other_hash),
+    (REFUSALS, _refused),
+    (("no version of torch==",), _no_build),
+    (("no version of ", "was not found in the package registry", "(from versions: none)"), _not_there),
     (("no solution found",), _no_build),
     (("no interpreter found", "no python", "python-build-standalone"), _no_python),
     (
@@ -649,4 +681,6 @@ def _lock(lock: IO[str]) -> bool:
 
 
 if __name__ == "__main__":
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files are in every script
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(main())

@@ -36,7 +36,7 @@ MOST_STAGES = 50
 LOCK_BYTE = 1 << 30  # the engine's (engine/workspace.py)
 DELIVERY = ".deliver"  # the folder in a delivery where it is at work (engine/deliver/run.py)
 SOLVED = ("solve", "deepv2d")  # cameras that are not given
-FINAL_STATES = ("done", "failed", "cancelled")
+FINAL_STATES = ("done", "failed", "stopped", "cancelled")
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Status:
     """What a job is doing: `status.json`, checked, or what its absence means.
 
     Attributes:
-        state: queued, running, cancelled, failed or done.
+        state: queued, running, cancelled, failed, stopped (after the stage asked for) or done.
         fraction: share of the whole solve that is done, 0..1.
         eta_s: estimated seconds to the end, None while unknown.
         message: one line for people.

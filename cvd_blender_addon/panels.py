@@ -33,6 +33,7 @@ QUEUE_ICONS = {
     "running": "PLAY",
     "done": "CHECKMARK",
     "failed": "ERROR",
+    "stopped": "PAUSE",
     "cancelled": "CANCEL",
 }
 
@@ -196,6 +197,8 @@ def _solve(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         _log_buttons(layout)
     elif cvd.job_state == "cancelled":
         _text(layout, "Cancelled. Solving again goes on from there.", "INFO")
+    elif cvd.job_state == "stopped":
+        _text(layout, "Solved in part, as was asked. Solve Depth resumes.", "INFO")
     column = layout.column()
     column.prop(cvd, "solve_folder", text="Folder")
     column.prop(cvd, "import_when_done")

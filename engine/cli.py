@@ -16,7 +16,7 @@ from engine.batch.queue import Batch
 from engine.batch.report import summary, write_batch_report
 from engine.batch.shots import Shot, read_shots, select
 from engine.deliver.kinds import KINDS
-from engine.errors import Cancelled, CvdError, RequestError
+from engine.errors import Cancelled, CvdError, RequestError, Stopped
 from engine.footage.decode import MOVIE_SUFFIXES
 from engine.request import SCHEMA, STAGES, Request, parse_request, read_request
 from engine.solve_folder import default_folder
@@ -27,9 +27,13 @@ PRINT_INTERVAL_S = 5.0
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Returns the exit code: 0 done, 1 could not, 2 bad request or usage, 130 cancelled."""
-    options = _parser().parse_args(arguments)
+    words = [_no_option(word) for word in (sys.argv[1:] if arguments is None else arguments)]
+    options = _parser().parse_args(words)
     try:
         return int(options.command(options))
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr if getattr(options, "json", False) else sys.stdout)
+        return stopped.exit_code
     except Cancelled as cancelled:
         print(str(cancelled) or "Cancelled. Starting again goes on where it stopped.", file=sys.stderr)
         return cancelled.exit_code
@@ -45,6 +49,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return CvdError.exit_code
+
+
+def _no_option(word: str) -> str:
+    """A word of the command line; with the folder before it where it names a file and would be taken for an option."""
+    try:
+        names_a_file = word.startswith("-") and bool(Path(word).suffix) and Path(word).is_file()
+    except OSError:  # longer than a name can be
+        return word
+    return f".{os.sep}{word}" if names_a_file else word
 
 
 def _parser() -> argparse.ArgumentParser:

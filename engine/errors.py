@@ -78,9 +78,9 @@ class Cancelled(Exception):  # noqa: N818 - it is not an error
 
 
 class Stopped(Cancelled):
-    """Stopped after the stage that was asked for, as farms do that give the stages to different machines."""
+    """Stopped after the stage that was asked for: a success, but no result yet (for farms)."""
 
     exit_code = 0
 
     def __init__(self, stage: str) -> None:
-        super().__init__(f"Stopped after the stage {stage}, as was asked. Solving again goes on from there.")
+        super().__init__(f"Stopped after the stage {stage}, as asked. Solve again to resume.")

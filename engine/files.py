@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import re
 import shutil
@@ -18,6 +19,10 @@ from numpy.typing import NDArray
 EXR_ERRORS = (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, MemoryError)
 """What the OpenEXR library raises on damaged files: its own words are RuntimeErrors, the rest slips through."""
 
+MAX_TEXT_BYTES = 128 << 20
+"""Of a document that is read whole. A camera or a result of 100,000 frames has less."""
+_MAX_DEPTH = 100
+"""Of nesting: what is deeper exhausts the stack of whoever walks it, and no document here has more than ten levels."""
 _NO_ROOM = 2**16  # bytes that are free on a disk that is full
 _TEMPORARY = re.compile(r"\.cvd-\d+-.+")  # nobody else names files like that
 
@@ -80,6 +85,46 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, document: Any) -> None:
     """Write JSON atomically. NaN and infinity are refused: other readers choke on them."""
     write_text(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """A JSON document of somebody else's making. Every number in it is finite and fits a float.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not UTF-8, not JSON, too large, too deeply nested, or holds a number that is not finite.
+    """
+    if path.stat().st_size > MAX_TEXT_BYTES:
+        raise ValueError("the file is too large for what it should be")
+    try:
+        document = json.loads(
+            path.read_text(encoding="utf-8"), parse_constant=_finite, parse_float=_finite, parse_int=_whole
+        )
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    level = [document]
+    for _ in range(_MAX_DEPTH):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            return document
+    raise ValueError("it is nested too deeply")
+
+
+def _finite(word: str) -> float:
+    """The number that a word of JSON says; ValueError for NaN, Infinity and 1e999."""
+    if not math.isfinite(float(word)):
+        raise ValueError(f"{word[:20]} is not a finite number")
+    return float(word)
+
+
+def _whole(word: str) -> int:
+    _finite(word)
+    return int(word)
 
 
 def write_npy(path: Path, values: NDArray[Any]) -> None:

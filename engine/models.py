@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +15,14 @@ from typing import Any
 import torch
 
 from engine.errors import CvdError
+from engine.files import read_json
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 INSTALL = "Install it into the engine's environment: `python -m pip install -r requirements/priors.txt`."
+
+_MOST_PIXELS = 1 << 14
+"""A side of a network's input, beyond which no network sees."""
 
 # The first fusion step of DPT-like networks has one input; what would join the second is in no published file.
 _NEVER_USED = ("fusion_stage.layers.0.residual_layer1.",)
@@ -59,10 +62,21 @@ def missing_files(folder: Path) -> list[str]:
     """Names of the files that a model folder lacks; a link that leads nowhere counts as missing."""
     wanted = [CONFIG, PREPROCESSOR]
     if (folder / INDEX).is_file():
-        wanted += sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
+        wanted += _shards(folder / INDEX)
     else:
         wanted.append(WEIGHTS)
     return [name for name in wanted if not (folder / name).is_file()]
+
+
+def _shards(index: Path) -> list[str]:
+    """The files that an index names; the index itself where it does not say: it counts as missing then."""
+    try:
+        names = read_json(index)["weight_map"].values()
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        names = None
+    if names is None or not all(isinstance(name, str) and Path(name).name == name for name in names):
+        return [f"{INDEX} with a weight_map of file names"]
+    return sorted(set(names))
 
 
 def find_model(name: str, failure: Failure) -> Path:
@@ -126,10 +140,37 @@ def read_settings(path: Path, failure: Failure) -> dict[str, Any]:
         CvdError: what `failure` makes of the reason `damaged`.
     """
     try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        document: dict[str, Any] = read_json(path)
+        if not isinstance(document, dict):
+            raise ValueError("it is no JSON object")
+    except (OSError, ValueError) as error:
         raise failure("damaged", f"{path} is damaged.", f"{error}.", "Get the model again.") from error
     return document
+
+
+def whole(settings: dict[str, Any], name: str, absent: int) -> int:
+    """A positive number of pixels of a processor's settings, `absent` where there is none.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    value = settings.get(name) or absent
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST_PIXELS:
+        raise ValueError(f"{name} is {str(value)[:80]}")
+    return value
+
+
+def factors(settings: dict[str, Any], name: str, absent: float | list[float], count: int) -> list[float]:
+    """So many numbers of a processor's settings: a list of them, or one for all.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    value = settings.get(name, absent)
+    values = value if isinstance(value, list) else [value] * count
+    if len(values) != count or not all(type(each) in (int, float) for each in values):
+        raise ValueError(f"{name} is {str(value)[:80]}")
+    return [float(each) for each in values]
 
 
 def load_model(
@@ -149,7 +190,6 @@ def load_model(
     """
     _stay_offline()
     import transformers
-    from safetensors import SafetensorError
 
     transformers.utils.logging.disable_progress_bar()
     fix = (
@@ -165,8 +205,12 @@ def load_model(
             dtype=torch.float32,
             **settings,
         )
-    except (ImportError, OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise failure("damaged", f"The model in {folder} cannot be loaded.", f"{error}", fix) from error
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # transformers raises whatever comes where a configuration holds what none should
+        raise failure(
+            "damaged", f"The model in {folder} cannot be loaded.", f"{type(error).__name__}: {str(error)[:500]}", fix
+        ) from error
     # transformers fills gaps with random numbers and only warns.
     random = [key for key in info["missing_keys"] if not any(part in key for part in _NEVER_USED)]
     if random:

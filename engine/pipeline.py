@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
@@ -108,7 +107,9 @@ def _run(
     until: str,
 ) -> None:
     later = STAGES[STAGES.index(until) + 1 :]
-    workspace.plan([stage for stage in stages.values() if stage.name not in later])
+    workspace.plan(
+        [stage for stage in stages.values() if stage.name not in later], seconds_per_weight=len(clip.numbers)
+    )
 
     def run(name: str, work: Callable[[Path, torch.device], object]) -> Path:
         if name in later:
@@ -257,10 +258,11 @@ def plan(
 def exported(root: Path, stage: Stage) -> bool:
     """The folder's `solve.json` is the result of this very export stage."""
     try:
-        solved = json.loads((root / "solve.json").read_text(encoding="utf-8"))
+        solved = files.read_json(root / "solve.json")
     except (OSError, ValueError):
         return False
-    return bool(solved.get("engine", {}).get("solve_key") == stage.key)
+    made = solved.get("engine") if isinstance(solved, dict) else None
+    return isinstance(made, dict) and bool(made.get("solve_key") == stage.key)
 
 
 def _refuse_other_footage(root: Path, clip: Footage) -> None:
@@ -270,9 +272,9 @@ def _refuse_other_footage(root: Path, clip: Footage) -> None:
     moved, where its contents are the same.
     """
     try:
-        source = json.loads((root / "solve.json").read_text(encoding="utf-8"))["source"]
+        source = files.read_json(root / "solve.json")["source"]
         before, content = Path(source["path"]), source["content_id"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return  # there is no finished solve to lose
     if content != clip.content_id and not same_footage(before, clip.path, MOVIE_SUFFIXES):
         raise WorkspaceError(

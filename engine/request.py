@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema
 
 from engine.errors import RequestError
-from engine.files import is_unicode
+from engine.files import is_unicode, read_json
 
 SCHEMA = "cvd.request/1"
 SCHEMA_FOLDER = Path(__file__).resolve().parent.parent / "docs" / "schemas"
@@ -157,10 +157,10 @@ def read_request(path: Path) -> Request:
     """
     fix = "Write the request again, or see docs/solve-folder.md for its form."
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path)
     except OSError as error:
         raise RequestError("request.unreadable", f"Cannot read {path}.", f"{error.strerror}.", fix) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise RequestError("request.not_json", f"{path} is not a JSON document.", f"{error}.", fix) from error
     return parse_request(document, str(path))
 

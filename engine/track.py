@@ -87,13 +87,13 @@ class CameraTrack:
             "focal_range": self.focal_range,
             "filled": {str(n): pose.tolist() for n, pose in self.filled.items()},
         }
-        (folder / "track.json").write_text(json.dumps(document))
+        (folder / "track.json").write_text(json.dumps(document), encoding="utf-8")
         np.savez(folder / "points.npz", allow_pickle=False, **asdict(self.points))
 
     @classmethod
     def load(cls, folder: Path) -> CameraTrack:
         """Read what `save` wrote."""
-        document = json.loads((folder / "track.json").read_text())
+        document = json.loads((folder / "track.json").read_text(encoding="utf-8"))
         with np.load(folder / "points.npz", allow_pickle=False) as arrays:
             points = SparsePoints(**{name: arrays[name] for name in SparsePoints.__dataclass_fields__})
         return cls(

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 import signal
@@ -24,12 +25,14 @@ from typing import IO, Any
 import psutil
 
 from engine import files, solve_folder
-from engine.errors import Cancelled, CvdError, WorkspaceError
+from engine.errors import Cancelled, CvdError, Stopped, WorkspaceError
 
 Listener = Callable[[dict[str, Any]], None]
 HEARTBEAT_S = 2.0
 STATUS_INTERVAL_S = 0.25
 PREVIEW_INTERVAL_S = 2.0
+_NEARLY = 0.99
+"""Share of what is done but for the last word: 100 % is said of what has ended."""
 _LITTLE_ROOM = 2**20
 """Bytes: with less than that nothing can be solved."""
 LOG_BYTES = 8 * 2**20
@@ -170,6 +173,46 @@ def stage_key(name: str, settings: dict[str, Any], inputs: Sequence[str], versio
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+class Pace:
+    """When the work will be done, from how much of it is and what is expected of it.
+
+    At first most of the time has gone into starting things, so what a solve lasts as a rule counts as if a tenth of it
+    had been done at that pace, and less and less from there on. The end follows a changed pace slowly: a figure that
+    jumps tells nothing.
+    """
+
+    _MIN_SECONDS, _MIN_SHARE = 3.0, 0.02
+    _TRUST, _FADING = 0.1, 4
+    _LAG_S, _LAG_SHARE = 3.0, 0.1
+
+    def __init__(self, now: float, expected_s: float | None) -> None:
+        self._began = self._seen = now
+        self._expected_s = expected_s
+        self._end: float | None = None
+
+    def reached(self, fraction: float, now: float) -> None:
+        """That share of the work is done."""
+        passed = now - self._began
+        if self._expected_s is None:
+            if fraction < self._MIN_SHARE:
+                return
+            whole = passed / fraction
+        else:
+            trust = self._TRUST * (1.0 - fraction) ** self._FADING
+            whole = (trust * self._expected_s + passed) / max(trust + fraction, 1e-9)
+        left = whole * (1.0 - fraction)
+        lag = self._LAG_S + self._LAG_SHARE * left
+        share = 1.0 if self._end is None else 1.0 - math.exp(-(now - self._seen) / lag)
+        self._end = now + left if self._end is None else self._end + share * (now + left - self._end)
+        self._seen = now
+
+    def left(self, now: float) -> float | None:
+        """Seconds to the end; None where nobody can tell: at first, and once the end should have come."""
+        if self._end is None or now - self._began < self._MIN_SECONDS or self._end - now < 1.0:
+            return None
+        return self._end - now
+
+
 class Workspace:
     """An open solve folder. Use `open_workspace`."""
 
@@ -187,6 +230,7 @@ class Workspace:
         self._peak_memory = 0
         self._stage_began = self._began, 0.0
         self._last_write = self._began - STATUS_INTERVAL_S
+        self._pace = Pace(self._began, None)
         self._done_weight = 0.0
         self._todo_weight = 1.0
         self._stage: Stage | None = None
@@ -213,12 +257,11 @@ class Workspace:
         self.check_cancelled()
         share = min(done / total, 1.0) if total > 0 else 1.0
         weight = self._stage.weight if self._stage else 0.0
-        fraction = min((self._done_weight + weight * share) / self._todo_weight, 1.0)
-        elapsed = time.monotonic() - self._began
+        fraction = min((self._done_weight + weight * share) / self._todo_weight, _NEARLY)
         with self._guard:
+            self._pace.reached(fraction, time.monotonic())
             self._status.update(
                 fraction=fraction,
-                eta_s=elapsed * (1.0 - fraction) / fraction if fraction > 0.02 and elapsed > 3.0 else None,
                 message=f"{self._stage.name}: {message}" if self._stage else message,
             )
             self._set_stage("running", share)
@@ -247,10 +290,17 @@ class Workspace:
 
     # -- what the pipeline sees --
 
-    def plan(self, stages: Sequence[Stage]) -> None:
-        """Tell how much work lies ahead, for progress and ETA: stages in the cache cost nothing."""
+    def plan(self, stages: Sequence[Stage], seconds_per_weight: float | None = None) -> None:
+        """Tell how much work lies ahead, for progress and ETA: stages in the cache cost nothing.
+
+        Args:
+            stages: of this solve, in order.
+            seconds_per_weight: how long a unit of their weights lasts as a rule; None = nobody knows beforehand.
+        """
         self._todo_weight = sum(stage.weight for stage in stages if not stage.is_done) or 1.0
+        expected = None if seconds_per_weight is None else self._todo_weight * seconds_per_weight
         with self._guard:
+            self._pace = Pace(time.monotonic(), expected)
             self._status["stages"] = [{"name": stage.name, "state": "waiting", "fraction": 0.0} for stage in stages]
 
     def _set_stage(self, state: str, fraction: float) -> None:
@@ -368,6 +418,8 @@ class Workspace:
     def _write_status(self) -> None:
         with self._guard:
             self._last_write, self._status["updated"] = time.monotonic(), time.time()
+            if self._status["state"] == "running":
+                self._status["eta_s"] = self._pace.left(self._last_write)
             status = dict(self._status)
             self._status_written = False
             if self._lock.in_place:  # else the folder is another's by now
@@ -434,7 +486,8 @@ def _cpu_seconds() -> float:
 def open_workspace(root: Path, listener: Listener) -> Iterator[Workspace]:
     """Open the solve folder for one solve: takes the lock, beats the heart, listens for cancel, reports the end.
 
-    Whatever leaves the block decides the final status: nothing = done, `Cancelled` = cancelled, anything else = failed.
+    Whatever leaves the block decides the final status: nothing = done, `Stopped` = stopped, `Cancelled` = cancelled,
+    anything else = failed.
 
     Raises:
         WorkspaceError: the folder cannot be made or written, or another engine works in it.
@@ -464,6 +517,10 @@ def open_workspace(root: Path, listener: Listener) -> Iterator[Workspace]:
         yield workspace
         workspace.finish("done", "done")
         _try_event(workspace, "solve_done")
+    except Stopped as stopped:
+        workspace.finish("stopped", str(stopped))
+        _try_event(workspace, "solve_stopped")
+        raise
     except Cancelled as cancelled:
         workspace.finish("cancelled", str(cancelled) or "cancelled")
         _try_event(workspace, "solve_cancelled")
@@ -513,18 +570,16 @@ def require_unicode(path: Path) -> None:
 def explain(error: Exception, root: Path) -> CvdError:
     """The typed error for whatever stopped a solve in `root`."""
     if isinstance(error, CvdError):
+        if error.code not in ("poses.crashed", "poses.defect"):
+            return error
         # Of a process that died on a full disk not always a word remains, but the disk is still full.
-        no_room = error.code == "poses.crashed" and (_is_no_room(error.why) or free_bytes(root) < _LITTLE_ROOM)
-        return explain_os_error(OSError(errno.ENOSPC, error.why), root) if no_room else error
+        if _is_no_room(error.why) or free_bytes(root) < _LITTLE_ROOM:
+            return explain_os_error(OSError(errno.ENOSPC, error.why), root)
+        return _out_of_memory(error.why) if _is_no_memory(error.why) else error
     if isinstance(error, OSError):
         return explain_os_error(error, root)
-    if isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_MEMORY):
-        return CvdError(
-            "engine.memory",
-            "There was not enough memory for this solve.",
-            f"{type(error).__name__}: {error}",
-            "Close other programs, or solve fewer frames or with a lighter preset: it goes on where it stopped.",
-        )
+    if isinstance(error, MemoryError) or _is_no_memory(str(error)):
+        return _out_of_memory(f"{type(error).__name__}: {error}")
     return defect(error, root / "engine.log")
 
 
@@ -533,8 +588,24 @@ def _is_no_room(words: str) -> bool:
     return "No space left" in words or "disk is full" in words
 
 
-_NO_MEMORY = ("not enough memory", "can't allocate memory", "insufficient memory", "out of memory")
-"""How PyTorch and OpenCV, which raise no MemoryError, say it."""
+def _is_no_memory(words: str) -> bool:
+    return any(sign in words.lower() for sign in _NO_MEMORY)
+
+
+def _out_of_memory(why: str) -> CvdError:
+    return CvdError(
+        "engine.memory",
+        "There was not enough memory for this solve.",
+        why,
+        "Close other programs, or solve fewer frames or with a lighter preset: it goes on where it stopped.",
+    )
+
+
+_NO_MEMORY = (
+    "memoryerror", "not enough memory", "can't allocate memory", "cannot allocate memory", "insufficient memory",
+    "out of memory", "bad_alloc",
+)  # fmt: skip
+"""How Python, PyTorch, OpenCV, the system and C++ say it, in a message or at the end of a log."""
 
 
 def defect(error: Exception, log_file: Path) -> CvdError:

@@ -7,6 +7,7 @@ Runs in the engine's environment. Writes demo.json into --out and prints the fig
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Sequence
@@ -174,4 +175,6 @@ def read_png(path: Path) -> NDArray[np.unsignedinteger[Any]]:
 
 
 if __name__ == "__main__":
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files are in every script
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(main(sys.argv[1:]))

@@ -10,6 +10,7 @@ A .blend opened before (`blender -b my.blend --python ...`) is used as it is; ot
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from pathlib import Path
 from typing import Any
@@ -333,5 +334,7 @@ def _render(solve: Solve, frames: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files are in every script
+        sys.stdout.reconfigure(errors="backslashreplace")
     # Blender carries on after a script, unless it is told to exit.
     sys.exit(main())

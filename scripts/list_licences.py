@@ -8,6 +8,7 @@ or is in `TOLD` below. `tests/build/test_licences.py` fails while anything is mi
 from __future__ import annotations
 
 import importlib.metadata
+import io
 import re
 import sys
 from pathlib import Path
@@ -149,4 +150,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files are in every script
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(main())

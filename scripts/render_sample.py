@@ -12,6 +12,7 @@ Rendered frames are kept in build/sample/ and not rendered again, so an interrup
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
 import random
@@ -626,4 +627,6 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files are in every script
+        sys.stdout.reconfigure(errors="backslashreplace")
     main(sys.argv[1:])

@@ -213,7 +213,10 @@ class Batch:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])}
         if self._parallel > 1:
             environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self._parallel)))
-        with tempfile.TemporaryDirectory(prefix="cvd-batch-") as folder, tempfile.TemporaryFile("w+") as errors:
+        with (
+            tempfile.TemporaryDirectory(prefix="cvd-batch-") as folder,
+            tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
+        ):
             request = Path(folder) / "request.json"
             files.write_json(request, shot.request.as_json())
             with subprocess.Popen(

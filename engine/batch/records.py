@@ -25,7 +25,7 @@ _FIELDS = {"stamp", "state", "until", "attempts"}
 def read_record(report: Path, shot: Shot) -> Record | None:
     """What is known of a shot; None = nothing, or nothing that this version can read."""
     try:
-        record: Any = json.loads(_path(report, shot).read_text(encoding="utf-8"))
+        record: Any = files.read_json(_path(report, shot))
     except (OSError, ValueError):
         return None
     readable = isinstance(record, dict) and record.get("schema") == SCHEMA_RECORD and record.keys() >= _FIELDS
@@ -59,7 +59,7 @@ def stamp_of(shot: Shot) -> str:
 def result_of(shot: Shot) -> dict[str, Any] | None:
     """The shot's `solve.json`; None = there is none."""
     try:
-        document: Any = json.loads((shot.request.output / "solve.json").read_text(encoding="utf-8"))
+        document: Any = files.read_json(shot.request.output / "solve.json")
     except (OSError, ValueError):
         return None
     return document if isinstance(document, dict) else None
@@ -67,7 +67,8 @@ def result_of(shot: Shot) -> dict[str, Any] | None:
 
 def key_of(result: dict[str, Any] | None) -> str | None:
     """What tells a result from another that was solved into the same folder."""
-    return None if result is None else result.get("engine", {}).get("solve_key")
+    made = None if result is None else result.get("engine")
+    return made.get("solve_key") if isinstance(made, dict) else None
 
 
 def _path(report: Path, shot: Shot) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import jsonschema
 
 from engine.errors import RequestError
+from engine.files import read_json
 from engine.request import SCHEMA, Request, parse_request, schema
 
 _FIX = "Correct the list; docs/farm.md and docs/schemas/shots-1.json describe it."
@@ -90,10 +90,10 @@ def select(shots: list[Shot], words: str) -> list[Shot]:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except OSError as error:
         raise RequestError("shots.unreadable", f"Cannot read {path}.", f"{error.strerror}.", _FIX) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise RequestError("shots.not_json", f"{path} is not a JSON document.", f"{error}.", _FIX) from error
 
 

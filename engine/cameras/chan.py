@@ -5,20 +5,23 @@ The world is turned so that z is up, as everywhere here: (x, y, z) becomes (x, -
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.cameras.document import MAX_BYTES, GivenCamera, named_lens, unreadable, zoom_of
+from engine.cameras.document import READABLE, GivenCamera, named_lens, unreadable, zoom_of
 from engine.cameras.knowledge import LensKnowledge
 from engine.errors import CameraError
-from engine.files import write_text
+from engine.files import MAX_TEXT_BYTES, write_text
 from engine.geometry import Lens
 
 _Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 _CV_FROM_CHAN = np.diag([1.0, -1.0, -1.0])
-_MIN_COLUMNS = 7
+_COLUMNS = 7, 8
+_LARGEST = 1e12
+"""Of what a line may hold, as in `checked_pose`."""
 
 
 def read_chan(
@@ -45,9 +48,9 @@ def read_chan(
         metric: the file is in metres.
 
     Raises:
-        CameraError: `camera.unreadable`, `.chan` or `.no_lens`.
+        CameraError: `camera.unreadable`, `.chan`, `.no_lens` or `.lens`.
     """
-    rows, aspect = _rows(path), known.pixel_aspect or 1.0
+    rows, aspect = _rows(path, known.focal_px is None), known.pixel_aspect or 1.0
     shape = height / aspect / width if film_back_mm is None else film_back_mm[1] / film_back_mm[0]
     poses, focals = {}, {}
     for row in rows:
@@ -55,7 +58,7 @@ def read_chan(
         pose[:3, :3] = _Z_UP @ _rotation(np.radians(row[4:7]), rotation_order) @ _CV_FROM_CHAN
         pose[:3, 3] = _Z_UP @ row[1:4]
         poses[round(row[0])] = pose
-        if len(row) > _MIN_COLUMNS and 0.0 < row[7] < 180.0:
+        if len(row) == max(_COLUMNS) and known.focal_px is None:
             focals[round(row[0])] = float(width * shape / (2.0 * np.tan(np.radians(row[7]) / 2.0)))
     if known.focal_px is None and len(focals) < len(rows):
         raise CameraError(
@@ -67,7 +70,7 @@ def read_chan(
     focal, zoom = (known.focal_px, {}) if known.focal_px is not None else zoom_of(focals)
     cx, cy = known.principal_px or (width / 2, height / 2)
     lens = named_lens(width, height, fx=focal, fy=focal * aspect, cx=cx, cy=cy, k1=0.0, k2=0.0, p1=0.0, p2=0.0)
-    return GivenCamera(lens, poses, metric, zoom)
+    return GivenCamera(lens, poses, metric, zoom).checked(path.name)
 
 
 def write_chan(path: Path, world_from_camera: dict[int, NDArray[np.float64]], lenses: dict[int, Lens]) -> None:
@@ -117,9 +120,10 @@ def _angles(turned: NDArray[np.float64], before: NDArray[np.float64]) -> NDArray
     return nearest
 
 
-def _rows(path: Path) -> list[NDArray[np.float64]]:
+def _rows(path: Path, with_lens: bool) -> list[NDArray[np.float64]]:
+    """The lines; `with_lens`: their field of view is needed."""
     try:
-        if path.stat().st_size > MAX_BYTES:
+        if path.stat().st_size > MAX_TEXT_BYTES:
             raise unreadable(path, "It is too large for a .chan file.")
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
@@ -128,16 +132,22 @@ def _rows(path: Path) -> list[NDArray[np.float64]]:
         raise unreadable(path, "It is not a text file.") from error
     rows, numbers = [], set()
     for count, line in enumerate(lines, 1):
-        text = line.partition("#")[0].replace(",", " ").strip()
+        text = line.partition("#")[0].strip()
         if not text:
             continue
-        try:
-            row = np.array([float(word) for word in text.split()])
-            problem = "" if np.isfinite(row).all() else "it holds a value that is no number"
-        except ValueError as error:
-            row, problem = np.zeros(0), str(error)
-        if not problem and len(row) < _MIN_COLUMNS:
-            problem = f"it has {len(row)} columns instead of at least {_MIN_COLUMNS}"
+        words, problem = _words(text)
+        row = np.zeros(0)
+        if not problem:
+            try:
+                row = np.array([float(word) for word in words])
+            except ValueError as error:
+                problem = str(error)
+        if not problem and not (np.abs(row) <= _LARGEST).all():  # also what is no number
+            problem = f"it holds a value that is not finite, or is beyond {_LARGEST:.0e}"
+        if not problem and len(row) not in _COLUMNS:
+            problem = f"it has {len(row)} columns instead of {_COLUMNS[0]} or {_COLUMNS[1]}"
+        if not problem and with_lens and len(row) == max(_COLUMNS) and not 0.0 < row[7] < 180.0:
+            problem = f"{row[7]:g} is not a field of view in degrees"
         if not problem and abs(row[0] - round(row[0])) > 1e-6:
             problem = f"{row[0]} is not a frame number"
         if not problem and round(row[0]) in numbers:
@@ -147,7 +157,7 @@ def _rows(path: Path) -> list[NDArray[np.float64]]:
                 "camera.chan",
                 f"{path.name} is not a .chan file of a camera.",
                 f"Line {count}: {problem}.",
-                "Each line has to be: frame tx ty tz rx ry rz field-of-view. Export the camera again.",
+                f"Each line has to be: frame tx ty tz rx ry rz field-of-view. Export the camera again. {READABLE}",
             )
         numbers.add(round(row[0]))
         rows.append(row)
@@ -156,6 +166,19 @@ def _rows(path: Path) -> list[NDArray[np.float64]]:
             "camera.chan", f"{path.name} is not a .chan file of a camera.", "It is empty.", "Export the camera again."
         )
     return rows
+
+
+def _words(text: str) -> tuple[list[str], str]:
+    """The numbers of a line, and what is wrong with it.
+
+    Commas separate (`1,2.5,3`, `1, 2.5, 3`), or they are decimal (`1 2,5 3`). Where spaces separate as well, a comma
+    inside of a word is taken for decimal: read as two, 12,345 would shift every column after it.
+    """
+    spaced = text.split()
+    inside = [word for word in spaced if re.search(r"[^,],[^,]", word)]
+    if inside and len(spaced) > 1:
+        return [], f"{inside[0]!r} has a comma inside, and decimal signs have to be points"
+    return text.replace(",", " ").split(), ""
 
 
 def _rotation(angles: NDArray[np.float64], order: str) -> NDArray[np.float64]:

@@ -1,11 +1,12 @@
 """Cameras of a COLMAP model, by plate frame, and a model made of them.
 
-Imports pycolmap, which is native code: for the solving process, and for deliveries.
+Imports pycolmap, which is native code, to write one: for the solving process, and for deliveries.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path, PureWindowsPath
 
@@ -13,11 +14,19 @@ import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
-from engine.cameras.document import LENS_PARTS, GivenCamera, named_lens, unreadable, zoom_of
+from engine.cameras.document import (
+    LENS_PARTS,
+    MAX_SHIFT,
+    GivenCamera,
+    checked_lens,
+    checked_pose,
+    named_lens,
+    zoom_of,
+)
+from engine.cameras.model import ModelCamera, ModelImage, read_model
 from engine.errors import CameraError
 from engine.geometry import Lens, rigid_inverse
 
-_SUBFOLDERS = ("", "0", "sparse/0", "sparse")
 _PARAMETERS = {
     "SIMPLE_PINHOLE": ("f", "cx", "cy"),
     "PINHOLE": ("fx", "fy", "cx", "cy"),
@@ -28,49 +37,68 @@ _PARAMETERS = {
 _NUMBER = re.compile(r"(\d+)(?!.*\d)")
 
 
-def read_colmap(folder: Path, plate_names: dict[str, int], numbers: list[int], metric: bool) -> GivenCamera:
+def read_colmap(
+    folder: Path, plate_names: dict[str, int], plate_folders: list[str], numbers: list[int], metric: bool
+) -> GivenCamera:
     """The cameras of a COLMAP model, binary or text.
 
     A picture of the model belongs to the plate frame whose file has its name; else, where no name is the same, to the
-    frame whose number is the last one in its name.
+    frame whose number is the last one in its name. Of pictures in several folders (the eyes of a rig) those count that
+    lie in one called like the plate's.
 
     Args:
         folder: holds cameras.bin or cameras.txt, images and points; or is the project folder above it.
         plate_names: file name -> plate frame number, empty for movies.
+        plate_folders: how a folder of the plate's pictures may be called.
         numbers: plate frame numbers to place.
         metric: the model is in metres.
 
     Raises:
-        CameraError: `camera.unreadable`, `.lens_model`, `.several_lenses`, `.twice` or `.frames`.
+        CameraError: `camera.unreadable`, `.lens_model`, `.lens`, `.pose`, `.several_lenses`, `.twice` or `.frames`.
     """
-    model = _read(folder)
-    named = {_base(image.name): image for image in model.images.values() if image.has_pose}
-    by_name = {plate_names[name]: image for name, image in named.items() if name in plate_names}
-    by_number: dict[int, pycolmap.Image] = {}
-    for name, image in sorted(named.items()):
-        found = _NUMBER.search(name.rpartition(".")[0] or name)
-        if found is None:
-            continue
-        if not by_name and int(found[1]) in by_number:
+    placed = read_model(folder)
+    eye = [image for image in placed if PureWindowsPath(image.name).parent.name in plate_folders]
+    images: dict[int, ModelImage] = {}
+    for number, image in _numbered(eye or placed, plate_names):
+        if number in images:
             raise CameraError(
                 "camera.twice",
                 f"The COLMAP model in {folder} cannot be used.",
-                f"Two of its pictures have the number {int(found[1])}: {by_number[int(found[1])].name} and {name}.",
-                "Name the pictures as the plate's are named, or leave one of them out of the model.",
+                f"Two of its pictures belong to frame {number}: {images[number].name} and {image.name}.",
+                "Leave one of the two out of the model. Of a rig, put the plate into a folder that is called like its "
+                "own in the model.",
             )
-        by_number[int(found[1])] = image
-    images = {n: image for n, image in sorted((by_name or by_number).items()) if n in set(numbers)}
-    if not images:
+        images[number] = image
+    # Frames just beside the range tell whether the model is late by a frame.
+    images = {n: i for n, i in sorted(images.items()) if numbers[0] - MAX_SHIFT <= n <= numbers[-1] + MAX_SHIFT}
+    if not images.keys() & set(numbers):
         raise CameraError(
             "camera.frames",
             f"The COLMAP model in {folder} has no camera for any frame of the plate.",
-            f"Its pictures are called like {', '.join(sorted(named)[:3]) or 'nothing'}; the frames to solve are "
-            f"{numbers[0]} to {numbers[-1]}.",
+            f"Its pictures are called like {', '.join(image.name for image in placed[:3]) or 'nothing'}; the frames "
+            f"to solve are {numbers[0]} to {numbers[-1]}.",
             "Choose the model of this plate; its pictures need the plate's names or its frame numbers.",
         )
-    lens, focals = _lens(folder, {n: model.cameras[image.camera_id] for n, image in images.items()})
-    poses = {n: np.vstack([i.cam_from_world().inverse().matrix(), (0, 0, 0, 1)]) for n, i in images.items()}
+    lens, focals = _lens(folder, {n: image.camera for n, image in images.items()})
+    poses = {
+        n: checked_pose(np.asarray(rigid_inverse(i.camera_from_world), np.float64), f"{i.name} in {folder}")
+        for n, i in images.items()
+    }
     return GivenCamera(lens, poses, metric, focals)
+
+
+def _numbered(images: list[ModelImage], plate_names: dict[str, int]) -> Iterator[tuple[int, ModelImage]]:
+    """Frame numbers and pictures."""
+    names = [_base(image.name) for image in images]
+    if any(name in plate_names for name in names):
+        yield from (
+            (plate_names[name], image) for name, image in zip(names, images, strict=True) if name in plate_names
+        )
+        return
+    for name, image in zip(names, images, strict=True):
+        found = _NUMBER.search(name.rpartition(".")[0] or name)
+        if found is not None and len(found[1]) < 10:
+            yield int(found[1]), image
 
 
 def write_colmap(
@@ -112,38 +140,32 @@ def _camera(lens: Lens, key: int) -> pycolmap.Camera:
     return pycolmap.Camera(camera_id=key, model=model, width=lens.width, height=lens.height, params=values)
 
 
-def _read(folder: Path) -> pycolmap.Reconstruction:
-    for below in _SUBFOLDERS:
-        if any((folder / below / f"cameras{suffix}").is_file() for suffix in (".bin", ".txt")):
-            try:
-                return pycolmap.Reconstruction(folder / below)
-            except (ValueError, RuntimeError, IndexError) as error:
-                raise unreadable(folder / below, f"{str(error).strip()[-300:].rstrip('.')}.") from error
-    raise unreadable(folder, "There is no cameras.bin or cameras.txt in it.")
-
-
 def _base(name: str) -> str:
     return PureWindowsPath(name).name  # takes both slashes
 
 
-def _lens(folder: Path, cameras: dict[int, pycolmap.Camera]) -> tuple[Lens, dict[int, float]]:
+def _lens(folder: Path, cameras: dict[int, ModelCamera]) -> tuple[Lens, dict[int, float]]:
     """The lens in the middle of a zoom, and fx of each frame where it zooms."""
     parts: dict[int, Lens] = {}
     none = dict.fromkeys(LENS_PARTS, 0.0)
     for number, camera in cameras.items():
-        names = _PARAMETERS.get(camera.model_name)
+        model = camera.model
+        if model == "FULL_OPENCV" and not camera.params[len(_PARAMETERS["OPENCV"]) :].any():
+            model = "OPENCV"
+        names = _PARAMETERS.get(model)
         if names is None:
             raise CameraError(
                 "camera.lens_model",
                 f"The COLMAP model in {folder} cannot be used.",
-                f"Its lens model is {camera.model_name}; known are {', '.join(_PARAMETERS)}.",
+                f"Its lens model is {model}; known are {', '.join(_PARAMETERS)}.",
                 "Undistort the pictures (colmap image_undistorter) and use these as the plate, or solve with one of "
                 "the known models.",
             )
-        values = dict(zip(names, camera.params.tolist(), strict=True))
+        values = dict(zip(names, camera.params.tolist(), strict=False))  # more of them are zero
         focal = values.pop("f", None)
         fx, fy = values.pop("fx", focal), values.pop("fy", focal)
-        parts[number] = named_lens(camera.width, camera.height, **{**none, **values, "fx": fx, "fy": fy})
+        lens = named_lens(camera.width, camera.height, **{**none, **values, "fx": fx, "fy": fy})
+        parts[number] = checked_lens(lens, f"frame {number} of {folder}")
     focal, focals = zoom_of({number: part.fx for number, part in parts.items()})
     middle = min(parts.values(), key=lambda part: abs(part.fx - focal))
     for part in parts.values():

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import CameraError
-from engine.files import write_json
+from engine.files import read_json, write_json
 from engine.geometry import Lens
 from engine.request import schema
 
 CAMERA_SCHEMA, TRACKS_SCHEMA = "cvd.camera/1", "cvd.tracks/1"
 LENS_PARTS = ("fx", "fy", "cx", "cy", "k1", "k2", "p1", "p2")
-MAX_BYTES = 64 << 20
-"""A camera of 100,000 frames has less."""
+READABLE = "Cameras are read from Nuke's .chan, from the folder of a COLMAP model and from cvd.camera/1 JSON."
+MODEL_FOLDERS = ("", "0", "sparse/0", "sparse")
+"""Where below the folder that is named a COLMAP model may lie."""
+MAX_SHIFT = 2
+"""Frames by which a camera may be late or early for that to be looked for."""
 _SAME_SHAPE = 0.01
 _ORTHOGONAL = 1e-3
+FOCAL_RANGE = 0.01, 1000.0
+"""Of the long side: 179 to .06 degrees. What lies outside is no lens, but a wrong unit or a damaged file."""
+_FARTHEST = 1e12
+"""Units from the origin, beyond which coordinates of single precision are all that is left of a position."""
+_MOST_DISTORTION = 10.0
+"""Share of its distance from the centre by which a corner may be shifted: far more than any lens does."""
 _STEADY = 1.002
 """Longest over shortest focal length of a lens that does not zoom: what breathes less is as good as steady."""
 
@@ -66,6 +74,12 @@ class GivenCamera:
         """The lens of a plate frame, at the focal length that a zoom has there."""
         return self.lens.zoomed(self.focals.get(number, self.lens.fx))
 
+    def checked(self, origin: str) -> GivenCamera:
+        """The camera itself, if its lens is one that a camera can have, see `checked_lens`."""
+        for number in self.focals or [next(iter(self.world_from_camera))]:
+            checked_lens(self.lens_at(number), f"frame {number} of {origin}" if self.focals else origin)
+        return self
+
     def save(self, path: Path) -> None:
         """Write a `cvd.camera/1` document."""
         lens = asdict(self.lens)
@@ -87,7 +101,7 @@ class GivenCamera:
         """Read and check a `cvd.camera/1` document.
 
         Raises:
-            CameraError: `camera.unreadable`, `.invalid`, `.pose` or `.twice`.
+            CameraError: `camera.unreadable`, `.invalid`, `.lens`, `.pose` or `.twice`.
         """
         document = read_document(path, "camera-1")
         lens = {name: float(document["lens"].get(name, 0.0)) for name in LENS_PARTS}
@@ -105,12 +119,13 @@ class GivenCamera:
         said = {int(entry["frame"]): float(entry.get("focal_px") or lens["fx"]) for entry in document["frames"]}
         focal, focals = zoom_of(said)
         lens |= {"fx": focal, "fy": lens["fy"] * focal / lens["fx"]}
-        return cls(
+        camera = cls(
             named_lens(int(document["width"]), int(document["height"]), **lens),
             poses,
             bool(document.get("metric", False)),
             focals,
         )
+        return camera.checked(str(path))
 
 
 @dataclass(frozen=True)
@@ -176,20 +191,55 @@ def zoom_of(focals: dict[int, float]) -> tuple[float, dict[int, float]]:
     return middle, {} if steady else focals
 
 
+def checked_lens(lens: Lens, origin: str) -> Lens:
+    """The lens itself, if it is one that a camera can have.
+
+    Args:
+        lens: in pixels of its picture.
+        origin: of the lens, for people.
+
+    Raises:
+        CameraError: `camera.lens`.
+    """
+    side, wrong = max(lens.width, lens.height), ""
+    low, high = (side * share for share in FOCAL_RANGE)
+    if min(lens.width, lens.height) < 1:
+        wrong = "the picture has no size"
+    elif not (low <= lens.fx <= high and low <= lens.fy <= high):  # also what is no number
+        wrong = f"the focal length is {lens.fx:g} x {lens.fy:g} px"
+    elif not (abs(lens.cx) <= 10.0 * side and abs(lens.cy) <= 10.0 * side):
+        wrong = f"the principal point is {lens.cx:g}, {lens.cy:g}"
+    else:
+        radius = float(np.hypot(lens.width / lens.fx, lens.height / lens.fy) / 2.0)
+        terms = np.abs([lens.k1 * radius**2, lens.k2 * radius**4, lens.p1 * radius, lens.p2 * radius])
+        if not (terms <= _MOST_DISTORTION).all():
+            wrong = "the distortion shifts the corners by more than ten times their distance from the centre"
+    if wrong:
+        raise CameraError(
+            "camera.lens",
+            f"The lens of {origin} cannot be used.",
+            f"In pictures of {lens.width}x{lens.height}, {wrong}, which no lens has.",
+            "Export the camera again, with the focal length in pixels or the field of view in degrees.",
+        )
+    return lens
+
+
 def checked_pose(pose: NDArray[np.float64], origin: str) -> NDArray[np.float64]:
     """A camera-to-world matrix with its rotation made exactly orthogonal.
 
     Raises:
-        CameraError: `camera.pose`, where the matrix scales, shears or mirrors.
+        CameraError: `camera.pose`, where the matrix is not finite, scales, shears or mirrors.
     """
+    if not np.isfinite(pose).all() or np.abs(pose).max() > _FARTHEST:  # before any algebra, which would not end
+        raise CameraError(
+            "camera.pose",
+            "The given camera cannot be used.",
+            f"The matrix of {origin} holds a value that is not finite, or is beyond {_FARTHEST:.0e}.",
+            "Export the camera again.",
+        )
     rotation = pose[:3, :3]
     u, sizes, vt = np.linalg.svd(rotation)
-    if (
-        not np.isfinite(pose).all()
-        or np.abs(sizes - 1.0).max() > _ORTHOGONAL
-        or np.linalg.det(rotation) < 0
-        or not np.allclose(pose[3], (0, 0, 0, 1))
-    ):
+    if np.abs(sizes - 1.0).max() > _ORTHOGONAL or np.linalg.det(rotation) < 0 or not np.allclose(pose[3], (0, 0, 0, 1)):
         raise CameraError(
             "camera.pose",
             "The given camera cannot be used.",
@@ -208,13 +258,12 @@ def read_document(path: Path, name: str) -> dict[str, Any]:
         CameraError: `camera.unreadable` or `camera.invalid`; the message names the field.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError("it is too large for what it should be")
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        document: dict[str, Any] = read_json(path)
     except OSError as error:
         raise unreadable(path, f"{error.strerror}.") from error
     except ValueError as error:
-        raise unreadable(path, f"{str(error).rstrip('.')}.") from error
+        what = READABLE if name == "camera-1" else ""
+        raise unreadable(path, f"It is not a JSON document: {str(error).rstrip('.')}.", what) from error
     problem = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema(name)).iter_errors(document))
     if problem is not None:
         where = "/".join(str(part) for part in problem.absolute_path) or "the document"
@@ -227,8 +276,11 @@ def read_document(path: Path, name: str) -> dict[str, Any]:
     return document
 
 
-def unreadable(path: Path, why: str) -> CameraError:
-    """The error for a file that cannot be read."""
+def unreadable(path: Path, why: str, also: str = "") -> CameraError:
+    """The error for a file of camera or tracks that cannot be read."""
     return CameraError(
-        "camera.unreadable", f"{path} cannot be read.", why, "Check the path, and that the file is whole."
+        "camera.unreadable",
+        f"{path} cannot be read.",
+        why,
+        f"Check the path, and that the file is whole. {also}".strip(),
     )

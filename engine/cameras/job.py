@@ -18,6 +18,7 @@ class PlaceJob:
         job: pictures, masks, plate size, work folder, seed; its lens is not used.
         numbers: plate frame number of each of the pictures.
         plate_names: file name of the plate -> frame number; empty for movies.
+        plate_folders: how a folder of the plate's pictures may be called.
         camera: a `cvd.camera/1` file, or the folder of a COLMAP model.
         metric: a COLMAP model is in metres.
         tracks: a `cvd.tracks/1` file, or None.
@@ -26,6 +27,7 @@ class PlaceJob:
     job: Job
     numbers: list[int]
     plate_names: dict[str, int]
+    plate_folders: list[str]
     camera: str
     metric: bool
     tracks: str | None

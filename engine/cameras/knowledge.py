@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from engine.cameras.document import FOCAL_RANGE
 from engine.cameras.metadata import Metadata, read_metadata
 from engine.errors import RequestError
 from engine.footage import Footage
@@ -56,8 +57,8 @@ def what_is_known(lens: LensRequest, footage: Footage) -> LensKnowledge:
     """What artist, database and metadata say about the focal length, in this order; the rest the artist alone.
 
     Raises:
-        RequestError: `request.lens`: a focal length in mm without a sensor, a camera that is not in the database, or a
-            principal point outside of the plate.
+        RequestError: `request.lens`: a focal length in mm without a sensor, or that no lens has; a camera that is not
+            in the database; a principal point outside of the plate.
     """
     if lens.principal_px is not None:
         x, y = lens.principal_px
@@ -68,7 +69,16 @@ def what_is_known(lens: LensRequest, footage: Footage) -> LensKnowledge:
                 f"The plate is {footage.width}x{footage.height} pixels, counted from its top left corner.",
                 "Give it in plate pixels, with y downwards.",
             )
-    return replace(_focal(lens, footage), pixel_aspect=lens.pixel_aspect, principal_px=lens.principal_px)
+    found = _focal(lens, footage)
+    low, high = (share * max(footage.width, footage.height) for share in FOCAL_RANGE)
+    if found.focal_px is not None and not low <= found.focal_px <= high:
+        raise RequestError(
+            "request.lens",
+            f"A focal length of {found.focal_px:g} px is not that of a lens.",
+            f"In pictures of {footage.width}x{footage.height} it lies between {low:.0f} and {high:.0f} px.",
+            "Give it in pixels of the plate, or in mm with the width of the sensor in mm.",
+        )
+    return replace(found, pixel_aspect=lens.pixel_aspect, principal_px=lens.principal_px)
 
 
 def _focal(lens: LensRequest, footage: Footage) -> LensKnowledge:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
 
 from engine.cameras.chan import read_chan
-from engine.cameras.document import GivenCamera, unreadable
+from engine.cameras.document import MODEL_FOLDERS, READABLE, GivenCamera, unreadable
 from engine.cameras.job import PlaceJob
 from engine.cameras.knowledge import LensKnowledge
 from engine.footage import Footage, frame_name
@@ -20,7 +21,7 @@ from engine.track import CameraTrack
 
 
 def content_of(path: Path | None) -> str | None:
-    """A hash of a file, or of the files in a folder (not below), for cache keys; None of None.
+    """A hash of a file, or of the files in a folder and where a COLMAP model may lie below it, for cache keys.
 
     Raises:
         CameraError: `camera.unreadable`.
@@ -29,9 +30,10 @@ def content_of(path: Path | None) -> str | None:
         return None
     content = hashlib.blake2b(digest_size=16)
     try:
-        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        folders = [path / below for below in MODEL_FOLDERS if (path / below).is_dir()]
+        for file in [file for folder in folders for file in sorted(folder.iterdir())] or [path]:
             if file.is_file():
-                content.update(file.name.encode() + file.read_bytes())
+                content.update(os.fsencode(file.name) + file.read_bytes())
     except OSError as error:
         raise unreadable(path, f"{error.strerror}.") from error
     return content.hexdigest()
@@ -82,6 +84,8 @@ def place_points(
         )
         given.save(folder / "camera.json")
         source = folder / "camera.json"
+    elif camera.kind == "colmap" and not source.is_dir():
+        raise unreadable(source, "It is not the folder of a COLMAP model.", READABLE)
     elif camera.kind == "json":
         document = GivenCamera.load(source)
         document.on_plate(footage.width, footage.height)  # what is wrong with it is better said before features
@@ -100,6 +104,7 @@ def place_points(
         ),
         numbers=list(footage.numbers),
         plate_names=dict(zip(footage.files, footage.numbers, strict=True)) if footage.files else {},
+        plate_folders=[footage.path.parent.name, footage.path.stem],
         camera=str(source),
         metric=camera.metric,
         tracks=None if tracks is None else str(tracks),

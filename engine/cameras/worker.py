@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,13 +17,13 @@ import pycolmap
 from numpy.typing import NDArray
 
 from engine.cameras.colmap import read_colmap
-from engine.cameras.document import FollowedPoints, GivenCamera
+from engine.cameras.document import MAX_SHIFT, FollowedPoints, GivenCamera
 from engine.cameras.job import PlaceJob
 from engine.cameras.tracks import join_tracks
 from engine.errors import CameraError, CvdError
 from engine.geometry import rigid_inverse
 from engine.poses import features
-from engine.poses.holdout import held_out_errors
+from engine.poses.holdout import Tracks, held_out_errors
 from engine.poses.parallax import tolerance
 from engine.poses.speech import end_with_parent, say
 from engine.track import CameraTrack, SparsePoints
@@ -30,6 +31,10 @@ from engine.track import CameraTrack, SparsePoints
 _WRONG, _DOUBTFUL = 0.01, 0.003
 """Of the long side: error in the median with which the cameras predict tracks that were held out. Cameras of depth
 sensors, a degree or two off, have 0.002 to 0.004."""
+_FITS = 0.0005
+"""Of the long side: error of a camera that is right. One that is late by a frame of a slow move may have 0.0014."""
+_BETTER, _MUCH_BETTER = 0.8, 0.5
+"""Of its error: what is left of that when a camera is shifted, for a warning and for a refusal."""
 _MIN_HELD_OUT = 50
 _MIN_POINTS = 20
 _MIN_MATCHES = 30
@@ -108,13 +113,17 @@ def _placed(
     side = max(job.job.width, job.job.height)
     standing = _standing(database, views)
     if _in_one_place(camera):
-        _tell_misfit(standing.off / ratio, side)
+        off = standing.off / ratio
+        _tell_shift(views, frames, camera, off / side, lambda some: _standing(database, some).off / ratio)
+        _tell_misfit(off, side)
         return _standing_track(standing, frames, camera, job.numbers, ratio)
     if standing.share >= _TURNING_ONLY:
         tried = _triangulate(database, views, images, standing.off)
         if tried.num_points3D() < _MIN_POINTS:
             return _standing_track(standing, frames, camera, job.numbers, ratio)
-    off = _judge(database, job.job.seed, views) / ratio
+    tracks = features.tracks_of(database, job.job.seed)
+    off = _judge(database, tracks, views) / ratio
+    _tell_shift(views, frames, camera, off / side, lambda some: _judge(database, tracks, some) / ratio)
     _tell_misfit(off, side)
     say("step", [_CHECKED, _TOTAL, "placing points"])
     reconstruction = _triangulate(database, views, images, off * ratio)
@@ -123,8 +132,10 @@ def _placed(
 
 def _given(job: PlaceJob) -> GivenCamera:
     path, plate = Path(job.camera), job.job
-    model = path.is_dir()
-    camera = read_colmap(path, job.plate_names, job.numbers, job.metric) if model else GivenCamera.load(path)
+    if path.is_dir():
+        camera = read_colmap(path, job.plate_names, job.plate_folders, job.numbers, job.metric)
+    else:
+        camera = GivenCamera.load(path)
     camera = camera.on_plate(plate.width, round(plate.height))
     if len(set(camera.world_from_camera) & set(job.numbers)) < 2:
         have = sorted(camera.world_from_camera)
@@ -143,20 +154,28 @@ def _views(database: Path, frames: dict[str, int], camera: GivenCamera) -> dict[
     with pycolmap.Database.open(database) as data:
         for image in sorted(data.read_all_images(), key=lambda image: image.image_id):
             number, stored = frames[image.name], data.read_camera(image.camera_id)
-            lens = camera.lens_at(number).scaled(stored.width, stored.height)
-            view = pycolmap.Camera(
-                camera_id=stored.camera_id,
-                model="OPENCV",
-                width=stored.width,
-                height=stored.height,
-                params=[lens.fx, lens.fy, lens.cx, lens.cy, lens.k1, lens.k2, lens.p1, lens.p2],
-                has_prior_focal_length=True,
-            )
-            data.update_camera(view)
+            lens = _lens_in(stored, camera, number)
+            data.update_camera(lens)
             if number in camera.world_from_camera:
-                pose = rigid_inverse(camera.world_from_camera[number])[:3].astype(np.float64)
-                views[image.image_id] = _View(view, pose)
+                views[image.image_id] = _View(lens, _camera_from_world(camera, number))
     return views
+
+
+def _lens_in(stored: pycolmap.Camera, camera: GivenCamera, number: int) -> pycolmap.Camera:
+    """The camera's lens at one of its frames, in the pixels of a camera of the database."""
+    lens = camera.lens_at(number).scaled(stored.width, stored.height)
+    return pycolmap.Camera(
+        camera_id=stored.camera_id,
+        model="OPENCV",
+        width=stored.width,
+        height=stored.height,
+        params=[lens.fx, lens.fy, lens.cx, lens.cy, lens.k1, lens.k2, lens.p1, lens.p2],
+        has_prior_focal_length=True,
+    )
+
+
+def _camera_from_world(camera: GivenCamera, number: int) -> NDArray[np.float64]:
+    return rigid_inverse(camera.world_from_camera[number])[:3].astype(np.float64)
 
 
 def _in_one_place(camera: GivenCamera) -> bool:
@@ -193,13 +212,12 @@ def _standing(database: Path, views: dict[int, _View]) -> _Standing:
     )
 
 
-def _judge(database: Path, seed: int, views: dict[int, _View]) -> float:
+def _judge(database: Path, tracks: Tracks, views: dict[int, _View]) -> float:
     """How far off the cameras are: median error, pixels of the pictures, with which they predict what was held out.
 
     Raises:
         CameraError: `camera.unmatched` where nothing can be followed.
     """
-    tracks = features.tracks_of(database, seed)
     known = np.isin(tracks.image, list(views))
     track = np.unique(tracks.track[known], return_inverse=True)[1]
     placed = list(zip(tracks.image[known].tolist(), tracks.feature[known].tolist(), strict=True))
@@ -221,6 +239,60 @@ def _judge(database: Path, seed: int, views: dict[int, _View]) -> float:
             "Use a sharper clip or one with more texture, a smaller step, or cameras for more of its frames.",
         )
     return float(np.median(errors))
+
+
+def _tell_shift(
+    views: dict[int, _View],
+    frames: dict[str, int],
+    camera: GivenCamera,
+    off: float,
+    judge: Callable[[dict[int, _View]], float],
+) -> None:
+    """Say so where the camera fits much better when its frames are shifted: such cameras may well pass as they stand.
+
+    Args:
+        views: of the images that have a camera.
+        frames: name of an image -> plate frame number; images are numbered in the order of their names.
+        camera: given.
+        off: how far off it is, of the long side.
+        judge: median error of some views, plate pixels.
+
+    Raises:
+        CameraError: `camera.shifted`.
+    """
+    if off < _FITS:
+        return
+    number_of = dict(enumerate(frames.values(), 1))
+    best, figures = 0, (off, off)
+    for shift in (*range(-MAX_SHIFT, 0), *range(1, MAX_SHIFT + 1)):
+        there = {i: number_of[i] + shift for i in views if number_of[i] + shift in camera.world_from_camera}
+        moved = {
+            i: _View(_lens_in(views[i].lens, camera, number), _camera_from_world(camera, number))
+            for i, number in there.items()
+        }
+        try:
+            error, own = judge(moved), judge({i: views[i] for i in moved})
+        except CameraError:  # too few frames have a camera beside theirs
+            continue
+        if own > 0.0 and error / own < figures[0] / figures[1]:
+            best, figures = shift, (error, own)
+    if figures[0] > _BETTER * figures[1]:
+        return
+    count = f"{abs(best)} frame{'s' if abs(best) > 1 else ''}"
+    first = min(number_of[i] for i in views)
+    said = (
+        f"It predicts where points are seen with an error of {figures[1]:.2f} px in the median, and of "
+        f"{figures[0]:.2f} px where its frame {first + best} is taken for the plate's frame {first}."
+    )
+    if figures[0] > _MUCH_BETTER * figures[1]:
+        say("warning", f"The given camera may be {count} off. {said} Check its frame numbers.")
+        return
+    raise CameraError(
+        "camera.shifted",
+        f"The given camera is {count} off against this plate.",
+        said,
+        f"Export it with the plate's own frame numbers: each of its own plus {-best}.",
+    )
 
 
 def _tell_misfit(off: float, side: float) -> None:

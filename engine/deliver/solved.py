@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
@@ -168,7 +167,7 @@ def read_solved(root: Path, placed: Sequence[float] | None) -> Solved:
     path = root / "solve.json"
     try:
         text = path.read_bytes()
-        document = json.loads(text)
+        document = files.read_json(path)
     except (OSError, ValueError) as error:
         raise DeliverError(
             "deliver.no_solve",

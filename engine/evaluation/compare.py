@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +52,9 @@ def evaluate(solve_folder: Path, truth_folder: Path) -> dict[str, float]:
 
 def _read(path: Path, fix: str) -> dict[str, Any]:
     try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        document: dict[str, Any] = files.read_json(path)
+        if not isinstance(document, dict):
+            raise ValueError("it is no JSON object")
     except (OSError, ValueError) as error:
         raise EvaluationError("evaluate.unreadable", f"Cannot read {path}.", f"{error}.", fix) from error
     return document

@@ -6,7 +6,6 @@ bottom edge, as shares of that picture's width and height, with pixel centres at
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -104,7 +103,9 @@ def read_solve(solve: Path) -> dict[str, Any]:
         WorkspaceError: `lens.no_solve`.
     """
     try:
-        document: dict[str, Any] = json.loads((solve / "solve.json").read_text(encoding="utf-8"))
+        document: dict[str, Any] = files.read_json(solve / "solve.json")
+        if not isinstance(document, dict) or not {"source", "lens", "frames"} <= document.keys():
+            raise ValueError("it does not say what a solve says")
     except (OSError, ValueError) as error:
         raise WorkspaceError(
             "lens.no_solve",

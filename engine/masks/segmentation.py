@@ -21,7 +21,17 @@ from torch.nn import functional as F  # noqa: N812
 
 from engine.errors import MaskError
 from engine.flow.dense import Mask
-from engine.models import CONFIG, PREPROCESSOR, content_of, find_model, load_model, read_settings, repository_of
+from engine.models import (
+    CONFIG,
+    PREPROCESSOR,
+    content_of,
+    factors,
+    find_model,
+    load_model,
+    read_settings,
+    repository_of,
+    whole,
+)
 from engine.priors.licences import licence_of
 
 SURE = 0.5  # of a query's class, and of a pixel's mask
@@ -115,15 +125,17 @@ class Preparation:
             size = {"shortest_edge": size}
             if "max_size" in settings:
                 size["longest_edge"] = settings["max_size"]
-        if not isinstance(size, dict) or not ({"height", "width"} <= size.keys() or "shortest_edge" in size):
-            raise ValueError(f"size is {size}")
+        said = str(size)[:80]
+        size = {key: whole(size, key, 0) for key in size if size[key]} if isinstance(size, dict) else {}
+        if not ({"height", "width"} <= size.keys() or "shortest_edge" in size):
+            raise ValueError(f"size is {said}")
         normalise = settings.get("do_normalize", True)
         return cls(
-            {key: value for key, value in size.items() if value},
-            int(settings.get("size_divisor") or settings.get("size_divisibility") or 1),
-            settings.get("rescale_factor", 1 / 255) if settings.get("do_rescale", True) else 1.0,
-            settings.get("image_mean", [0.485, 0.456, 0.406]) if normalise else [0.0] * 3,
-            settings.get("image_std", [0.229, 0.224, 0.225]) if normalise else [1.0] * 3,
+            size,
+            whole(settings, "size_divisor", whole(settings, "size_divisibility", 1)),
+            factors(settings, "rescale_factor", 1 / 255, 1)[0] if settings.get("do_rescale", True) else 1.0,
+            factors(settings, "image_mean", [0.485, 0.456, 0.406], 3) if normalise else [0.0] * 3,
+            factors(settings, "image_std", [0.229, 0.224, 0.225], 3) if normalise else [1.0] * 3,
         )
 
     def target(self, height: int, width: int) -> tuple[int, int]:
@@ -161,7 +173,10 @@ def network(name: str) -> Network:
         prepare = Preparation.of(settings)
     except ValueError as error:
         raise _unsupported(name, f"Its {PREPROCESSOR} says: {error}.") from error
-    moving = moving_classes({int(key): str(label) for key, label in (config.get("id2label") or {}).items()})
+    labels = config.get("id2label") or {}
+    if not isinstance(labels, dict) or not all(key.isdecimal() and len(key) < 10 for key in labels):
+        raise _unsupported(name, f"The id2label of its {CONFIG} does not name classes by their numbers.")
+    moving = moving_classes({int(key): str(label) for key, label in labels.items()})
     if not moving:
         raise _failure(
             "no_classes",

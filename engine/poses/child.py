@@ -27,7 +27,8 @@ def run_worker(job: Path, log: Path, progress: Progress, module: str = "engine.p
     by itself when its standard input closes.
 
     Raises:
-        PoseError: what the worker says, or `poses.crashed` with the end of its log.
+        PoseError: what the worker says; `poses.crashed` (by a signal, so that trying again may help) or `poses.defect`
+            (by a defect, which trying again only repeats), with the end of its log.
         Cancelled: from `progress`.
     """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])}
@@ -46,14 +47,25 @@ def run_worker(job: Path, log: Path, progress: Progress, module: str = "engine.p
             _kill(process)
     if process.returncode != 0:
         tail = " | ".join(log.read_text(encoding="utf-8", errors="replace").split("\n")[-6:]).strip(" |")
-        how = f"signal {-process.returncode}" if process.returncode < 0 else f"exit code {process.returncode}"
-        raise PoseError(
+        raise _ended(process.returncode, f"The end of its log {log}: {tail or 'nothing was logged'}.")
+
+
+def _ended(code: int, why: str) -> PoseError:
+    """The error of a worker that ended with an exit code and no word."""
+    if not 0 < code < 256:  # Windows: native crashes are NTSTATUS values
+        return PoseError(
             "poses.crashed",
-            f"The camera solver crashed ({how}).",
-            f"The end of its log {log}: {tail or 'nothing was logged'}.",
+            f"The camera solver crashed ({f'signal {-code}' if code < 0 else f'exit code {code:#x}'}).",
+            why,
             "Start the solve again: it goes on where it stopped. If it crashes again, free some memory or "
             "report it with the log.",
         )
+    return PoseError(
+        "poses.defect",
+        "The camera solver stopped because of a defect in it.",
+        why,
+        "Please report it with the log.",
+    )
 
 
 def _follow(process: subprocess.Popen[bytes], progress: Progress) -> None:

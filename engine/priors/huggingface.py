@@ -70,7 +70,7 @@ def network(name: str) -> Source:
     try:
         preprocessing = pictures.Preprocessing.of(settings)
     except ValueError as error:
-        raise _unsupported(name, f"Its {PREPROCESSOR} says: {error}") from error
+        raise _unsupported(name, f"Its {PREPROCESSOR} says: {error}.") from error
     repository = repository_of(folder)
     licence = licence_of(folder, repository, config)
 
@@ -122,7 +122,8 @@ def _output(config: dict[str, Any], name: str) -> Output:
         return "metric" if config.get("depth_estimation_type", "relative") == "metric" else "disparity"
     if kind == "dpt":
         # DPT on DINOv2 was trained on depth of single data sets, and nothing in its files says in which unit.
-        if (config.get("backbone_config") or {}).get("model_type") == "dinov2":
+        backbone = config.get("backbone_config")
+        if isinstance(backbone, dict) and backbone.get("model_type") == "dinov2":
             raise _unsupported(name, "It is a DPT network on DINOv2, whose files do not say what its values mean.")
         return "disparity"
     if kind in ("zoedepth", "depth_pro"):

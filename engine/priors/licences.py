@@ -67,7 +67,7 @@ def licence_of(folder: Path, repository: str | None, config: dict[str, Any]) -> 
     Returns:
         The licence, `UNKNOWN` when nothing says.
     """
-    origin = repository or config.get("_name_or_path", "")
+    origin = repository or str(config.get("_name_or_path", ""))
     return _of_card(folder / "README.md") or _PUBLISHED.get(origin) or _of_architecture(config)
 
 

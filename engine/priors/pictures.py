@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch.nn import functional as F  # noqa: N812
 
+from engine.models import factors, whole
+
 Size = tuple[int, int]  # (height, width)
 _MODES = {2: "bilinear", 3: "bicubic"}  # PIL's numbers, which the processors' files use
 
@@ -56,20 +58,20 @@ class Preprocessing:
         if isinstance(size, int):
             size = {"height": size, "width": size}
         if not isinstance(size, dict) or not {"height", "width"} <= size.keys():
-            raise ValueError(f"size is {size}")
-        mode = _MODES.get(settings.get("resample", 3))
-        if mode is None:
-            raise ValueError(f"resample is {settings['resample']}")
+            raise ValueError(f"size is {str(size)[:80]}")
+        resample = settings.get("resample", 3)
+        if resample not in list(_MODES):  # a list, since what is no number may not be hashable
+            raise ValueError(f"resample is {str(resample)[:80]}")
         if settings.get("size_divisor"):
             raise ValueError("size_divisor is set")
         return cls(
-            (size["height"], size["width"]),
+            (whole(size, "height", 0), whole(size, "width", 0)),
             bool(settings.get("keep_aspect_ratio", False)),
-            int(settings.get("ensure_multiple_of") or 1),
-            mode,
-            settings.get("rescale_factor", 1 / 255),
-            _three(settings.get("image_mean", 0.5)),
-            _three(settings.get("image_std", 0.5)),
+            whole(settings, "ensure_multiple_of", 1),
+            _MODES[resample],
+            factors(settings, "rescale_factor", 1 / 255, 1)[0],
+            _three(settings, "image_mean"),
+            _three(settings, "image_std"),
             bool(settings.get("do_pad", False)),
         )
 
@@ -132,8 +134,6 @@ def _size(picture: torch.Tensor) -> Size:
     return picture.shape[-2], picture.shape[-1]
 
 
-def _three(value: float | list[float]) -> tuple[float, float, float]:
-    if isinstance(value, (int, float)):
-        return value, value, value
-    a, b, c = value
+def _three(settings: dict[str, Any], name: str) -> tuple[float, float, float]:
+    a, b, c = factors(settings, name, 0.5, 3)
     return a, b, c

@@ -49,6 +49,19 @@ else:
         "disk": "error: Failed to write: No space left on device (os error 28)",
         "no build": "error: No solution found when resolving dependencies",
         "odd": "error: something odd",
+        "forbidden": "error: No solution found when resolving dependencies\\n"
+                     "  cause: Because wcwidth was not found in the package registry and you require wcwidth==0.2.13, "
+                     "we can conclude that your requirements are unsatisfiable.\\n\\n"
+                     "hint: An index (http://127.0.0.1/simple) returned a 403 Forbidden error. "
+                     "Check that the index URL is correct and the credentials are valid.",
+        "proxy": "error: Failed to fetch: http://127.0.0.1/simple/numpy/\\n"
+                 "  cause: HTTP status client error (407 Proxy Authentication Required) for url (http://127.0.0.1/)",
+        "portal": "error: No solution found when resolving dependencies\\n"
+                  "  cause: Because there is no version of numpy==2.4.6 and you require numpy==2.4.6, we can conclude "
+                  "that your requirements are unsatisfiable.",
+        "old driver": "error: No solution found when resolving dependencies\\n"
+                      "  cause: Because there is no version of torch==2.13.0 and you require torch==2.13.0, we can "
+                      "conclude that your requirements are unsatisfiable.",
     }}
     if mode in said:
         sys.exit(said[mode])
@@ -143,6 +156,10 @@ def test_everything_has_a_hash_but_what_pytorchs_index_holds(torch: str) -> None
         ("disk", "install.disk_full", "Free some space"),
         ("no build", "install.no_build", "Update the graphics driver"),
         ("no python", "install.python", "Install Python"),
+        ("old driver", "install.no_build", "Update the graphics driver"),
+        ("forbidden", "install.refused", "403 Forbidden"),
+        ("proxy", "install.refused", "407 Proxy"),
+        ("portal", "install.index", "log in to the network"),
         ("odd", "install.failed", "something odd"),
     ],
 )

@@ -94,6 +94,18 @@ def test_sudden_end(request_: dict, monkeypatch: pytest.MonkeyPatch, mode: str, 
     assert words in status.error.why
 
 
+def test_what_was_solved_in_part_has_ended_without_a_failure(request_: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody has solved until a stage with the command line."""
+    job = run(request_, "succeed", monkeypatch)
+    jobs.wait(job, lambda status: None, FAST)
+    document = json.loads((job.folder / "status.json").read_text())
+    message = "Stopped after the stage poses, as asked. Solve again to resume."
+    (job.folder / "status.json").write_text(json.dumps({**document, "state": "stopped", "message": message}))
+    status = jobs.Job(job.folder).poll()
+    assert (status.state, status.final, status.error) == ("stopped", True, None)
+    assert jobs.describe(status) == f"stopped: {message}"
+
+
 def test_cancel(request_: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     job = run(request_, "obedient", monkeypatch)
     pid = until_running(job).pid

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from engine import cli
 from engine.cli import _parser, _request, main
 from engine.errors import RequestError
 from engine.request import (
@@ -102,6 +103,7 @@ def test_only_footage_and_output_are_needed():
     [
         ({"preset": "fastest"}, "preset"),
         ({"seed": -1}, "seed"),
+        ({"seed": 2**62}, "seed"),
         ({"footage": {"path": "/a.mp4", "step": 0}}, "footage/step"),
         ({"lens": {"focal_px": 0}}, "lens/focal_px"),
         ({"lens": {"pixel_aspect": 0}}, "lens/pixel_aspect"),
@@ -138,3 +140,23 @@ def test_options_beside_a_request_file_are_refused(tmp_path, capsys):
     path.write_text(json.dumps(GOOD))
     assert main(["solve", str(path), "--preset", "best"]) == 2
     assert "preset" in capsys.readouterr().err
+
+
+def test_documents_that_exhaust_the_reader_are_refused(tmp_path):
+    for number, text in enumerate(("[" * 100_000, '{"a":' * 200 + "1" + "}" * 200, '{"seed": NaN}', '{"seed": 1e999}')):
+        path = tmp_path / f"{number}.json"
+        path.write_text(text)
+        with pytest.raises(RequestError) as caught:
+            read_request(path)
+        assert caught.value.code == "request.not_json"
+
+
+@pytest.mark.parametrize("words", [["-x.mp4"], ["--weird.mp4"], ["--", "-x.mp4"], ["--out=x.mp4", "-x.mp4"]])
+def test_footage_whose_name_begins_like_an_option(tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    for name in ("-x.mp4", "--weird.mp4"):
+        (tmp_path / name).write_bytes(b"")
+    asked = []
+    monkeypatch.setattr(cli, "_solve", lambda options: asked.append(cli._request(options)) or 0)
+    assert main(["solve", *words]) == 0
+    assert asked[0].footage.path == tmp_path / words[-1]

@@ -10,9 +10,9 @@ import time
 import jsonschema
 import pytest
 
-from engine.errors import Cancelled, CvdError, PoseError, WorkspaceError
+from engine.errors import Cancelled, CvdError, PoseError, Stopped, WorkspaceError
 from engine.request import schema
-from engine.workspace import Stage, explain_os_error, open_workspace, stage_key
+from engine.workspace import Pace, Stage, explain, explain_os_error, open_workspace, stage_key
 
 
 def ignore(_document):
@@ -210,3 +210,54 @@ def test_stage_keys_differ_by_everything_that_matters():
 def test_errors_have_three_parts():
     error = CvdError("a.b", "What.", "Why.", "Fix.")
     assert str(error) == "What. Why. Fix."
+
+
+def test_the_pace_follows_what_is_expected_at_first_and_what_is_measured_in_the_end():
+    """A solve of 100 s whose first two percent take ten, as starting programs does."""
+    pace = Pace(0.0, 100.0)
+    pace.reached(0.02, 10.0)
+    assert 80.0 < pace.left(10.0) < 200.0, "ten seconds for two percent do not make 490 more"
+    slow = Pace(0.0, 10.0)
+    for second in range(1, 91):
+        slow.reached(second / 100.0, float(second))
+    assert slow.left(90.0) == pytest.approx(10.0, abs=3.0), "what was expected counts no more"
+
+
+def test_the_end_does_not_jump_and_what_is_overdue_has_no_figure():
+    pace = Pace(0.0, None)
+    for second in range(1, 11):
+        pace.reached(0.05 * second, float(second))
+    before = pace.left(10.0)
+    pace.reached(0.9, 10.5)
+    assert abs(pace.left(10.5) - (before - 0.5)) < 2.0
+    assert pace.left(60.0) is None
+
+
+def test_a_stage_that_was_asked_for_ends_as_stopped_and_nothing_is_whole_before_the_end(tmp_path):
+    folder = tmp_path / "a.solve"
+    with pytest.raises(Stopped), open_workspace(folder, ignore) as workspace:
+        stage = stage_in(folder)
+        workspace.plan([stage], seconds_per_weight=10.0)
+        with workspace.stage(stage):
+            workspace.step(1, 1, "nearly")
+            workspace.beat()
+            assert status(folder)["fraction"] < 0.995, "100 % is said of what has ended"
+        raise Stopped("footage")
+    ended = status(folder)
+    assert (ended["state"], ended["error"], ended["eta_s"]) == ("stopped", None, None)
+    assert "after the stage footage" in ended["message"]
+    assert events(folder)[-1]["type"] == "solve_stopped"
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "becomes"),
+    [
+        ("poses.crashed", "Segmentation fault", "poses.crashed"),
+        ("poses.defect", "ZeroDivisionError: float division by zero", "poses.defect"),
+        ("poses.defect", "numpy._core._exceptions._ArrayMemoryError: Unable to allocate", "engine.memory"),
+        ("poses.defect", "terminate called after throwing std::bad_alloc", "engine.memory"),
+        ("poses.defect", "sqlite3: database or disk is full", "workspace.disk_full"),
+    ],
+)
+def test_how_the_solving_process_ended_is_told_apart(tmp_path, code, words, becomes):
+    assert explain(PoseError(code, "The camera solver stopped.", words, "Report it."), tmp_path).code == becomes

@@ -17,6 +17,7 @@ from engine.batch.report import write_batch_report
 from engine.batch.shots import read_shots
 from engine.errors import Cancelled, WorkspaceError
 from engine.pipeline import SECONDS
+from engine.poses.child import _ended
 from engine.request import STAGES
 from engine.workspace import FolderLock
 
@@ -303,3 +304,10 @@ def test_a_wrong_list_on_the_command_line_is_told_in_three_parts(tmp_path, capsy
     )  # fmt: skip
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+def test_what_a_clip_or_a_camera_is_at_fault_for_is_not_tried_again():
+    assert not {"poses.defect", "engine.defect", "camera.lens", "camera.pose", "camera.unreadable"} & PASSING
+    assert "poses.crashed" in PASSING, "by a signal, or as Windows has it"
+    for code, passes in ((1, False), (2, False), (-11, True), (-9, True), (0xC0000005, True)):
+        assert (_ended(code, "Its log ends.").code in PASSING) is passes, code

@@ -36,7 +36,7 @@ def test_a_later_group_of_stages_goes_on_where_the_earlier_one_stopped(tmp_path)
     assert run(until="motion", task=True) == "stopped"
     assert not (solve / "solve.json").exists()
     status = json.loads((solve / "status.json").read_text())
-    assert (status["state"], status["error"]) == ("cancelled", None)
+    assert (status["state"], status["error"]) == ("stopped", None)
     assert "Stopped after the stage motion" in status["message"]
     assert told[-1] > 0.9, "progress is of what was asked for"
     assert run(task=True) == "done"

@@ -23,7 +23,8 @@ def fuzz(target: str, arguments: list[str]) -> None:
     import atheris
 
     with atheris.instrument_imports(
-        include=["engine.footage", "engine.request", "engine.files", "cvd_blender_addon"], enable_loader_override=False
+        include=["engine.cameras", "engine.footage", "engine.request", "engine.files", "cvd_blender_addon"],
+        enable_loader_override=False,
     ):
         from tests.fuzz.targets import Targets
     targets = Targets(Path(tempfile.mkdtemp(prefix="cvd-fuzz-")))

@@ -23,6 +23,10 @@ import numpy as np
 
 from cvd_blender_addon import jobs, solve_reader
 from engine import files, footage
+from engine.cameras.chan import read_chan
+from engine.cameras.colmap import read_colmap
+from engine.cameras.document import FollowedPoints, GivenCamera
+from engine.cameras.knowledge import LensKnowledge
 from engine.errors import CvdError
 from engine.footage import decode
 from engine.footage.sequence import only_sequence, sequence_of
@@ -79,6 +83,10 @@ class Targets:
             "jpg": lambda data: self.still(data, ".jpg"),
             "dpx": lambda data: self.still(data, ".dpx"),
             "movie": self.movie,
+            "camera": self.camera,
+            "tracks": self.tracks,
+            "chan": self.chan,
+            "colmap": self.colmap,
         }
 
     def run(self, name: str, data: bytes) -> bool:
@@ -156,6 +164,43 @@ class Targets:
         assert decode.frame_rate(clip.fps[0] / clip.fps[1])[1] > 0
         for _, picture in footage.read_frames(clip, clip.numbers[:2]):
             assert np.isfinite(picture).all()
+
+    def camera(self, data: bytes) -> None:
+        """`cvd.camera/1`."""
+        path = self.folder / "camera.json"
+        path.write_bytes(mutated_json(data, _CAMERA))
+        camera = GivenCamera.load(path)
+        _possible(camera)
+        camera.save(self.folder / "again.json")  # what is accepted can be written again
+
+    def tracks(self, data: bytes) -> None:
+        """`cvd.tracks/1`."""
+        path = self.folder / "tracks.json"
+        path.write_bytes(mutated_json(data, _TRACKS))
+        points = FollowedPoints.load(path)
+        assert np.isfinite(points.pixel).all() and np.abs(points.frame).max(initial=0) < 2**32
+
+    def chan(self, data: bytes) -> None:
+        """A `.chan`."""
+        path = self.folder / "a.chan"
+        path.write_bytes(mutated_bytes(data, _CHAN))
+        _possible(read_chan(path, 64, 48, LensKnowledge(), None, "ZXY", False))
+
+    def colmap(self, data: bytes) -> None:
+        """A COLMAP model: cameras where the first byte is even, pictures where it is odd."""
+        folder = self.folder / "model"
+        folder.mkdir(exist_ok=True)
+        for number, (name, whole) in enumerate(_COLMAP.items()):
+            (folder / name).write_bytes(mutated_bytes(data, whole) if data[:1] and data[0] % 2 == number else whole)
+        _possible(read_colmap(folder, {}, [], [1, 2], False))
+
+
+def _possible(camera: GivenCamera) -> None:
+    """Whatever is accepted can be computed with."""
+    for number, pose in camera.world_from_camera.items():
+        lens = camera.lens_at(number)
+        assert np.isfinite(pose).all() and np.isfinite([lens.fx, lens.fy, lens.cx, lens.cy]).all()
+        assert lens.fx > 0.0 and lens.fy > 0.0 and np.allclose(pose[:3, :3] @ pose[:3, :3].T, np.eye(3))
 
 
 class _Listing:
@@ -245,6 +290,25 @@ _REQUEST: dict[str, Any] = {
     "prior": {"kind": "auto", "path": None, "maps": "depth", "allow_non_commercial": False},
     "method": "cvd", "preset": "standard", "seed": 0, "device": "auto",
 }  # fmt: skip
+_EYE = [[1.0, 0, 0, 0.5], [0, 1.0, 0, 0], [0, 0, 1.0, 0], [0, 0, 0, 1.0]]
+_CAMERA: dict[str, Any] = {
+    "schema": "cvd.camera/1", "width": 64, "height": 48, "metric": False,
+    "lens": {"fx": 60.0, "fy": 60.0, "cx": 32.0, "cy": 24.0, "k1": 0.1},
+    "frames": [{"frame": n, "world_from_camera": _EYE, "focal_px": 60.0 + n} for n in (1, 2)],
+}  # fmt: skip
+_TRACKS: dict[str, Any] = {
+    "schema": "cvd.tracks/1", "width": 64, "height": 48,
+    "tracks": [{"name": name, "markers": [[1, 5.0, 6.0], [2, 7.0, 8.0]]} for name in "ab"],
+}  # fmt: skip
+_CHAN = b"1 0.5 1.25 -3 10 20 30 45.5\n2\t0.6 1.3 -3.1 11 21 31 45.5\r\n# 3\n3,0.7,1.3,-3.1,11,21,31,45.5\n"
+_COLMAP = {
+    "cameras.bin": struct.pack("<QIiQQ3d", 1, 1, 0, 64, 48, 60.0, 32.0, 24.0),
+    "images.bin": struct.pack("<Q", 2)
+    + b"".join(
+        struct.pack("<I7dI", n, 0.8, 0.6, 0.0, 0.0, 0.1 * n, 0.0, 0.0, 1) + b"f_%d.png\0" % n + struct.pack("<Q", 0)
+        for n in (1, 2)
+    ),
+}
 _PLY = (
     b"ply\nformat binary_little_endian 1.0\nelement vertex 2\nproperty float x\nproperty float y\nproperty float z\n"
     b"property uchar red\nproperty uchar green\nproperty uchar blue\nproperty int track_length\nend_header\n"

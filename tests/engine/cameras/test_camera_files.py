@@ -89,12 +89,39 @@ def test_chan_that_zooms_has_a_focal_length_for_every_frame(tmp_path: Path) -> N
         ("1 0 0 0 nan 0 0 50", "camera.chan"),
         ("1 0 0 0 0 0 0 50\n1 0 0 0 0 0 0 50", "camera.chan"),
         ("1 0 0 0 0 0 0", "camera.no_lens"),
+        ("1 0 0 0 0 0 0 50 1", "camera.chan"),
+        ("1 0 0 0 0 0 0 180", "camera.chan"),
+        ("1 0 0 0 0 0 0 0", "camera.chan"),
+        ("1 1e300 0 0 0 0 0 50", "camera.chan"),
+        ("1 0 0 0 0 0 0 1e-300", "camera.lens"),
+        ("1 0 0 0 0 0 0 50\n2 0 0 0 0 0 0 1e-9", "camera.lens"),
+        ("1 -0,35 1,43 0,33 -10,8 -6,5 0,07 37,3", "camera.chan"),
+        ("1 -0,35 1,43 0 0 0 0", "camera.chan"),
+        ("1 12,345 0 0 0 0 0", "camera.chan"),
     ],
 )
 def test_what_is_wrong_with_a_chan_is_said(tmp_path: Path, text: str, code: str) -> None:
     with pytest.raises(CameraError) as error:
         chan(tmp_path, text)
     assert error.value.code == code
+
+
+def test_a_decimal_comma_is_told_by_its_line_and_other_commas_separate(tmp_path: Path) -> None:
+    with pytest.raises(CameraError) as error:
+        chan(tmp_path, "1 0 0 0 0 0 0 50\n# seconds\n2 0 0 0 -10,83 0 0 50\n")
+    assert "Line 3" in error.value.why and "-10,83" in error.value.why
+    for text in ("1,0.5,2,3,0,0,0,60", "1, 0.5, 2, 3, 0, 0, 0, 60", "1\t0.5 2 , 3 0 0 0 60\r\n"):
+        assert chan(tmp_path, text).world_from_camera[1][:3, 3] == pytest.approx([0.5, -3, 2])
+
+
+def test_what_is_no_camera_says_what_is(tmp_path: Path) -> None:
+    """Such as Nuke's own script."""
+    path = tmp_path / "camera.nk"
+    path.write_text("Camera2 {\n inputs 0\n translate {{curve x1 -0.35 x2 -0.34}}\n}\n")
+    for read in (lambda: chan(tmp_path, path.read_text()), lambda: GivenCamera.load(path)):
+        with pytest.raises(CameraError) as error:
+            read()
+        assert all(word in error.value.fix for word in (".chan", "COLMAP", "JSON"))
 
 
 def some_camera() -> GivenCamera:
@@ -139,6 +166,16 @@ def test_a_camera_document_of_a_zoom_survives_and_fits_a_larger_plate(tmp_path: 
         (lambda d: d["frames"][1].update(frame=7), "camera.twice"),
         (lambda d: d["frames"][0]["world_from_camera"][0].__setitem__(2, 2.0), "camera.pose"),
         (lambda d: d["frames"][0]["world_from_camera"][0].__setitem__(2, -1.0), "camera.pose"),
+        (lambda d: d["frames"][0]["world_from_camera"][0].__setitem__(3, 1e300), "camera.pose"),
+        (lambda d: d["frames"][0]["world_from_camera"][0].__setitem__(0, float("nan")), "camera.unreadable"),
+        (lambda d: d["frames"][0].update(frame=1e300), "camera.invalid"),
+        (lambda d: d["frames"][0].update(focal_px=1e-300), "camera.lens"),
+        (lambda d: d["lens"].update(fx=float("nan")), "camera.unreadable"),
+        (lambda d: d["lens"].update(fx=1e-300, fy=1e-300), "camera.lens"),
+        (lambda d: d["lens"].update(fy=1e300), "camera.lens"),
+        (lambda d: d["lens"].update(cx=1e300), "camera.lens"),
+        (lambda d: d["lens"].update(k1=1e9), "camera.lens"),
+        (lambda d: d.update(width=10**12), "camera.invalid"),
     ],
 )
 def test_a_damaged_camera_document_is_refused(tmp_path: Path, damage: object, code: str) -> None:
@@ -152,7 +189,14 @@ def test_a_damaged_camera_document_is_refused(tmp_path: Path, damage: object, co
     assert error.value.code == code
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b'"cvd.camera/1"'])
+DEEP = b"[" * 100_000
+NESTED = b'{"schema": ' + b"[" * 500 + b"]" * 500 + b"}"
+HUGE = b'{"width": 1' + b"0" * 5000 + b"}"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[1]", b"\xff\xfe", b'"cvd.camera/1"', DEEP, NESTED, HUGE, b'{"width": 1e999}']
+)
 def test_anything_else_is_no_camera(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "camera.json").write_bytes(content)
     with pytest.raises(CameraError):
@@ -199,7 +243,7 @@ ONE = {1: ("OPENCV", [1500.0, 1500.0, 950.0, 530.0, 0.05, -0.01, 0.001, 0.0])}
 @pytest.mark.parametrize("below", ["", "sparse/0"])
 def test_colmap_models_are_read_by_the_names_of_their_pictures(tmp_path: Path, text: bool, below: str) -> None:
     model(tmp_path / "m" / below, ["cam/b_20.png", "cam/a_10.png", "cam/c_99.png"], text, ONE)
-    camera = read_colmap(tmp_path / "m", {"a_10.png": 5, "b_20.png": 6}, [5, 6, 99], True)
+    camera = read_colmap(tmp_path / "m", {"a_10.png": 5, "b_20.png": 6}, [], [5, 6, 99], True)
     assert {n: pose[0, 3] for n, pose in camera.world_from_camera.items()} == {5: 1.0, 6: 0.0}
     lens = camera.lens
     assert (lens.model, lens.fx, lens.cx, lens.k1, lens.k2, lens.p1) == ("OPENCV", 1500.0, 950.0, 0.05, -0.01, 0.001)
@@ -207,10 +251,10 @@ def test_colmap_models_are_read_by_the_names_of_their_pictures(tmp_path: Path, t
 
 def test_colmap_pictures_of_other_names_go_by_their_last_number(tmp_path: Path) -> None:
     folder = model(tmp_path / "m", ["take2_frame0007.jpg", "take2_frame0008.jpg"], False, ONE)
-    camera = read_colmap(folder, {"plate_0007.exr": 7, "plate_0008.exr": 8}, [7, 8], False)
+    camera = read_colmap(folder, {"plate_0007.exr": 7, "plate_0008.exr": 8}, [], [7, 8], False)
     assert sorted(camera.world_from_camera) == [7, 8]
     with pytest.raises(CameraError) as error:
-        read_colmap(folder, {}, [100, 101], False)
+        read_colmap(folder, {}, [], [100, 101], False)
     assert error.value.code == "camera.frames"
 
 
@@ -236,26 +280,76 @@ def test_colmap_models_that_cannot_be_used_say_why(
 ) -> None:
     folder = model(tmp_path / "m", names, False, cameras)
     with pytest.raises(CameraError) as error:
-        read_colmap(folder, {}, [1, 2], False)
+        read_colmap(folder, {}, [], [1, 2], False)
     assert error.value.code == code
 
 
 def test_colmap_models_that_zoom_have_a_focal_length_for_every_frame(tmp_path: Path) -> None:
     cameras = {k: ("PINHOLE", [f, 1.1 * f, 960.0, 540.0]) for k, f in ((1, 900.0), (2, 1000.0), (3, 1200.0))}
-    camera = read_colmap(model(tmp_path / "m", ["5.png", "6.png", "7.png"], False, cameras), {}, [5, 6, 7], False)
+    camera = read_colmap(model(tmp_path / "m", ["5.png", "6.png", "7.png"], False, cameras), {}, [], [5, 6, 7], False)
     assert camera.focals == {5: 900.0, 6: 1000.0, 7: 1200.0}
     assert (camera.lens.fx, camera.lens.fy) == (1000.0, 1100.0)
     assert camera.lens_at(7).fy == pytest.approx(1320.0)
 
 
+def test_the_eyes_of_a_rig_are_never_taken_for_one_another(tmp_path: Path) -> None:
+    names = ["left/f_1.png", "left/f_2.png", "right/f_1.png", "right/f_2.png"]
+    folder = model(tmp_path / "m", names, False, ONE)
+    for plate in ({}, {"f_1.png": 1, "f_2.png": 2}):
+        with pytest.raises(CameraError) as error:
+            read_colmap(folder, plate, ["shot010"], [1, 2], False)
+        assert error.value.code == "camera.twice"
+        assert "left/f_1.png" in error.value.why and "right/f_1.png" in error.value.why
+        right = read_colmap(folder, plate, ["right"], [1, 2], False)
+        assert [pose[0, 3] for pose in right.world_from_camera.values()] == [2.0, 3.0]
+
+
+def test_terms_of_a_lens_that_are_zero_are_no_other_lens(tmp_path: Path) -> None:
+    none = [1500.0, 1500.0, 950.0, 530.0, 0.05, -0.01, 0.001, 0.0, 0.0, 0.0, 0.0, 0.0]
+    lens = read_colmap(model(tmp_path / "m", ["1.png"], False, {1: ("FULL_OPENCV", none)}), {}, [], [1], False).lens
+    assert (lens.model, lens.k1, lens.p1) == ("OPENCV", 0.05, 0.001)
+    some = model(tmp_path / "n", ["1.png"], False, {1: ("FULL_OPENCV", [*none[:-1], 1e-3])})
+    with pytest.raises(CameraError, match="FULL_OPENCV") as error:
+        read_colmap(some, {}, [], [1], False)
+    assert error.value.code == "camera.lens_model"
+
+
+@pytest.mark.parametrize("text", [True, False])
+def test_models_for_splats_have_no_points_of_colmaps(tmp_path: Path, text: bool) -> None:
+    folder = model(tmp_path / "m", ["a b_1.png", "a b_2.png"], text, ONE)
+    for name in ("points3D", "rigs", "frames"):
+        (folder / f"{name}{'.txt' if text else '.bin'}").unlink()
+    assert list(read_colmap(folder, {}, [], [1, 2], False).world_from_camera) == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["cameras.bin", "images.bin"])
+def test_a_model_that_is_cut_anywhere_is_refused(tmp_path: Path, name: str) -> None:
+    path = model(tmp_path / "m", ["left_1.png", "left_2.png"], False, ONE) / name
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(CameraError) as error:
+            read_colmap(path.parent, {}, [], [1, 2], False)
+        assert error.value.code == "camera.unreadable", length
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0, -1.0, 1e-300, 1e300])
+def test_a_model_without_a_possible_lens_is_refused(tmp_path: Path, value: float) -> None:
+    folder = model(tmp_path / "m", ["1.png"], True, {1: ("SIMPLE_PINHOLE", [1500.0, 960.0, 540.0])})
+    (folder / "cameras.txt").write_text(f"1 SIMPLE_PINHOLE {W} {H} {value} 960 540\n")
+    with pytest.raises(CameraError) as error:
+        read_colmap(folder, {}, [], [1], False)
+    assert error.value.code == "camera.lens"
+
+
 def test_damaged_colmap_models_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CameraError) as error:
-        read_colmap(tmp_path, {}, [1], False)
+        read_colmap(tmp_path, {}, [], [1], False)
     assert error.value.code == "camera.unreadable"
     folder = model(tmp_path / "m", ["1.png"], True, ONE)
     (folder / "cameras.txt").write_text("1 NO_SUCH_MODEL 10 10 1\n")
     with pytest.raises(CameraError) as error:
-        read_colmap(folder, {}, [1], False)
+        read_colmap(folder, {}, [], [1], False)
     assert error.value.code == "camera.unreadable"
 
 
@@ -266,3 +360,8 @@ def test_a_changed_file_changes_the_key(tmp_path: Path) -> None:
     assert content_of(copied) == before
     (folder / "images.txt").write_text((folder / "images.txt").read_text() + "\n")
     assert content_of(folder) != before
+    project = tmp_path / "project"
+    model(project / "sparse" / "0", ["1.png"], True, ONE)
+    before = content_of(project)
+    (project / "sparse" / "0" / "images.txt").write_text("# other\n")
+    assert content_of(project) != before, "the model of a project lies below its folder"

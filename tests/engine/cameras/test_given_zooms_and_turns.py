@@ -140,3 +140,25 @@ def test_a_zoom_on_a_tripod_has_its_focal_lengths(tmp_path: Path) -> None:
     assert track.motion == "turns"
     assert track.focals == pytest.approx(focals)
     assert max(track.reprojection_px.values()) < 0.5
+
+
+def test_a_camera_that_is_late_by_a_frame_is_refused_with_the_figures(tmp_path: Path) -> None:
+    """Slow enough to pass as it stands; uneven, since an even walk fits as well at another time."""
+    start, end = scene.travelling(2)
+    speed = np.cumsum([0.0, 0.1, 0.25, 0.1, 0.3, 0.1, 0.2])
+    poses = []
+    for share in (0.5 * speed).tolist():
+        pose = start.copy()
+        pose[:3, 3] += share * (end[:3, 3] - start[:3, 3])
+        poses.append(pose)
+    clip = shot(tmp_path, poses[:COUNT], zooms=False)
+    true = dict(enumerate(poses, NUMBERS[0]))
+    late = {number - 1: pose for number, pose in true.items()}
+    with pytest.raises(CvdError) as error:
+        placed(clip, GivenCamera(LENS, late, False), tmp_path / "work")
+    assert error.value.code == "camera.shifted"
+    assert "1 frame" in error.value.what and "plus 1." in error.value.fix
+    assert f"its frame {NUMBERS[0] - 1} is taken for the plate's frame {NUMBERS[0]}" in error.value.why
+    heard = Listening()
+    track = placed(clip, GivenCamera(LENS, true, False), tmp_path / "work", heard)
+    assert track.frames() == list(NUMBERS) and not [said for said in heard.warnings if "off" in said]

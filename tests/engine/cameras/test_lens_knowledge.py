@@ -159,6 +159,8 @@ def test_the_artist_goes_first(tmp_path: Path) -> None:
         (LensRequest(focal_mm=35.0), "width of the sensor"),
         (LensRequest(focal_mm=4.0, camera="iPhone 15 Pro, main lens"), "width of the sensor"),
         (LensRequest(camera="ARRI ALEXA 36"), "ARRI ALEXA 35"),
+        (LensRequest(focal_px=1e-300), "not that of a lens"),
+        (LensRequest(focal_mm=35.0, sensor_mm=1e-9), "not that of a lens"),
     ],
 )
 def test_half_a_lens_is_refused(lens: LensRequest, words: str) -> None:

@@ -206,7 +206,7 @@ def test_colmap_model_projects_as_the_solve_does(
         _, world, _ = truth.cast(number, truth.rays(number)[::20, ::20])
         assert project(model, number, world.reshape(-1, 3)) == pytest.approx(pixels.reshape(-1, 2), abs=0.01)
     names = {f"plate_{n:04d}.png": n for n in truth.frames}
-    read = read_colmap(out / "colmap", names, truth.frames, False)
+    read = read_colmap(out / "colmap", names, [], truth.frames, False)
     assert sorted(read.world_from_camera) == truth.placed
     for number in truth.placed:
         assert read.world_from_camera[number] == pytest.approx(truth.world_from_camera(number), abs=1e-9)
@@ -220,7 +220,7 @@ def test_colmap_model_of_a_zoom_has_a_camera_for_each_picture(
 ) -> None:
     truth = make_solve(focals=ZOOM)
     out = deliver(truth.folder, tmp_path / "out", ["colmap"], None, quiet)
-    read = read_colmap(out / "colmap", {}, truth.frames, False)
+    read = read_colmap(out / "colmap", {}, [], truth.frames, False)
     assert read.focals == pytest.approx({n: truth.focal(n) for n in truth.placed})
 
 
@@ -506,7 +506,7 @@ def test_a_movie_and_a_side_by_side_clip(synthetic: Synthetic, tmp_path: Path) -
     assert nodes["plate"].knobs["file"] == "/footage/a.mov"
     assert nodes["left_eye"].knobs["box"] == "0 0 320 180"
     assert nodes["comp"].inputs[0].name == "left_eye"
-    read = read_colmap(out / "colmap", {}, synthetic.frames, False)
+    read = read_colmap(out / "colmap", {}, [], synthetic.frames, False)
     assert sorted(read.world_from_camera) == synthetic.placed
     solved: Solved = read_solved(own, None)
     assert solved.gaps == {1004: "the plate has no such frame", 1006: "no match"}

@@ -176,3 +176,28 @@ def test_a_licence_that_excludes_paid_work_needs_the_switch(monkeypatch):
         content_of(MaskRequest(segmentation="tiny"), footage)
     assert caught.value.code == "mask.non_commercial" and "CC-BY-NC-4.0" in caught.value.why
     assert content_of(MaskRequest(segmentation="tiny", allow_non_commercial=True), footage)["segmentation"] == "hash"
+
+
+def test_settings_that_no_network_can_have_are_refused(tmp_path):
+    save("segformer", tmp_path / "a")
+    config = json.loads((tmp_path / "a" / "config.json").read_text())
+    for number, change in enumerate(
+        (
+            {"size": {"height": -1, "width": 64}},
+            {"size": {"height": "64", "width": 64}},
+            {"size": {"shortest_edge": 10**9}},
+            {"size_divisor": "many"},
+            {"image_mean": [0.5]},
+            {"image_std": None},
+        )
+    ):
+        folder = tmp_path / f"preprocessor {number}"
+        save("segformer", folder)
+        path = folder / "preprocessor_config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | change))
+        assert code_of(folder) == "mask.unsupported", change
+    for number, labels in enumerate(({"one": "person"}, ["person"], "person")):
+        folder = tmp_path / f"labels {number}"
+        save("segformer", folder)
+        (folder / "config.json").write_text(json.dumps(config | {"id2label": labels}))
+        assert code_of(folder) == "mask.unsupported", labels

@@ -271,11 +271,11 @@ def test_noise_is_a_typed_error(tmp_path: Path) -> None:
     assert error.value.exit_code != 0
 
 
-def test_crash_of_the_child_is_a_typed_error_with_its_log(walk: Frames, tmp_path: Path) -> None:
+def test_a_defect_of_the_child_is_a_typed_error_with_its_log(walk: Frames, tmp_path: Path) -> None:
     footage = probe(scene.write(tmp_path / "in", walk))
     with pytest.raises(PoseError) as error:
         solve(footage, tmp_path / "nothing here", None, tmp_path / "poses", LensRequest(), 0, Silent())
-    assert error.value.code == "poses.crashed"
+    assert error.value.code == "poses.defect"
     assert "nothing here" in error.value.why
 
 

@@ -222,10 +222,39 @@ def test_weights_that_a_publisher_leaves_out_since_they_do_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json"])
-def test_damaged_settings(tmp_path, name):
+@pytest.mark.parametrize("text", ["{", "[]", "3", "[" * 100_000, '{"a": NaN}', '{"a": ' + "[" * 300 + "]" * 300 + "}"])
+def test_damaged_settings(tmp_path, name, text):
     folder = save(tmp_path / "m", "dpt", "mit")
-    (folder / name).write_text("{")
+    (folder / name).write_text(text)
     assert code_of(of(folder)) == "prior.damaged"
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{", "{}", '{"weight_map": 3}', '{"weight_map": {"a": 3}}', '{"weight_map": {"a": "../b"}}']
+)
+def test_an_index_that_names_no_files(tmp_path, text):
+    folder = save(tmp_path / "m", "dpt", "mit")
+    (folder / "model.safetensors.index.json").write_text(text)
+    assert code_of(of(folder)) == "prior.incomplete"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hidden_size": "many"},
+        {"hidden_size": -4},
+        {"backbone_config": "resnet50"},
+        {"backbone_config": [1]},
+        {"neck_hidden_sizes": None},
+    ],
+)
+def test_a_configuration_that_no_network_can_have(tmp_path, change):
+    folder = save(tmp_path / "m", "dpt", "mit")
+    document = json.loads((folder / "config.json").read_text()) | change
+    (folder / "config.json").write_text(json.dumps(document))
+    with pytest.raises(PriorError) as failure:
+        choose_prior(of(folder)).open(plane_clip(2)[0], None, CPU)
+    assert failure.value.code == "prior.damaged"
 
 
 def test_damaged_weights(tmp_path):
@@ -243,6 +272,13 @@ def test_damaged_weights(tmp_path):
         ("config.json", {"backbone_config": {"model_type": "dinov2"}}),
         ("preprocessor_config.json", {"do_normalize": False}),
         ("preprocessor_config.json", {"size": {"shortest_edge": 384}}),
+        ("preprocessor_config.json", {"size": {"height": -1, "width": 384}}),
+        ("preprocessor_config.json", {"size": {"height": "384", "width": 10**9}}),
+        ("preprocessor_config.json", {"ensure_multiple_of": "many"}),
+        ("preprocessor_config.json", {"resample": [3]}),
+        ("preprocessor_config.json", {"image_mean": [0.5, 0.5]}),
+        ("preprocessor_config.json", {"image_std": "half"}),
+        ("preprocessor_config.json", {"rescale_factor": {}}),
     ],
 )
 def test_what_the_engine_cannot_read_is_refused_before_any_work(tmp_path, file, change):
