@@ -45,7 +45,7 @@ class Break:
 
     def words(self, numbers: Sequence[int]) -> str:
         """What happened, for people. `numbers`: of the frames."""
-        if self.dissolves:
+        if self.dissolves and not self.blurred:
             return f"one shot dissolves into another between frames {numbers[self.before]} and {numbers[self.after]}"
         if not self.blurred:
             return f"there is a cut between frames {numbers[self.before]} and {numbers[self.after]}"

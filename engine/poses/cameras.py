@@ -51,8 +51,8 @@ def solve(
 
     Args:
         footage: the clip; its frame numbers key the result, its size is that of the lens.
-        proxies: folder with `<frame>.png` of every frame, of any one size, beside the `preflight.json` of the same
-            pass, which says where there are cuts and frames that repeat the one before.
+        proxies: folder with `<frame>.png` of every frame, of any one size. The `preflight.json` of the same pass
+            beside it, where there is one, says where there are cuts and frames that repeat the one before.
         masks: folder with `<frame>.png` of frames in which something moves by itself, of the proxies' size, 255 where
             it does; no feature is taken from there. None = nothing is known to move.
         folder: for the result and the intermediate files.
@@ -72,7 +72,10 @@ def solve(
         Cancelled: from `progress`; the child is killed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    checks = json.loads(proxies.with_name("preflight.json").read_text(encoding="utf-8"))
+    preflight = proxies.with_name("preflight.json")
+    checks = {"duplicates": [], "cuts": []}
+    if preflight.exists():
+        checks = json.loads(preflight.read_text(encoding="utf-8"))
     twins = find_twins(footage.numbers, checks["duplicates"], proxies)
     numbers = [number for number in footage.numbers if number not in twins]
     names = [f"{frame_name(number)}.png" for number in numbers]

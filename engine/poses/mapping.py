@@ -27,7 +27,7 @@ cameras. The rest is triangulated afterwards."""
 _TRIED_FOCALS = (0.7, 0.85, 1.05, 1.3, 1.6)
 _TRIED_STEP, _TRIED_BEYOND = 0.1, 0.35
 """Focal lengths over the long side, half of their distance in logarithm, and the distance beyond either end."""
-_TRIED_LIMITS = 0.35, 7.0
+_TRIED_LIMITS = 0.3, 7.0
 """Focal lengths over the long side beyond which none is tried: fisheyes, and lenses that hardly anybody holds."""
 _EQUALLY_GOOD = 0.01
 

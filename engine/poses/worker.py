@@ -251,7 +251,8 @@ def _explained(
         else:
             reasons[row] = "Too few of its points could be matched with frames that were placed."
         if row not in longest:
-            between = [gap for gap in breaks if min(row, longest.start) <= gap.before < max(row, longest.stop)]
+            span = range(min(row, longest.start), max(row, longest.stop))
+            between = [gap for gap in breaks if gap.before in span or gap.before < row < gap.after]
             if between:
                 reasons[row] = f"It lies apart from the part that was solved: {between[0].words(numbers)}."
     for gap in breaks:

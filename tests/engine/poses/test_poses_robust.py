@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import models
 import numpy as np
+import pycolmap
 import pytest
 import walk_scene as scene
 from walk_scene import COUNT, FIRST, Frames, solved
 
 from engine.cameras import worker as given
-from engine.poses import adjust, mapping, worker
+from engine.files import write_json
+from engine.footage import probe
+from engine.poses import LensRequest, adjust, mapping, solve, worker
 from engine.poses.breaks import find_breaks
 from engine.poses.cameras import find_twins
 from engine.poses.features import Matches
@@ -22,10 +26,25 @@ from engine.poses.job import Job, Model
 from engine.poses.judge import Candidate, judged
 from engine.poses.output import drop_behind, model_of
 from engine.poses.whole import SUPPORT, connected_parts, keep_whole, without_leaps
+from engine.progress import Silent
 from engine.track import CameraTrack
 
 RNG = np.random.default_rng(0)
 POINTS = RNG.uniform([-2, 2, 0], [2, 5, 2], (200, 3))
+
+
+class Listening(Silent):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.warnings: list[tuple[str, list[int]]] = []
+        self.metrics: dict[str, float] = {}
+
+    def metric(self, name: str, value: float) -> None:
+        self.metrics[name] = value
+
+    def warning(self, message: str, frames: Sequence[int] = ()) -> None:
+        self.warnings.append((message, list(frames)))
 
 
 def job(folder: Path, count: int = 8) -> Job:
@@ -306,3 +325,61 @@ def test_a_zoom_is_found_from_cameras_that_push_in_instead(tmp_path: Path) -> No
     focals = np.array(list(adjust.focals_of(found.reconstruction).values()))
     assert focals == pytest.approx(true, rel=0.03)
     assert adjust.zoomed(replace(found, reconstruction=zooming, zooms=False), tracks, pixels_of(zooming)) is None
+
+
+@pytest.mark.parametrize(
+    ("true", "width", "low", "high"),
+    [
+        (1.1, 0.1, 0.8, 1.4),  # in the middle of the list
+        (3.2, 0.1, 2.6, 4.0),  # beyond its end, so that the list is extended
+        (0.5, 0.1, 0.38, 0.65),
+        (1.0, 5.0, 0.0, np.inf),  # any predicts as well
+        (9.0, 0.2, 0.0, np.inf),  # the longer the better, as far as it goes
+    ],
+)
+def test_a_focal_length_that_is_only_tried_counts_where_it_is_bracketed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, true: float, width: float, low: float, high: float
+) -> None:
+    model = models.reconstruction(scene.travelling(8), POINTS)
+    with pycolmap.Database.open(tmp_path / "database.db") as data:
+        data.write_camera(model.camera(1))
+
+    def predicts(folder: Path, *_: object) -> list[Candidate]:
+        ratio = float(folder.name.split("_")[1])
+        lens = pycolmap.Reconstruction(model)
+        lens.camera(1).params = np.array([ratio * models.WIDTH, 320, 180, 0.0])
+        return [Candidate(lens, 8, float(0.95 - 0.3 * max(0.0, abs(np.log(ratio / true)) - width)), True)]
+
+    monkeypatch.setattr(mapping, "judged", predicts)
+    monkeypatch.setattr(mapping, "map_globally", lambda *_, **__: None)
+    (found,) = mapping._with_tried_focals(
+        job(tmp_path), tmp_path / "database.db", tmp_path, tmp_path, models.tracks(model), shots({})
+    )
+    assert found.focal_std_pct is not None
+    focal = float(found.reconstruction.camera(1).params[0]) / models.WIDTH
+    reach = np.exp(2 * found.focal_std_pct / 100)
+    assert low <= focal / reach and focal * reach <= high
+    assert (focal / reach < true < focal * reach) or np.isinf(high)
+    assert np.isinf(found.focal_std_pct) == np.isinf(high)
+
+
+@pytest.mark.parametrize(("low", "high", "told"), [(400.0, 600.0, True), (60.0, 103268.0, False), (0.0, np.inf, False)])
+def test_a_range_that_says_nothing_is_said_to_be_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, low: float, high: float, told: bool
+) -> None:
+    """Nobody can do anything with "between 60 and 103268 px"."""
+    made = model_of(job(tmp_path), models.reconstruction(scene.travelling(8), POINTS))
+    write(tmp_path / "proxy", {n: np.zeros((4, 4, 3), np.uint8) for n in range(1, 9)})
+    write_json(tmp_path / "preflight.json", {"duplicates": [], "cuts": []})
+    folder = tmp_path / "poses"
+    folder.mkdir()
+    replace(made, focal_range=np.array([low, high])).save(folder / "model.npz")
+    clip = probe(scene.write(tmp_path / "in", {n: np.zeros((360, 640, 3), np.uint8) for n in range(1, 9)}))
+    listening = Listening()
+    track = solve(clip, tmp_path / "proxy", None, folder, LensRequest(), 0, listening)
+    assert track.focal_range == ((low, high) if told else None)
+    assert (track.focal_std_pct is None) is not told
+    said = [message for message, _ in listening.warnings if "focal length" in message]
+    assert len(said) == 1 and ("cannot be determined from this camera motion" in said[0]) is not told
+    assert "focal_high_px" in listening.metrics or not told
+    assert CameraTrack.load(folder).focal_range == track.focal_range
