@@ -217,13 +217,15 @@ def summary(solve: Solve) -> list[str]:
     """What came out, in lines for people."""
     errors = sorted(frame.reprojection_px for frame in solve.frames if frame.reprojection_px is not None)
     lens = solve.lens
-    sure = "" if lens.uncertainty_pct is None else f" ± {lens.uncertainty_pct:.1f} %"
+    unknown = lens.uncertainty_pct is None
+    sure = "" if unknown else f" ± {lens.uncertainty_pct:.1f} %"
+    source = "known" if lens.known else "assumed, unknown" if unknown else "estimated"
     lines = [f"{len(solve.registered)} of {len(solve.frames)} frames placed"]
     if solve.gaps:
         lines.append(f"No camera: {frame_ranges(solve.gaps)}")
     if errors:
         lines.append(f"Reprojection: {errors[len(errors) // 2]:.2f} px")
-    lines.append(f"Focal length: {lens.fx:.1f} px{sure} ({'known' if lens.known else 'estimated'})")
+    lines.append(f"Focal length: {lens.fx:.1f} px{sure} ({source})")
     lines.append(f"Scale: {'metric' if solve.metric else 'arbitrary'} ({solve.unit})")
     lines.append(f"Depth: {solve.method}, prior {solve.prior}, licence {solve.licence}")
     if solve.dynamic_frames:

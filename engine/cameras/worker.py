@@ -24,6 +24,7 @@ from engine.errors import CameraError, CvdError
 from engine.geometry import rigid_inverse
 from engine.poses import features
 from engine.poses.holdout import Tracks, held_out_errors
+from engine.poses.output import drop_behind
 from engine.poses.parallax import tolerance
 from engine.poses.speech import end_with_parent, say
 from engine.track import CameraTrack, SparsePoints
@@ -198,9 +199,8 @@ def _standing(database: Path, views: dict[int, _View]) -> _Standing:
         (first, second), (a, b) = (views[i] for i in pair), matches.pixels_of(pair)
         turn = second.camera_from_world[:, :3] @ first.camera_from_world[:, :3].T
         there = np.column_stack([first.lens.cam_from_img(a), np.ones(len(a))]) @ turn.T
-        ahead = there[:, 2] > 0
-        error = np.full(len(a), np.inf)
-        error[ahead] = np.linalg.norm(second.lens.img_from_cam(there[ahead]) - b[ahead], axis=1)
+        error = np.linalg.norm(second.lens.img_from_cam(there) - b, axis=1)
+        error[np.isnan(error)] = np.inf  # behind the camera, or beyond what its lens can show
         for image in pair:
             errors.setdefault(image, []).append(error)
     every = np.concatenate([e for found in errors.values() for e in found]) if errors else np.array([np.inf])
@@ -356,6 +356,7 @@ def _track(
     camera: GivenCamera,
     numbers: list[int],
 ) -> CameraTrack:
+    drop_behind(reconstruction)
     reconstruction.extract_colors_for_all_images(images)
     reconstruction.update_point_3d_errors()
     lens = next(iter(reconstruction.cameras.values()))

@@ -147,11 +147,13 @@ def _quality_table(solve: dict[str, Any]) -> str:
 
 def _making_table(solve: dict[str, Any]) -> str:
     lens, depth = solve["lens"], solve["depth"]
-    doubt = f" ± {lens['uncertainty_pct']:.1f} %" if lens["uncertainty_pct"] is not None else ""
+    unknown = lens["uncertainty_pct"] is None
+    doubt = "" if unknown else f" ± {lens['uncertainty_pct']:.1f} %"
+    source = "assumed, unknown" if unknown and lens["source"] == "estimated" else lens["source"]
     unit = solve["world"]["unit"]
     return _table(
         [
-            ("Focal length", f"{lens['fx']:.1f} px{doubt} ({lens['source']}), {lens['model']}, k1 {lens['k1']:.4f}"),
+            ("Focal length", f"{lens['fx']:.1f} px{doubt} ({source}), {lens['model']}, k1 {lens['k1']:.4f}"),
             ("Method", f"{depth['method']}, worked at {depth['work_width']}x{depth['work_height']}"),
             ("Prior", f"{depth['prior']} (licence: {depth['licence']})"),
             ("Depth range", f"{depth['near']:.2f} to {depth['far']:.2f}, unit: {unit}"),

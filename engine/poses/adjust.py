@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
-from engine.poses.features import TOTAL, Matches
+from engine.poses.attempt import attempted
+from engine.poses.features import MAPPED, TOTAL, Matches
 from engine.poses.holdout import Tracks
-from engine.poses.job import Job, Model
+from engine.poses.job import COMMON_FOCAL, COMMON_SPREAD, Job, Model
 from engine.poses.judge import (
-    COMMON_FOCAL,
-    COMMON_SPREAD,
     Candidate,
+    judged_model,
     lens_of,
     pixels_in,
     prediction_errors,
     predictive_error,
 )
-from engine.poses.mapping import MAPPED
 from engine.poses.output import model_of
 from engine.poses.register import place_others
 from engine.poses.shutter import READOUTS, followed, read_at_once, speeds
 from engine.poses.speech import say
+from engine.poses.whole import keep_whole
 from engine.poses.zoom import SOLVED, focals_of, set_focals, split_cameras, zoom_curve
 
 _LOSS_PX = 1.0
@@ -50,7 +52,10 @@ _UNSURE_REACH = 1.25
 `moving_car` of the shot suite, makes the focal length 52 % too long)."""
 _DEMAND_ZOOM = 0.1
 """The same for a focal length of every frame's own."""
-_ZOOM_CHANGES, _EQUAL_ZOOM = (0.02, 0.04, 0.08, 0.12, 0.16, 0.24), 0.02
+_ZOOM_ROUNDS, _ZOOM_STILL = 4, 0.001
+"""Adjustments, of a hundred steps each, in which focal lengths creep from far off to those of a zoom; and the change of
+their logarithm that ends it."""
+_ZOOM_CHANGES, _EQUAL_ZOOM = (0.02, 0.04, 0.08, 0.12, 0.16, 0.24, 0.36), 0.02
 """Changes of all focal lengths of a zoom that are tried, in logarithm, and up to which increase of the predictive error
 they could as well be true: zooming in and moving ahead look nearly alike."""
 _SHUTTER_GAIN, _SHUTTER_POINTS = 0.03, 60
@@ -105,10 +110,11 @@ class Fit:
         return float(self.lens[:2].mean())
 
 
-def adjust(job: Job, best: Candidate, matches: Matches, tracks: Tracks, images: Path) -> Model:
+def adjust(job: Job, best: Candidate, matches: Matches, tracks: Tracks, images: Path) -> Model | None:
     """Go over to plate pixels, drop bad points, choose the lens, adjust all, and say how sure the focal length is.
 
-    Frames that mapping did not place, or was not asked to, are placed by the points of the others.
+    Frames that mapping did not place, or was not asked to, are placed by the points of the others. Those that do not
+    hang together with the others after all are left out.
 
     Args:
         job: what to solve.
@@ -116,6 +122,10 @@ def adjust(job: Job, best: Candidate, matches: Matches, tracks: Tracks, images: 
         matches: of the database it was made from, all frames that are to be placed among them.
         tracks: of that database, which lenses are compared by.
         images: the pictures.
+
+    Returns:
+        The model; None where points that are good enough to hold cameras together are too few, as where all are seen
+        from nearly one direction.
     """
     model = best.reconstruction
     model.extract_colors_for_all_images(images)
@@ -126,6 +136,10 @@ def adjust(job: Job, best: Candidate, matches: Matches, tracks: Tracks, images: 
         say("step", [MAPPED + 4.5, TOTAL, "placing the frames between"])
         place_others(model, {i: job.names[i - 1] for i in matches.images}, pixels, matches.pairs, 4.0 * scale, job.seed)
         settle(model, scale)
+    if apart := keep_whole(model):
+        print(f"images {apart} do not hang together with the others", file=sys.stderr)
+    if model.num_reg_images() < 3:
+        return None
     made = model_of(job, model)
     return replace(made, focal_range=made.lens[0] * np.exp(spread))
 
@@ -172,14 +186,21 @@ def _with_lens(
     fits = [base]
     for index, other in enumerate(_alternatives(job)):
         say("step", [MAPPED + 2.0 * index / len(_OTHERS), TOTAL, "comparing lenses"])
-        fits.append(_fitted(some, other, options, tracks, pixels)[0])
+        fit = attempted(f"the lens {other}", partial(_fitted, some, other, options, tracks, pixels), None)
+        fits += [] if fit is None else [fit[0]]
     chosen = chosen_lens(fits)
-    zoom = _zoom(some, options, tracks, pixels, fits) if job.model == "AUTO" else None
+    zoomed = partial(_zoom, some, options, tracks, pixels, fits)
+    zoom = attempted("a zoom", zoomed, None) if job.model == "AUTO" else None
     if zoom is not None:
         return _adjust_zoom(model, zoom, scale, tracks, pixels)
     say("metric", ["held_out_px", predictive_error(chosen.errors)])
-    _warn_of_shutter(readout(some, chosen.kind, options, tracks, pixels, pairs))
-    std = float(np.hypot(_noise_std(some, options), _jackknife_std(some, chosen.kind, options)))
+    _warn_of_shutter(
+        attempted("the rolling shutter", partial(readout, some, chosen.kind, options, tracks, pixels, pairs), 0.0)
+    )
+    # How sure the focal length is, is unknown where it cannot be computed.
+    noise = attempted("the covariance", partial(_noise_std, some, options), np.inf)
+    jackknife = attempted("the jackknife", partial(_jackknife_std, some, chosen.kind, options), np.inf)
+    std = float(np.hypot(noise, jackknife))
     say("step", [MAPPED + 4.0, TOTAL, "refining cameras and lens"])
     options.refine_principal_point = chosen.kind.off_centre
     if chosen is not base:
@@ -188,7 +209,8 @@ def _with_lens(
         filter_points(model, 3.0 * scale)
     bundle(model, options)
     focal = float(lens_of(next(iter(model.cameras.values())))[0])
-    low, high = np.log(focal_range(focal, std, chosen, fits)) - np.log(focal)
+    with np.errstate(divide="ignore"):  # 0 and infinity where it is not known
+        low, high = np.log(focal_range(focal, std, chosen, fits)) - np.log(focal)
     if high - low > 4.0 * _UNSURE:
         return model, _likely(job, model, options, _UNSURE_FACTOR * float(high - low) / 4.0)
     return model, (float(low), float(high))
@@ -368,6 +390,47 @@ def _fitted(
     return Fit(kind, lens_of(next(iter(model.cameras.values()))), errors), model
 
 
+def zoomed(candidate: Candidate, tracks: Tracks, pixels: dict[int, NDArray[np.float64]]) -> Candidate | None:
+    """The cameras of a candidate with a focal length for every frame, where these make a zoom.
+
+    Cameras of one lens that push in instead of zooming lead there: from them the focal lengths find their way.
+
+    Args:
+        candidate: in the pixels of the pictures.
+        tracks: of the database.
+        pixels: image id -> (n, 2) features.
+    """
+    options = bundle_options(1.0, focal=True, distortion=False)
+    split, before = _undistorted(_some_points(candidate.reconstruction, tracks)), np.zeros(0)
+    for _ in range(_ZOOM_ROUNDS):
+        bundle(split, options)
+        filter_points(split, 8.0)
+        now = np.log(list(focals_of(split).values()))
+        if len(before) and np.abs(now - before).max() < _ZOOM_STILL:
+            break
+        before = now
+    curve = zoom_curve(focals_of(split), SOLVED)
+    if curve is None:
+        return None
+    options.refine_focal_length = False
+    model = _undistorted(candidate.reconstruction)
+    set_focals(model, curve)
+    for _ in range(2):
+        bundle(model, options)
+    found = judged_model(model, "zoom", tracks, pixels, zooms=True)
+    errors = [prediction_errors(m, tracks, pixels)[1] for m in (model, candidate.reconstruction)]
+    better = predictive_error(errors[0]) < (1.0 - _DEMAND_ZOOM) * predictive_error(errors[1])
+    return found if better else None
+
+
+def _undistorted(model: pycolmap.Reconstruction) -> pycolmap.Reconstruction:
+    """A copy with a camera for every image, none of which distorts: as phones and video lenses hardly do."""
+    split = split_cameras(model)
+    for camera in split.cameras.values():
+        camera.params = np.array([*camera.params[:3], 0.0])
+    return split
+
+
 def _zoom(
     some: pycolmap.Reconstruction,
     options: pycolmap.BundleAdjustmentOptions,
@@ -421,7 +484,9 @@ def _zoom_std(
     tracks: Tracks,
     pixels: dict[int, NDArray[np.float64]],
 ) -> float:
-    """Relative deviation of a zoom's focal lengths as a whole: which factors on all of them predict about as well."""
+    """Relative deviation of a zoom's focal lengths as a whole: which factors on all of them predict about as well;
+    infinite where the largest that is tried does.
+    """
     focals = focals_of(some)
 
     def missed(factor: float) -> float:
@@ -432,6 +497,8 @@ def _zoom_std(
 
     limit = (1.0 + _EQUAL_ZOOM) * missed(1.0)
     as_good = [change for change in _ZOOM_CHANGES if min(missed(np.exp(change)), missed(np.exp(-change))) <= limit]
+    if _ZOOM_CHANGES[-1] in as_good:
+        return float("inf")
     return max(as_good, default=_ZOOM_CHANGES[0]) / _SIGMAS
 
 

@@ -17,8 +17,8 @@ from engine.poses.holdout import Tracks, build_tracks
 from engine.poses.job import Job
 from engine.poses.speech import say
 
-TOTAL, FEATURES, MATCHES = 100.0, 40.0, 65.0
-"""Progress of a solve: the whole, features found, matches found."""
+TOTAL, FEATURES, MATCHES, MAPPED = 100.0, 40.0, 65.0, 95.0
+"""Progress of a solve: the whole, features found, matches found, cameras mapped."""
 _UPSAMPLE_BELOW = 640
 """Long side below which pictures are enlarged twice: SIFT then finds three times as many points, placed better."""
 _FINE_SIFT_BELOW = 1000

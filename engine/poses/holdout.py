@@ -71,28 +71,33 @@ def held_out_errors(
 
     Args:
         track: (M,) track of each observation, ascending.
-        rays: (M, 2) undistorted normalised image coordinates.
+        rays: (M, 2) undistorted normalised image coordinates; NaN where a lens cannot have made that pixel.
         camera_from_world: (M, 3, 4) of the image of each observation.
         focal: pixels, one for all or (M,).
 
     Returns:
-        Errors in pixels of the observations that `is_held_out`; infinite behind a camera and where nothing can be
-        triangulated.
+        Errors in pixels of the observations that `is_held_out`; infinite behind a camera, where nothing can be
+        triangulated, and where rays, cameras or focal length are not finite.
     """
-    used = _position(track) % 2 == 0
+    scale = np.broadcast_to(focal, len(track))
+    finite = np.isfinite(rays).all(axis=1) & np.isfinite(camera_from_world).all(axis=(1, 2)) & np.isfinite(scale)
+    rays = np.where(finite[:, None], rays, 0.0)
+    camera_from_world = np.where(finite[:, None, None], camera_from_world, 0.0)
+    used = (_position(track) % 2 == 0) & finite
     # Linear triangulation (Hartley & Zisserman, Multiple View Geometry, 12.2), by the normal equations of each track.
     rows = rays[:, :, None] * camera_from_world[:, 2:3, :] - camera_from_world[:, :2, :]
     normal = np.einsum("mij,mik->mjk", rows, rows)
     total = np.zeros((int(track.max(initial=-1)) + 1, 4, 4))
     np.add.at(total, track[used], normal[used])
-    point = np.linalg.eigh(total)[1][:, :, 0]
+    # Numbers as large as those of a camera that ran away may overflow in the sums.
+    point = np.linalg.eigh(np.where(np.isfinite(total), total, 0.0))[1][:, :, 0]
+    determined = np.bincount(track[used], minlength=len(total)) >= 2
     held = is_held_out(track)
     local = np.einsum("mij,mj->mi", camera_from_world[held], point[track[held]])
     in_front = local[:, 2] * np.sign(point[track[held], 3]) > 0
-    scale = np.broadcast_to(focal, held.shape)[held]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        error = np.linalg.norm(local[:, :2] / local[:, 2:] - rays[held], axis=1) * scale
-    return np.where(in_front, error, np.inf)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        error = np.linalg.norm(local[:, :2] / local[:, 2:] - rays[held], axis=1) * scale[held]
+    return np.where(in_front & finite[held] & determined[track[held]] & np.isfinite(error), error, np.inf)
 
 
 def is_held_out(track: NDArray[np.int64]) -> NDArray[np.bool_]:

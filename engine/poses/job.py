@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from engine.files import write_atomically, write_json
 
+COMMON_FOCAL, COMMON_SPREAD = 0.9, 0.35
+"""Focal length of video over the long side of the picture, and its deviation in logarithm."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -30,6 +33,7 @@ class Job:
         tracks: a `cvd.tracks/1` file of points that the artist followed, None = none.
         pixel_aspect: known width of a plate pixel over its height, None = nearly 1.
         principal_px: known principal point in plate pixels, None = in the middle, or near it.
+        cuts: names of pictures before which there seems to be a cut.
     """
 
     images: str
@@ -45,6 +49,7 @@ class Job:
     tracks: str | None = None
     pixel_aspect: float | None = None
     principal_px: tuple[float, float] | None = None
+    cuts: tuple[str, ...] = ()
 
     def squared(self) -> Job:
         """The job in square pixels, as wide as the plate's: what is solved; `Model.on_plate` is the way back."""
@@ -66,7 +71,8 @@ class Job:
         """Read what `save` wrote."""
         document = json.loads(path.read_text(encoding="utf-8"))
         principal = document.get("principal_px")
-        return cls(**{**document, "principal_px": None if principal is None else tuple(principal)})
+        document["principal_px"] = None if principal is None else tuple(principal)
+        return cls(**{**document, "cuts": tuple(document.get("cuts", ()))})
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,7 @@ class Model:
         lens: (8,) fx, fy, cx, cy, k1, k2, p1, p2 in plate pixels; of the middle of a zoom.
         lens_model: (), COLMAP's name.
         focal: (R,) fx of each registered frame; all the same unless the lens zooms.
-        focal_range: (2,) between which values fx lies, plate pixels.
+        focal_range: (2,) between which values fx lies, plate pixels; 0 and infinity where any could be.
         reasons: (N,) why a frame was not registered, or is not to be trusted; "" for the others.
         filled: (R,) true where the camera was not solved but put between its neighbours.
         xyz: (P, 3).

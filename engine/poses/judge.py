@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +12,14 @@ from numpy.typing import NDArray
 
 from engine.poses.features import Pixels
 from engine.poses.holdout import Tracks, held_out_errors, is_held_out
+from engine.poses.whole import keep_whole
 
 GOOD_HELD_OUT, POOR_HELD_OUT = 0.7, 0.5
+_CHANCE = 0.1
+"""Share of held-out observations that cameras which are wrong altogether predict at most."""
 _HELD_OUT_PX = 2.0
 MIN_REGISTERED, NEARLY_ALL = 0.5, 0.9
 """Shares of the frames: fewer is no solve, so many need no second attempt."""
-COMMON_FOCAL, COMMON_SPREAD = 0.9, 0.35
-"""Focal length of video over the long side of the picture, and its deviation in logarithm."""
 _CLIPPED = 3.0
 """Held-out errors count up to so many times their median: beyond it a match is wrong, whatever the lens."""
 
@@ -31,7 +33,7 @@ class Candidate:
         registered: how many frames it placed.
         held_out_share: share of held-out observations within `_HELD_OUT_PX`.
         plausible: its focal length and distortion are such as cameras have.
-        focal_std_pct: of a focal length that was tried and not solved for; None otherwise.
+        focal_std_pct: of a focal length that was tried and not solved for, infinite where any fits; None otherwise.
         zooms: every image has a camera of its own.
     """
 
@@ -42,9 +44,11 @@ class Candidate:
     focal_std_pct: float | None = None
     zooms: bool = False
 
-    def merit(self) -> tuple[bool, int, float]:
-        """The more the better: a possible lens, then frames placed, then held-out observations predicted."""
-        return self.plausible, self.registered, self.held_out_share
+    def merit(self) -> tuple[bool, bool, int, float]:
+        """The more the better: a possible lens, more than half of the held-out observations predicted, frames placed,
+        and at last how many observations are predicted.
+        """
+        return self.plausible, self.held_out_share >= POOR_HELD_OUT, self.registered, self.held_out_share
 
     def sound(self, frames: int) -> bool:
         """Worth handing on: a possible lens, enough frames placed, most held-out observations predicted."""
@@ -56,7 +60,9 @@ class Candidate:
 
 
 def judged(models: Path, tracks: Tracks, pixels: dict[int, Pixels], *, zooms: bool = False) -> list[Candidate]:
-    """The largest of the models in a folder, judged; nothing when there is none.
+    """The largest of the models in a folder, judged; nothing when there is none that is better than chance.
+
+    Only the frames of a model count that hang together; the others are taken out of it.
 
     Args:
         models: folder of COLMAP models of one database.
@@ -65,15 +71,34 @@ def judged(models: Path, tracks: Tracks, pixels: dict[int, Pixels], *, zooms: bo
         zooms: every image has a camera of its own.
     """
     made = [pycolmap.Reconstruction(path) for path in sorted(models.iterdir())]
+    for model in made:
+        if apart := keep_whole(model):
+            print(f"{models.name}: images {apart} do not hang together with the others", file=sys.stderr)
     made = [m for m in made if m.num_reg_images() >= 3]
     if not made:
+        print(f"{models.name}: dropped, nothing hangs together or is finite", file=sys.stderr)
         return []
     model = max(made, key=lambda m: (m.num_reg_images(), m.num_points3D()))
+    found = judged_model(model, models.name, tracks, pixels, zooms=zooms)
+    return [] if found is None else [found]
+
+
+def judged_model(
+    model: pycolmap.Reconstruction, name: str, tracks: Tracks, pixels: dict[int, Pixels], *, zooms: bool = False
+) -> Candidate | None:
+    """A model as a candidate; None where it is no better than chance. See `judged`; `name`: for the log."""
     errors = prediction_errors(model, tracks, pixels)[1]
     share = float((errors < _HELD_OUT_PX).mean()) if len(errors) else 0.0
     cameras = [model.image(i).camera for i in model.reg_image_ids()]
+    focal = float(np.median([camera.mean_focal_length() for camera in cameras]))
+    chance = share < _CHANCE
+    print(
+        f"{name}: {len(cameras)} images, focal length {focal:.1f} of {cameras[0].width} pixels, {share:.1%} of what "
+        f"was held out predicted{', as chance does: dropped' if chance else ''}",
+        file=sys.stderr,
+    )
     plausible = bool(np.mean([_plausible(camera) for camera in cameras]) > 0.9)
-    return [Candidate(model, model.num_reg_images(), share, plausible, zooms=zooms)]
+    return None if chance else Candidate(model, model.num_reg_images(), share, plausible, zooms=zooms)
 
 
 def _plausible(camera: pycolmap.Camera) -> bool:
@@ -104,7 +129,7 @@ def prediction_errors(
         seen = image == i
         rays[seen] = images[i].camera.cam_from_img(pixels[i][feature[seen]])
         focal[seen] = images[i].camera.mean_focal_length()
-    camera_from_world = np.array([poses[i] for i in image.tolist()]).reshape(-1, 3, 4)
+    camera_from_world = np.array([poses[i] for i in image.tolist()], np.float64).reshape(-1, 3, 4)
     return number[track[is_held_out(track)]], held_out_errors(track, rays, camera_from_world, focal)
 
 

@@ -11,32 +11,34 @@ from pathlib import Path
 import numpy as np
 import pycolmap
 
-from engine.poses.features import MATCHES, TOTAL, Matches, tracks_of
+from engine.poses.adjust import zoomed
+from engine.poses.attempt import attempted
+from engine.poses.features import MAPPED, MATCHES, TOTAL, Matches, tracks_of
 from engine.poses.holdout import Tracks
-from engine.poses.job import Job
-from engine.poses.judge import COMMON_FOCAL, Candidate, judged
+from engine.poses.job import COMMON_FOCAL, Job
+from engine.poses.judge import Candidate, judged
 from engine.poses.speech import say
 from engine.poses.zoom import ROUGH, zoom_curve
 
-MAPPED = 95.0
 _SECOND = 80.0
 _TRACKS_PER_FRAME = 300
 """How many tracks of each frame global mapping places the cameras by: more take three times the time for the same
 cameras. The rest is triangulated afterwards."""
 _TRIED_FOCALS = (0.7, 0.85, 1.05, 1.3, 1.6)
-_TRIED_STEP = 0.1
-"""Focal lengths over the long side, and half of their distance in logarithm."""
+_TRIED_STEP, _TRIED_BEYOND = 0.1, 0.35
+"""Focal lengths over the long side, half of their distance in logarithm, and the distance beyond either end."""
+_TRIED_LIMITS = 0.3, 7.0
+"""Focal lengths over the long side beyond which none is tried: fisheyes, and lenses that hardly anybody holds."""
 _EQUALLY_GOOD = 0.01
 
 
-def best_model(
-    job: Job, database: Path, matches: Matches, images: Path, folder: Path, *, turns: bool
-) -> Candidate | None:
-    """The best of up to three ways to solve the cameras.
+def mapped(job: Job, database: Path, matches: Matches, images: Path, folder: Path, *, turns: bool) -> list[Candidate]:
+    """What several ways to solve the cameras make, each at most one candidate; the best by `merit` first.
 
-    Global mapping first. Unless it is `good`, incremental mapping as well, and the better by `merit` counts. Where
-    neither is `sound`, which happens when a camera travels so little that its focal length can run away, global mapping
-    with the focal length held at several values.
+    Global mapping first. Unless it is `good`, incremental mapping as well. Where neither is `sound`, which happens when
+    the lens zooms, or when a camera travels so little that its focal length can run away: a focal length for every
+    frame, and at last global mapping with the focal length held at several values. A way that fails leaves the others
+    standing.
 
     Args:
         job: what to solve.
@@ -49,19 +51,36 @@ def best_model(
     """
     folder.mkdir(exist_ok=True)
     tracks = tracks_of(database, job.seed)
-    count = len(job.names)
-    say("step", [MATCHES, TOTAL, "solving cameras (global)"])
-    models = made(folder / "global", lambda out: map_globally(job, _calibrated(job, database, folder), images, out))
-    candidates = judged(models, tracks, matches.pixels)
-    if not any(c.good(count) for c in candidates):
-        say("step", [_SECOND, TOTAL, "solving cameras (incremental)"])
+    count, found = len(job.names), list[Candidate]()
+
+    def globally() -> list[Candidate]:
+        models = made(folder / "global", lambda out: map_globally(job, _calibrated(job, database, folder), images, out))
+        return judged(models, tracks, matches.pixels)
+
+    def incrementally() -> list[Candidate]:
         models = made(folder / "incremental", lambda out: map_incrementally(job, database, images, out))
-        candidates += judged(models, tracks, matches.pixels)
-    if not any(c.sound(count) for c in candidates) and job.focal_px is None and not turns:
-        candidates += _with_zoom(job, database, images, folder, tracks, matches)
-    if not any(c.sound(count) for c in candidates) and job.focal_px is None and not turns:
-        candidates += _with_tried_focals(job, database, images, folder, tracks, matches)
-    return max(candidates, key=Candidate.merit, default=None)
+        return judged(models, tracks, matches.pixels)
+
+    say("step", [MATCHES, TOTAL, "solving cameras (global)"])
+    found += attempted("global mapping", globally, [])
+    if not any(c.good(count) for c in found):
+        say("step", [_SECOND, TOTAL, "solving cameras (incremental)"])
+        found += attempted("incremental mapping", incrementally, [])
+
+    def unsound() -> bool:
+        return job.focal_px is None and not turns and not any(c.sound(count) for c in found)
+
+    if unsound():
+        found += attempted("a zoom", partial(_with_zoom, job, database, images, folder, tracks, matches), [])
+    if unsound() and found:
+        say("step", [_SECOND, TOTAL, "solving cameras (with a zoom)"])
+        nearest = max(found, key=lambda c: c.held_out_share)  # whatever its lens is like
+        zoom = attempted("a zoom by adjustment", partial(zoomed, nearest, tracks, matches.pixels), None)
+        found += [] if zoom is None else [zoom]
+    if unsound():
+        sweep = partial(_with_tried_focals, job, database, images, folder, tracks, matches)
+        found += attempted("a sweep over focal lengths", sweep, [])
+    return sorted(found, key=Candidate.merit, reverse=True)
 
 
 def _with_zoom(
@@ -116,13 +135,15 @@ def _with_tried_focals(
     """Global mapping with the lens held at several focal lengths; at most one candidate.
 
     Of the focal lengths that predict the held-out observations about equally well, the one nearest to what the file
-    says, or to that of a common video lens, is taken; how far they spread tells how uncertain it is.
+    says, or to that of a common video lens, is taken; how far they spread tells how uncertain it is. Where the first or
+    the last one tried is among them, longer or shorter ones are tried, and where these are no worse up to
+    `_TRIED_LIMITS`, the focal length is unknown. What lies between the good and the bad is tried once more.
     """
     common = COMMON_FOCAL if job.start_px is None else job.start_px / max(job.width, job.height)
-    tried: list[tuple[float, Candidate]] = []
-    for index, ratio in enumerate(_TRIED_FOCALS):
-        done = _SECOND + (MAPPED - _SECOND) * index / len(_TRIED_FOCALS)
-        say("step", [done, TOTAL, f"solving cameras (trying a focal length, {index + 1} of {len(_TRIED_FOCALS)})"])
+    tried: dict[float, Candidate | None] = {}
+
+    def mapped_with(ratio: float) -> Candidate | None:
+        say("step", [min(MAPPED, _SECOND + len(tried)), TOTAL, f"solving cameras (focal length {len(tried) + 1})"])
         held = folder / "held_focal.db"
         shutil.copy(database, held)
         with pycolmap.Database.open(held) as data:
@@ -130,15 +151,40 @@ def _with_tried_focals(
             camera.params = np.array([ratio * max(camera.width, camera.height), *camera.params[1:]])
             camera.has_prior_focal_length = True
             data.update_camera(camera)
-        models = made(folder / f"focal_{ratio}", partial(map_globally, job, held, images, hold_lens=True))
-        tried += [(ratio, candidate) for candidate in judged(models, tracks, matches.pixels)]
-    if not tried:
+        models = made(folder / f"focal_{ratio:.3f}", partial(map_globally, job, held, images, hold_lens=True))
+        return next(iter(judged(models, tracks, matches.pixels)), None)
+
+    def attempt(ratio: float) -> None:
+        tried[ratio] = attempted(f"a focal length of {ratio:.2f}", lambda: mapped_with(ratio), None)
+
+    for ratio in _TRIED_FOCALS:
+        attempt(ratio)
+    for beyond, end in ((-_TRIED_BEYOND, min), (_TRIED_BEYOND, max)):
+        while end(tried) in _as_good(tried) and _TRIED_LIMITS[0] < end(tried) * np.exp(beyond) < _TRIED_LIMITS[1]:
+            attempt(float(end(tried) * np.exp(beyond)))
+    good = _as_good(tried)
+    if not good:
         return []
-    best = max(c.merit() for _, c in tried)
-    equal = [(r, c) for r, c in tried if c.merit()[:2] == best[:2] and c.held_out_share > best[2] - _EQUALLY_GOOD]
-    ratio, chosen = min(equal, key=lambda pair: abs(np.log(pair[0] / common)))
-    spread = max(abs(np.log(other / ratio)) for other, _ in equal)
-    return [replace(chosen, focal_std_pct=100.0 * max(float(spread), _TRIED_STEP))]
+    bracketed = min(tried) < min(good) and max(good) < max(tried)
+    if bracketed:
+        for edge, bad in (
+            (min(good), max(r for r in tried if r < min(good))),
+            (max(good), min(r for r in tried if r > max(good))),
+        ):
+            attempt(float(np.sqrt(edge * bad)))
+        good = _as_good(tried)
+    ratio = min(good, key=lambda r: abs(np.log(r / common)))
+    spread = max(float(max(abs(np.log(other / ratio)) for other in good)), _TRIED_STEP) if bracketed else np.inf
+    return [replace(good[ratio], focal_std_pct=100.0 * spread)]
+
+
+def _as_good(tried: dict[float, Candidate | None]) -> dict[float, Candidate]:
+    """Those of the focal lengths tried that predict about as well as the best of them."""
+    found = {ratio: candidate for ratio, candidate in tried.items() if candidate is not None}
+    *rank, share = max((c.merit() for c in found.values()), default=(0.0,))
+    return {
+        ratio: c for ratio, c in found.items() if [*c.merit()[:-1]] == rank and c.merit()[-1] > share - _EQUALLY_GOOD
+    }
 
 
 def map_globally(job: Job, database: Path, images: Path, folder: Path, *, hold_lens: bool = False) -> None:

@@ -20,8 +20,10 @@ def model_of(job: Job, reconstruction: pycolmap.Reconstruction) -> Model:
 
     Args:
         job: its names give the order of the frames.
-        reconstruction: in plate pixels.
+        reconstruction: in plate pixels; without what lies behind cameras afterwards.
     """
+    drop_behind(reconstruction)
+    pycolmap.ObservationManager(reconstruction).filter_points3D_with_short_tracks(3)
     row_of_name = {name: row for row, name in enumerate(job.names)}
     placed = sorted((row_of_name[reconstruction.image(i).name], i) for i in reconstruction.reg_image_ids())
     row_of_image = {i: row for row, i in placed}
@@ -61,6 +63,11 @@ def model_of(job: Job, reconstruction: pycolmap.Reconstruction) -> Model:
         observation_pixel=pixel,
         frame_error=np.array([np.median(e) if len(e) else np.nan for e in of_frames]),
     )
+
+
+def drop_behind(reconstruction: pycolmap.Reconstruction) -> None:
+    """Drop observations of points behind their cameras, which are seen nowhere: an adjustment may leave a few."""
+    pycolmap.ObservationManager(reconstruction).filter_observations_with_negative_depth()
 
 
 def first_look(reconstruction: pycolmap.Reconstruction) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +27,14 @@ from engine.cameras.document import FollowedPoints
 from engine.cameras.tracks import join_tracks
 from engine.errors import CvdError, PoseError
 from engine.poses.adjust import adjust
+from engine.poses.attempt import attempted
 from engine.poses.breaks import Break, blurred_frames, find_breaks, sharpness_of
-from engine.poses.features import TOTAL, Matches, extract_features, match, pictures, tracks_of
+from engine.poses.features import MAPPED, TOTAL, Matches, extract_features, match, pictures, tracks_of
 from engine.poses.fill import fill_gaps
-from engine.poses.job import Job, Model
-from engine.poses.judge import COMMON_SPREAD, GOOD_HELD_OUT, MIN_REGISTERED, NEARLY_ALL, POOR_HELD_OUT, Candidate
+from engine.poses.job import COMMON_SPREAD, Job, Model
+from engine.poses.judge import GOOD_HELD_OUT, MIN_REGISTERED, NEARLY_ALL, POOR_HELD_OUT, Candidate
 from engine.poses.keyframes import LONG, key_frames, match_long
-from engine.poses.mapping import MAPPED, best_model
+from engine.poses.mapping import mapped
 from engine.poses.motion import Motion, motion_of
 from engine.poses.output import first_look, turning_model
 from engine.poses.speech import end_with_parent, say
@@ -66,7 +68,8 @@ def solve(job: Job) -> None:
     database = work / "database.db"
     extract_features(job, database, images, ratio)
     sharpness = sharpness_of(images, job.names)
-    exhaustive, best, long, asked = False, None, len(job.names) >= LONG, len(job.names)
+    exhaustive, found, long, asked = False, list[Candidate](), len(job.names) >= LONG, len(job.names)
+    cuts = [row for row, name in enumerate(job.names) if name in job.cuts]
     while True:
         if long:
             match_long(job, database)
@@ -76,26 +79,30 @@ def solve(job: Job) -> None:
             frames = {name: int(Path(name).stem) for name in job.names}
             join_tracks(database, FollowedPoints.load(Path(job.tracks)), frames, job.seed)
         matches = Matches.load(database)
-        breaks, longest = find_breaks(matches, sharpness)
+        breaks, longest = find_breaks(matches, sharpness, cuts)
         part, matches = replace(job, names=[job.names[i] for i in longest]), matches.only(longest)
         motion = motion_of(matches, None if job.focal_px is None else job.focal_px * ratio)
         if motion.kind == "travels":
             folder = work / ("exhaustive" if exhaustive else "sequential")
             keys = key_frames(matches) if long else range(len(part.names))
             asked = len(keys)
-            mapped = replace(part, names=[part.names[k] for k in keys])
-            found = best_model(mapped, database, matches.only(keys), images, folder, turns=motion.turning is not None)
-            best = max((c for c in (best, found) if c is not None), key=Candidate.merit, default=None)
+            some, turns = replace(part, names=[part.names[k] for k in keys]), motion.turning is not None
+            found += mapped(some, database, matches.only(keys), images, folder, turns=turns)
+            found.sort(key=Candidate.merit, reverse=True)
         if exhaustive or len(job.names) > _EXHAUSTIVE_UP_TO or motion.kind != "travels":
             break
-        if best is not None and best.plausible and best.registered >= NEARLY_ALL * asked:
+        if found and found[0].plausible and found[0].registered >= NEARLY_ALL * asked:
             break
         exhaustive = True
-    if motion.kind == "travels" and motion.turning is not None:
-        motion = _decided(motion.turning, best, asked)
+    turning = motion.turning
+    if motion.kind == "travels" and turning is not None:
+        motion = _decided(turning, found, asked)
+    model = None
     if motion.kind == "travels":
-        model = _travelling(job, asked, best, matches, images, breaks)
-    else:
+        model = _travelling(job, asked, found, matches, images, breaks)
+        if model is None:
+            motion = _turns(turning)
+    if model is None:
         model = _standing(job, motion, ratio)
     model = _explained(job, model, breaks, longest, sharpness)
     fill_gaps(model).on_plate(job.pixel_aspect).save(work / "model.npz")
@@ -103,56 +110,79 @@ def solve(job: Job) -> None:
 
 
 def _travelling(
-    job: Job, asked: int, best: Candidate | None, matches: Matches, images: Path, breaks: Sequence[Break]
-) -> Model:
-    """The best of what mapping made of the `asked` frames, adjusted.
+    job: Job, asked: int, found: Sequence[Candidate], matches: Matches, images: Path, breaks: Sequence[Break]
+) -> Model | None:
+    """The best of what mapping made of the `asked` frames, adjusted; where that fails, the next best.
+
+    Returns:
+        None where nothing was left after adjusting.
 
     Raises:
-        PoseError: `poses.no_model` or `poses.too_few_registered`.
+        PoseError: `poses.no_model`, `poses.too_few_registered` or `poses.unreliable`.
     """
     numbers = [int(Path(name).stem) for name in job.names]
     broken = "".join(f" Also, {gap.words(numbers)}." for gap in breaks)
-    if best is None or not (best.plausible or job.focal_px):
-        raise PoseError(
-            "poses.no_model",
-            "No camera could be solved for this shot.",
-            "Too few points can be followed from frame to frame: blur, bare walls, a picture that mostly moves by "
-            f"itself, or too large steps between the frames.{broken}",
-            "Use a sharper or slower shot with texture in view, a smaller step, or a longer frame range without cuts.",
-        )
-    if best.registered < max(3, MIN_REGISTERED * asked):
+    database = Path(job.work) / "database.db"
+    if not found:
+        raise _no_model(broken)
+    for candidate in found:
+        _require(job, candidate, candidate.registered, asked, broken)
+        say("metric", ["held_out_share", candidate.held_out_share])
+        say("preview", first_look(candidate.reconstruction))
+        say("step", [MAPPED, TOTAL, "refining cameras and lens"])
+        adjusted = partial(adjust, job, candidate, matches, tracks_of(database, job.seed), images)
+        model = attempted("adjusting the cameras", adjusted, None)
+        if model is None:
+            continue
+        _require(job, candidate, len(model.rows), asked, broken)
+        if candidate.held_out_share < GOOD_HELD_OUT:
+            say(
+                "warning",
+                f"The cameras predict only {candidate.held_out_share:.0%} of the tracks held out to test them and may "
+                "be off: something large moves by itself, or much repeats. Mask what moves by itself and solve again.",
+            )
+        return model
+    return None
+
+
+def _require(job: Job, candidate: Candidate, placed: int, asked: int, broken: str) -> None:
+    """Raise where a candidate of which `placed` of `asked` frames hang together is no solve: see `_travelling`."""
+    if not (candidate.plausible or job.focal_px):
+        raise _no_model(broken)
+    if placed < max(3, MIN_REGISTERED * asked):
         raise PoseError(
             "poses.too_few_registered",
-            f"Only {best.registered} of {asked} frames could be placed.",
+            f"Only {placed} of {asked} frames could be placed.",
             f"The shot falls apart for the solver: a stretch of blur, or a large thing that moves by itself.{broken}",
             "Mask what moves by itself, or solve a frame range without the blurred part.",
         )
-    say("metric", ["held_out_share", best.held_out_share])
-    if best.held_out_share < POOR_HELD_OUT:
+    if candidate.held_out_share < POOR_HELD_OUT:
         raise PoseError(
             "poses.unreliable",
-            f"Cameras were found, but they predict only {best.held_out_share:.0%} of the tracks held out to test them.",
+            f"Cameras were found, but they predict only {candidate.held_out_share:.0%} of the tracks held out to test "
+            "them.",
             f"Much in the shot moves by itself, repeats, or is blurred.{broken}",
             "Mask what moves by itself, or use a sharper shot or a frame range with more of what stands still in view.",
         )
-    if best.held_out_share < GOOD_HELD_OUT:
-        say(
-            "warning",
-            f"The cameras predict only {best.held_out_share:.0%} of the tracks held out to test them and may be off: "
-            "something large moves by itself, or much repeats. Mask what moves by itself and solve again.",
-        )
-    say("preview", first_look(best.reconstruction))
-    say("step", [MAPPED, TOTAL, "refining cameras and lens"])
-    database = Path(job.work) / "database.db"
-    return adjust(job, best, matches, tracks_of(database, job.seed), images)
 
 
-def _decided(turning: Turning, best: Candidate | None, frames: int) -> Motion:
+def _no_model(broken: str) -> PoseError:
+    return PoseError(
+        "poses.no_model",
+        "No camera could be solved for this shot.",
+        "Too few points can be followed from frame to frame: blur, bare walls, a picture that mostly moves by "
+        f"itself, or too large steps between the frames.{broken}",
+        "Use a sharper or slower shot with texture in view, a smaller step, or a longer frame range without cuts.",
+    )
+
+
+def _decided(turning: Turning, found: Sequence[Candidate], frames: int) -> Motion:
     """How a camera moves that for the most part may only turn, once mapping has been tried.
 
     Raises:
         PoseError: `poses.unreliable`: it cannot be told.
     """
+    best = found[0] if found else None
     if best is not None and best.sound(frames):
         if best.held_out_share >= _CONVINCING:
             return Motion("travels", None)
@@ -162,6 +192,22 @@ def _decided(turning: Turning, best: Candidate | None, frames: int) -> Motion:
             f"A camera that turns explains {turning.share:.0%} of what moves in the picture, one that travels "
             f"{best.held_out_share:.0%}: something large moves by itself.",
             "Mask what moves by itself.",
+        )
+    return _turns(turning)
+
+
+def _turns(turning: Turning | None) -> Motion:
+    """The camera is taken to turn only, where nothing better was found.
+
+    Raises:
+        PoseError: `poses.no_model` where it does not.
+    """
+    if turning is None:
+        raise PoseError(
+            "poses.no_model",
+            "No reliable point could be placed in this shot.",
+            "Every point was seen from nearly one direction only, or with large errors.",
+            "Use a shot in which the camera travels more, or a longer frame range.",
         )
     say(
         "warning",
@@ -205,7 +251,8 @@ def _explained(
         else:
             reasons[row] = "Too few of its points could be matched with frames that were placed."
         if row not in longest:
-            between = [gap for gap in breaks if min(row, longest.start) <= gap.before < max(row, longest.stop)]
+            span = range(min(row, longest.start), max(row, longest.stop))
+            between = [gap for gap in breaks if gap.before in span or gap.before < row < gap.after]
             if between:
                 reasons[row] = f"It lies apart from the part that was solved: {between[0].words(numbers)}."
     for gap in breaks:

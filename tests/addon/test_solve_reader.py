@@ -135,6 +135,13 @@ def test_summary_names_the_prior_and_its_licence(own_solve: Path) -> None:
     assert "Depth: cvd, prior Depth Anything V2 Large, licence CC-BY-NC-4.0" in summary(read(own_solve))
 
 
+def test_a_focal_length_that_nothing_tells_is_accepted_and_said_to_be_unknown(own_solve: Path) -> None:
+    edit(own_solve, lambda document: document["lens"].update(source="estimated", uncertainty_pct=2.5))
+    assert any("± 2.5 % (estimated)" in line for line in summary(read(own_solve)))
+    edit(own_solve, lambda document: document["lens"].update(uncertainty_pct=None, focal_range_px=None))
+    assert any("px (assumed, unknown)" in line for line in summary(read(own_solve)))
+
+
 @pytest.mark.parametrize("key", ["source", "lens", "frames", "world", "depth", "points", "quality"])
 def test_missing_part(own_solve: Path, scene: bpy.types.Scene, key: str) -> None:
     edit(own_solve, lambda document: document.pop(key))
