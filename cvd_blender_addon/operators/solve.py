@@ -163,6 +163,7 @@ def asked(context: bpy.types.Context, python: Path) -> dict[str, Any]:
     scene = context.scene
     cvd = scene.cvd
     clip = footage(cvd)
+    masks.require_plate(cvd, clip)
     folder = monitor.folder_of(scene) or _default_folder(context, clip)
     request = _request(cvd, clip, folder)
     # First, so that files are written into nothing but a solve folder.
