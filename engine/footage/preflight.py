@@ -59,8 +59,8 @@ def prepare(footage: Footage, folder: Path, progress: Progress) -> None:
     apart = math.gcd(*np.diff(numbers).tolist())
     if footage.missing and apart > 1:
         progress.warning(
-            f"The frame numbers are {apart} apart, so {len(footage.missing)} frames between them get no camera. Set the "
-            f"step to {apart} to leave these out."
+            f"The frame numbers are {apart} apart, so {len(footage.missing)} frames between them get no camera. Set "
+            f"the step to {apart} to leave these out."
         )
     total = len(numbers) * (1 if footage.right is None else 2)
     sampled = set(np.linspace(0, len(numbers) - 1, min(_MOTION_SAMPLES, len(numbers))).astype(int).tolist())

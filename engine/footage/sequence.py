@@ -143,6 +143,24 @@ def require_plate(sequence: Sequence, numbers: Collection[int]) -> None:
         )
 
 
+def around_number(name: str, pattern: str) -> tuple[str, int, str]:
+    """What stands before the frame number in a file's name, how many digits it has at least, and what stands behind.
+
+    Args:
+        name: any file of the sequence. A # of its own cannot be told from one of the pattern's without it.
+        pattern: of the sequence.
+
+    Raises:
+        ValueError: the pattern is not that of the file's sequence.
+    """
+    for group in reversed(list(_DIGITS.finditer(name))):
+        head, tail = name[: group.start()], name[group.end() :]
+        digits = len(pattern) - len(head) - len(tail)
+        if digits > 0 and pattern == head + "#" * digits + tail:
+            return head, digits, tail
+    raise ValueError(f"{pattern!r} is not the pattern of {name!r}")
+
+
 def _most_files(file: Path, names: Collection[str]) -> Sequence:
     """The sequence of `file` by the group of digits that varies over the most files."""
     stem = file.stem
