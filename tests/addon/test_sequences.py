@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import bpy
 import numpy as np
 import pytest
 from rendering import load
-from synthetic import write_exr, write_png
+from synthetic import Synthetic, write_exr, write_png
 
 from cvd_blender_addon import compat, forecast, masks, sequences
 from cvd_blender_addon.jobs import StartError
@@ -72,30 +73,21 @@ def test_thousands_of_unrelated_pictures_are_looked_at_a_few_times(
     assert looked <= 40 * len(names)
 
 
-def solve_of(own_solve: Path, names: list[str], chosen: str) -> Path:
+def solve_of(folder: Path, names: list[str], chosen: str) -> Path:
     """A solve whose plate are pictures of these names, each of a level of its own, beside its folder."""
     for level, name in enumerate(names):
-        write_png(own_solve.parent / name, np.full((HEIGHT, WIDTH, 3), 20 * (level + 1), np.uint8))
-    files = numbered_files(own_solve.parent / chosen)
-    document = json.loads((own_solve / "solve.json").read_text())
-    name = files[min(files)].name
-    digits = str(min(files)).zfill(0)
-    place = name.rindex(digits)
-    start = place
-    while start > 0 and name[start - 1].isdecimal():
-        start -= 1
-    end = place + len(digits)
-    document["source"] |= {
-        "path": str(files[min(files)]),
-        "pattern": name[:start] + "#" * (end - start) + name[end:],
-        "width": WIDTH,
-        "height": HEIGHT,
-        "first": min(files),
-        "last": max(files),
-    }
-    document["frames"] = [{**document["frames"][0], "frame": number} for number in files]
-    (own_solve / "solve.json").write_text(json.dumps(document))
-    return own_solve
+        write_png(folder / name, np.full((HEIGHT, WIDTH, 3), 20 * (level + 1), np.uint8))
+    files = numbered_files(folder / chosen)
+    first, last = min(files), max(files)
+    gaps = tuple(set(range(first, last)) - set(files))
+    truth = Synthetic(WIDTH, HEIGHT, 16.0, 8.0, 6.0, first=first, last=last, missing=gaps, unplaced=())
+    solve = truth.write(folder).folder
+    document = json.loads((solve / "solve.json").read_text())
+    number = re.compile("[0-9]+(?=[^0-9]*$)")
+    pattern = number.sub(lambda digits: "#" * len(digits[0]), files[first].stem) + files[first].suffix
+    document["source"] |= {"path": str(files[first]), "pattern": pattern}
+    truth.write_json(document)
+    return solve
 
 
 def shown(scene: bpy.types.Scene, kind: str, block: Any, number: int, folder: Path, solve: Any = None) -> np.ndarray:
@@ -137,11 +129,11 @@ def shown(scene: bpy.types.Scene, kind: str, block: Any, number: int, folder: Pa
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_blender_shows_the_engines_picture_at_every_number(
-    own_solve: Path, scene: bpy.types.Scene, tmp_path: Path, names: list[str], chosen: str
+    scene: bpy.types.Scene, tmp_path: Path, names: list[str], chosen: str
 ) -> None:
-    solve = read(solve_of(own_solve, names, chosen))
+    solve = read(solve_of(tmp_path, names, chosen))
     clip, image = plate.ensure_clip(solve), plate.ensure_image(solve)
-    for number, file in numbered_files(own_solve.parent / chosen).items():
+    for number, file in numbered_files(tmp_path / chosen).items():
         level = 20 * (names.index(file.name) + 1) / 255
         seen = shown(scene, "CompositorNodeMovieClip", clip, number, tmp_path)
         assert np.abs(seen[..., :3] - level).max() < 1.5 / 255, (number, "clip")
