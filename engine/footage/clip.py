@@ -130,7 +130,7 @@ def probe(
         FootageError: `footage.missing`, `.name`, `.unreadable`, `.empty`, `.unsupported`, `.not_video`,
             `.unreadable_frame`, `.no_frames`, `.several_sequences`, `.negative_numbers`, `.letter_case`,
             `.number_place`, `.number_limit`, `.gaps`, `.empty_range`, `.several_pictures`, `.exr_window`,
-            `.exr_layers`, `.stereo_odd_width` or `.stereo_mismatch`.
+            `.exr_layers`, `.exr_channels`, `.stereo_odd_width` or `.stereo_mismatch`.
     """
     footage = _probe_file(path, first, last, step, colourspace)
     if stereo == "side_by_side":
@@ -377,8 +377,8 @@ def _require_one_picture(file: Path) -> None:
 def _require_plain_exr(number: int, file: Path) -> None:
     """Refuse EXR files of which Blender's clip shows something else.
 
-    Blender 4.5, 5.0 and 5.2 show the data window as if it were the whole picture, and of several layers, parts or views
-    memory that was never written.
+    Blender 4.5, 5.0 and 5.2 show the data window as if it were the whole picture, and of layers, parts or views memory
+    that was never written; so do 4.5 and 5.0 of a lone channel that is not called R, V or Y.
     """
     try:
         layout = exr_layout(file)
@@ -390,6 +390,13 @@ def _require_plain_exr(number: int, file: Path) -> None:
             f"Frame {number} ({file.name}) holds layers, parts or views: {', '.join(layout.layers[:6])}.",
             "Blender cannot show such a file as a clip.",
             "Export the picture alone as R, G and B without a layer's name, such as by oiiotool --ch R,G,B.",
+        )
+    if len(layout.channels) == 1 and layout.channels[0] not in ("R", "V", "Y"):
+        raise FootageError(
+            "footage.exr_channels",
+            f"Frame {number} ({file.name}) holds the channel {layout.channels[0]} alone.",
+            "Blender cannot show it as a clip.",
+            "Choose the footage with the picture in it; a grey picture has to be called Y.",
         )
     if layout.data != layout.display:
         (x0, y0, x1, y1), (u0, v0, u1, v1) = layout.display, layout.data

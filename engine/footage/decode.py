@@ -202,11 +202,13 @@ class ExrLayout:
     Attributes:
         display, data: the windows of its first part, (left, top, right, bottom), the last ones within.
         layers: names of its layers, parts or views; empty of a plain picture.
+        channels: names of the channels of its first part.
     """
 
     display: Window
     data: Window
     layers: tuple[str, ...]
+    channels: tuple[str, ...]
 
 
 def exr_layout(path: Path) -> ExrLayout:
@@ -221,10 +223,11 @@ def exr_layout(path: Path) -> ExrLayout:
             display, data = _windows(headers[0])
             parts = [str(header.get("name", "")) for header in headers] if len(headers) > 1 else []
             views = [str(view) for view in headers[0].get("multiView", ())]
-            named = {channel.name.rpartition(".")[0] for channel in headers[0]["channels"]}
+            channels = tuple(str(channel.name) for channel in headers[0]["channels"])
     except EXR_ERRORS as error:
         raise ValueError(_DAMAGED) from error
-    return ExrLayout(display, data, tuple(parts or (views if len(views) > 1 else sorted(named - {""}))))
+    layers = sorted({name.rpartition(".")[0] for name in channels} - {""})
+    return ExrLayout(display, data, tuple(parts or (views if len(views) > 1 else layers)), channels)
 
 
 def _windows(header: dict[str, Any]) -> tuple[Window, Window]:

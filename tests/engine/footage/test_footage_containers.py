@@ -98,6 +98,16 @@ def test_same_picture_in_a_layer_which_blender_cannot_show_as_a_clip(tmp_path: P
     assert error.value.code == "footage.exr_layers"
 
 
+def test_a_lone_channel_that_blender_cannot_show_is_refused(tmp_path: Path) -> None:
+    for name, grey in (("y", "Y"), ("z", "Z")):
+        header = {"type": OpenEXR.scanlineimage, "compression": OpenEXR.ZIP_COMPRESSION}
+        OpenEXR.File(header, {grey: np.full((4, 6), 0.5, np.float32)}).write(str(tmp_path / f"{name}_1.exr"))
+    assert probe(tmp_path / "y_1.exr").numbers == (1,)
+    with pytest.raises(FootageError, match="holds the channel Z alone") as error:
+        probe(tmp_path / "z_1.exr")
+    assert error.value.code == "footage.exr_channels"
+
+
 @pytest.mark.parametrize("kind", ["parts", "views"])
 def test_parts_and_views_are_refused(tmp_path: Path, kind: str) -> None:
     plain = {"type": OpenEXR.scanlineimage, "compression": OpenEXR.ZIP_COMPRESSION}
