@@ -14,19 +14,21 @@ from pathlib import Path
 import bpy
 
 from . import estimate, jobs, masks, own_files
-from .sequences import numbered_files
+from .sequences import numbered_files, require_frames
 
 PACES = "paces.json"
 
 
 @dataclass(frozen=True)
 class _Clip:
-    """Of the footage: plate frame numbers, pixels, and free bytes on the disk that the solve goes to."""
+    """Of the footage: plate frame numbers, pixels, free bytes on the disk that the solve goes to; and why it cannot be
+    solved, or empty."""
 
     numbers: tuple[int, ...]
     width: int
     height: int
     free_bytes: float
+    problem: str
 
 
 _clips: dict[tuple[str, str], _Clip] = {}  # by clip and solve folder
@@ -63,12 +65,19 @@ def forecast(scene: bpy.types.Scene) -> Forecast | None:
             bpy.app.timers.register(_look_up, first_interval=0.0)
         return None
     first, last = (cvd.first, cvd.last) if cvd.use_range else (None, None)
-    frames = len(masks.chosen(clip.numbers, first, last, cvd.step))
+    numbers = masks.chosen(clip.numbers, first, last, cvd.step)
+    frames = len(numbers)
+    if clip.problem:
+        return Forecast(0, problem=clip.problem)
     if not clip.numbers:
         return Forecast(0, problem="No frames were found there. Choose a movie, or any file of an image sequence")
     if not frames:
         there = f"{clip.numbers[0]} to {clip.numbers[-1]}"
         return Forecast(0, problem=f"The clip has frames {there}: none of them lies in the range")
+    try:
+        require_frames(numbers)
+    except jobs.StartError as error:
+        return Forecast(0, problem=str(error))
     width = clip.width // 2 if cvd.stereo == "side_by_side" else clip.width
     shot = estimate.Shot(frames, width, clip.height, cvd.preset, cvd.method, cvd.camera_source, cvd.prior)
     found = estimate.estimate(shot, paces())
@@ -98,7 +107,7 @@ def look_at(clip_path: str, solve_folder: str) -> None:
     """Find out length and size of a clip, and how full the disk is."""
     path = Path(bpy.path.abspath(clip_path))
     folder = Path(bpy.path.abspath(solve_folder or clip_path))
-    free = math.inf
+    free, problem = math.inf, ""
     try:
         numbers = tuple(masks.all_numbers(path))
         shown = path if path.is_file() else next(iter(numbered_files(path).values()), path)
@@ -107,9 +116,10 @@ def look_at(clip_path: str, solve_folder: str) -> None:
         there = next((parent for parent in (folder, *folder.parents) if parent.exists()), None)
         if there is not None:
             free = shutil.disk_usage(there).free
-    except OSError:
+    except (OSError, jobs.StartError) as error:
         numbers, width, height = (), 0, 0
-    _clips[clip_path, solve_folder] = _Clip(numbers if width > 0 else (), width, height, free)
+        problem = str(error) if isinstance(error, jobs.StartError) else ""
+    _clips[clip_path, solve_folder] = _Clip(numbers if width > 0 else (), width, height, free, problem)
 
 
 def forget() -> None:

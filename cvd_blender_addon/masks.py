@@ -15,7 +15,7 @@ import bpy
 
 from . import compat
 from .jobs import StartError
-from .sequences import numbered_files
+from .sequences import numbered_files, plate_numbers, require_frames, shown_first
 from .solve_reader import frame_ranges
 
 FOLDER = "masks"
@@ -45,6 +45,9 @@ def frames_to_solve(cvd: Any, clip: Path) -> list[int]:
 
     Args:
         clip: a movie, a file of an image sequence, or a folder that holds one.
+
+    Raises:
+        StartError: Blender would show the sequence at other frames, or the clip cannot be read.
     """
     first, last = (cvd.first, cvd.last) if cvd.use_range else (None, None)
     return numbers_to_solve(clip, first, last, cvd.step)
@@ -52,7 +55,19 @@ def frames_to_solve(cvd: Any, clip: Path) -> list[int]:
 
 def numbers_to_solve(clip: Path, first: int | None, last: int | None, step: int) -> list[int]:
     """Plate frame numbers from `first` to `last`, None for the clip's own, every `step`-th of them."""
-    return chosen(all_numbers(clip), first, last, step)
+    numbers = chosen(all_numbers(clip), first, last, step)
+    require_frames(numbers)
+    return numbers
+
+
+def require_plate(cvd: Any, clip: Path) -> None:
+    """Refuse an image sequence that Blender would show at other frames than the engine solves.
+
+    Raises:
+        StartError: as `frames_to_solve`.
+    """
+    if clip.suffix.lower() not in bpy.path.extensions_movie:
+        frames_to_solve(cvd, clip)
 
 
 def all_numbers(clip: Path) -> list[int]:
@@ -60,7 +75,7 @@ def all_numbers(clip: Path) -> list[int]:
     if clip.suffix.lower() in bpy.path.extensions_movie:
         with opened(clip) as block:
             return list(range(1, 1 + (block.frame_duration if block else 0)))
-    return list(numbered_files(clip))
+    return plate_numbers(clip)
 
 
 def chosen(numbers: Sequence[int], first: int | None, last: int | None, step: int) -> list[int]:
@@ -143,11 +158,8 @@ def _plain(path: Path) -> Path:
 
 def scene_frame(clip: bpy.types.MovieClip, number: int) -> int:
     """Scene frame at which `clip` shows plate frame `number`."""
-    first = 1
-    if clip.source == "SEQUENCE":
-        path = Path(bpy.path.abspath(clip.filepath))
-        # A clip counts from its own file, whatever that file's number.
-        first = next((key for key, file in numbered_files(path).items() if file == path), 1)
+    # A clip counts from its own file, whatever that file's number.
+    first = shown_first(Path(bpy.path.abspath(clip.filepath)).name) if clip.source == "SEQUENCE" else 1
     return int(number - first + clip.frame_start - clip.frame_offset)
 
 

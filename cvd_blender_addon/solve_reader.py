@@ -19,6 +19,7 @@ SCHEMA = "cvd.solve"
 MAJOR = 1
 LENS_MODELS = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")
 RIGID_TOLERANCE = 1e-4
+FRAMES = range(1_048_575)  # that a scene in Blender can have; other numbers would be taken for the first or the last
 
 Matrix4 = tuple[tuple[float, ...], ...]
 
@@ -306,6 +307,7 @@ def _solve(folder: Path, document: dict[str, Any]) -> Solve:
     lens = _lens(document["lens"])
     frames = tuple(_frame(folder, entry, lens.focal_varies) for entry in document["frames"])
     numbers = [frame.number for frame in frames]
+    _require_frames(numbers)
     if not numbers or numbers != sorted(set(numbers)):
         raise ValueError("the frames are not in order of their numbers")
     if all(frame.world_from_camera is None for frame in frames):
@@ -341,6 +343,8 @@ def _source(entry: dict[str, Any]) -> Source:
     sequence = entry["kind"] == "sequence"
     path = Path(str(entry["path"]))
     numerator, denominator = entry["fps"]
+    first, last = _integer(entry["first"]), _integer(entry["last"])
+    _require_frames([first, last])
     return Source(
         path=path,
         sequence=sequence,
@@ -348,20 +352,42 @@ def _source(entry: dict[str, Any]) -> Source:
         width=_positive(entry["width"]),
         height=_positive(entry["height"]),
         fps=(_positive(numerator), _positive(denominator)),
-        first=_integer(entry["first"]),
-        last=_integer(entry["last"]),
+        first=first,
+        last=last,
         linear=entry["colourspace"] == "linear",
         content_id=str(entry["content_id"]),
     )
 
 
+def _require_frames(numbers: list[int]) -> None:
+    """Refuse frame numbers that Blender does not have."""
+    beyond = [number for number in numbers if number not in FRAMES]
+    if beyond:
+        raise SolveError(
+            f"Frame {beyond[0]} of the solve cannot be shown.",
+            f"Blender has frames {FRAMES[0]} to {FRAMES[-1]}.",
+            "Rename the plate's files with smaller numbers, such as 0001, 0002, …, and solve the clip again.",
+        )
+
+
 def _number_in_name(path: Path, pattern: str) -> int:
-    """Frame number in the name of a sequence's file, found by the `#` of the pattern."""
-    head, _, rest = pattern.partition("#")
-    match = re.fullmatch(re.escape(head) + r"(\d+)" + re.escape(rest.lstrip("#")), path.name)
-    if match is None:
-        raise ValueError(f"the pattern {pattern!r} does not fit the file name {path.name!r}")
-    return int(match[1])
+    """Frame number in the name of a sequence's file: the last group of digits, by which Blender goes.
+
+    Raises:
+        SolveError: the pattern has its `#` in another place.
+    """
+    name = path.name
+    groups = list(re.finditer("[0-9]+", path.stem))
+    fits = [re.fullmatch(f"{re.escape(name[: g.start()])}#+{re.escape(name[g.end() :])}", pattern) for g in groups]
+    if not any(fits):
+        raise ValueError(f"the pattern {pattern!r} does not fit the file name {name!r}")
+    if not fits[-1]:
+        raise SolveError(
+            f"The frame number is not the last number in {name}.",
+            f"Blender takes the last one, {groups[-1][0]}, for the frame number and would show other frames.",
+            "Rename the plate's files so that the frame number comes last, and solve the clip again.",
+        )
+    return int(groups[-1][0])
 
 
 def _lens(entry: dict[str, Any]) -> Lens:

@@ -160,6 +160,7 @@ def asked(context: bpy.types.Context, python: Path, replace: bool = False) -> di
     scene = context.scene
     cvd = scene.cvd
     clip, folder = chosen(context)
+    masks.require_plate(cvd, clip)
     other = None if replace else solve_folders.other_clip(folder, clip, bpy.path.extensions_movie)
     if other is not None:
         raise jobs.StartError(

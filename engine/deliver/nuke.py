@@ -7,11 +7,12 @@ Merge2, Constant, ColorMatrix, StickyNote. Files are found beside the script.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from engine.cameras.chan import nuke_track
 from engine.deliver.solved import Solved
 from engine.files import write_text
+from engine.footage.sequence import around_number
 
 FILM_BACK_MM = 36.0
 """Width; any would do, since focal lengths in mm go by it."""
@@ -103,8 +104,9 @@ def _plate(solved: Solved) -> Iterable[str]:
     file = Path(source["path"]).as_posix()
     pattern = source.get("pattern")
     if pattern:
-        digits = pattern.count("#")
-        file = f"{file.rpartition('/')[0]}/{pattern.replace('#' * digits, f'%0{digits}d')}"
+        name = PureWindowsPath(file).name
+        head, digits, tail = around_number(name, pattern)
+        file = f"{file[: -len(name)]}{head}%0{digits}d{tail}"
     yield _read(solved, _quoted(file)[1:-1], "plate", 0)
     if source.get("stereo") == "side_by_side":
         box = f"{{0 0 {solved.lens.width} {solved.lens.height}}}"

@@ -17,6 +17,7 @@ from engine.cameras.document import checked_pose
 from engine.errors import DeliverError
 from engine.export.lens import lenses_of
 from engine.export.ply import VERTEX, read_mesh, read_vertices
+from engine.footage.sequence import around_number
 from engine.geometry import Lens
 from engine.request import schema
 
@@ -144,11 +145,10 @@ class Solved:
 
     def picture_names(self) -> dict[int, str]:
         """Plate frame number -> file name of its picture; a movie's are called by their numbers."""
-        pattern = self.document["source"].get("pattern")
-        if not pattern:
+        source = self.document["source"]
+        if not source.get("pattern"):
             return {number: f"{footage.frame_name(number)}.png" for number in self.lenses}
-        digits = pattern.count("#")
-        head, tail = pattern.split("#" * digits, 1)
+        head, digits, tail = around_number(PureWindowsPath(source["path"]).name, source["pattern"])
         return {number: f"{head}{number:0{digits}d}{tail}" for number in self.lenses}
 
 
@@ -179,9 +179,12 @@ def read_solved(root: Path, placed: Sequence[float] | None) -> Solved:
     if problem is not None:
         where = "/".join(str(part) for part in problem.absolute_path) or "the document"
         raise _damaged(path, f"{where}: {problem.message[:300]}")
-    pattern = document["source"].get("pattern") or "#"
-    if "#" * pattern.count("#") not in pattern or PureWindowsPath(pattern).name != pattern:
-        raise _damaged(path, f"source/pattern: {pattern!r} is not the name of a sequence's files")
+    pattern = document["source"].get("pattern")
+    if pattern:
+        try:
+            around_number(PureWindowsPath(document["source"]["path"]).name, pattern)
+        except ValueError as error:
+            raise _damaged(path, f"source/pattern: {error}") from error
     lenses = dict(lenses_of(document))
     if not lenses:
         raise _damaged(path, "no frame has a camera")

@@ -6,7 +6,8 @@ bottom edge, as shares of that picture's width and height, with pixel centres at
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,6 @@ from numpy.typing import NDArray
 
 from engine import files, footage
 from engine.errors import WorkspaceError
-from engine.footage import Footage
-from engine.footage.decode import Stored, movie_frames, read_still
 from engine.geometry import Lens, array_from_pixel, distort, distort_map, pixel_centres
 
 MAPS, PLATE = "lens", "undistorted"
@@ -33,7 +32,7 @@ def write_lens_products(
     overscan_pct: float = 0.0,
     tell: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> list[Path]:
-    """Write what is asked for into a finished solve folder; what is there of it is replaced.
+    """Write what is asked for into a finished solve folder; what is there of it is replaced once all could be made.
 
     `lens/undistort.exr` has the size of the undistorted picture and looks into the plate, `lens/redistort.exr` the
     other way about: both float32, channels R and G. Of a lens that zooms there is a pair for each frame
@@ -66,11 +65,19 @@ def write_lens_products(
     document = read_solve(solve)
     lenses = lenses_of(document)
     border = round(lenses[0][1].width * overscan_pct / 100.0)
-    written = []
-    if st_maps:
-        written += write_maps(solve / MAPS, lenses, border)
-    if undistorted:
-        written.append(write_plate(solve / PLATE, document, dict(lenses), border, tell))
+    made = solve / f".{PLATE}"
+    shutil.rmtree(made, ignore_errors=True)  # of one that was killed
+    try:
+        if undistorted:
+            write_plate(made, document, dict(lenses), border, tell)
+        written = write_maps(solve / MAPS, lenses, border) if st_maps else []
+        if undistorted:
+            (solve / PLATE).mkdir(exist_ok=True)
+            for file in made.iterdir():
+                file.replace(solve / PLATE / file.name)
+            written.append(solve / PLATE)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
     return written
 
 
@@ -173,7 +180,7 @@ def write_plate(
     folder.mkdir(exist_ok=True)
     wanted = [number for number in clip.numbers if number in lenses]
     lens, maps = None, None
-    for done, (number, stored) in enumerate(_stored_frames(clip, wanted), 1):
+    for done, (number, stored) in enumerate(footage.read_stored(clip, wanted), 1):
         if maps is None or lens != lenses[number]:
             lens = lenses[number]
             maps = undistorting_maps(lens, pinhole(lens, border))
@@ -190,19 +197,3 @@ def write_plate(
             files.write_atomically(path.with_suffix(".png"), encoded.tofile)
         tell(done, len(wanted))
     return folder
-
-
-def _stored_frames(clip: Footage, wanted: list[int]) -> Iterator[tuple[int, Stored]]:
-    """(number, (H, W, 3) as stored): an undistorted plate has the plate's own colours."""
-    if clip.kind == "sequence":
-        names = dict(zip(clip.numbers, clip.files, strict=True))
-        for number in wanted:
-            yield number, read_still(clip.path.parent / names[number])
-        return
-    left = set(wanted)
-    for number, frame in movie_frames(clip.path, left.__contains__):
-        if frame is not None:
-            yield number, frame
-            left.remove(number)
-        if not left:
-            return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,12 +19,14 @@ from engine.footage.decode import (
     Image,
     Stored,
     display_referred,
+    exr_layout,
     movie_frames,
     movie_length,
     movie_rate,
+    pictures_in,
     read_still,
 )
-from engine.footage.sequence import only_sequence, sequence_of
+from engine.footage.sequence import names_in, only_sequence, require_plate, sequence_of
 
 CUT_SHORT = 0.05  # of a movie's frames: containers often miscount by one or two
 MOST_MISSING = 100_000  # frames of a sequence
@@ -46,6 +48,7 @@ class Footage:
         missing: numbers asked for, between the first and the last frame, that the sequence does not have.
         files: sequences: the file names, one for each of `numbers`; empty for movies.
         colourspace: of the stored values: "srgb" (display-referred) or "linear" (scene-linear).
+        is_float: the stored values are floating-point numbers, not integers.
         content_id: a hash of the contents, the same wherever the footage lies; of a stereo clip, of both eyes.
         half: "left" or "right": the plate is this half of the stored pictures; None: it is the whole of them.
         right: the right eye of a stereo clip, whose left eye this is; None for every other footage.
@@ -62,6 +65,7 @@ class Footage:
     missing: tuple[int, ...]
     files: tuple[str, ...]
     colourspace: str
+    is_float: bool
     content_id: str
     half: str | None = None
     right: Footage | None = None
@@ -124,8 +128,9 @@ def probe(
 
     Raises:
         FootageError: `footage.missing`, `.name`, `.unreadable`, `.empty`, `.unsupported`, `.not_video`,
-            `.unreadable_frame`, `.no_frames`, `.several_sequences`, `.gaps`, `.empty_range`, `.stereo_odd_width` or
-            `.stereo_mismatch`.
+            `.unreadable_frame`, `.no_frames`, `.several_sequences`, `.negative_numbers`, `.letter_case`,
+            `.number_place`, `.number_limit`, `.gaps`, `.empty_range`, `.several_pictures`, `.exr_window`,
+            `.exr_layers`, `.exr_channels`, `.stereo_odd_width` or `.stereo_mismatch`.
     """
     footage = _probe_file(path, first, last, step, colourspace)
     if stereo == "side_by_side":
@@ -244,16 +249,26 @@ def read_frames(footage: Footage, numbers: Sequence[int] | None = None) -> Itera
         (plate frame number, (H, W, 3) float32 RGB in [0, 1], display-referred).
 
     Raises:
-        FootageError: `footage.unreadable_frame` or `footage.size_changes`, naming the frame.
+        FootageError: `footage.unreadable_frame`, `.size_changes` or `.samples_change`, naming the frame.
         KeyError: a number that is not one of `footage.numbers`.
     """
-    wanted = sorted(set(footage.numbers if numbers is None else numbers))
+    start = footage.width if footage.half == "right" else 0
+    for number, stored in read_stored(footage, footage.numbers if numbers is None else numbers):
+        eye = stored[:, start : start + footage.width]
+        yield number, display_referred(eye, footage.colourspace == "linear")
+
+
+def read_stored(footage: Footage, numbers: Iterable[int]) -> Iterator[tuple[int, Stored]]:
+    """Stream frames as they are stored, (H, W, 3) RGB; of a side-by-side picture both halves.
+
+    Arguments and errors are those of `read_frames`.
+    """
+    wanted = sorted(set(numbers))
     unknown = set(wanted) - set(footage.numbers)
     if unknown:
         raise KeyError(f"not frames of {footage.path.name}: {sorted(unknown)}")
     frames = _movie_frames(footage, wanted) if footage.kind == "movie" else _sequence_frames(footage, wanted)
     whole = footage.width * (1 if footage.half is None else 2)
-    start = footage.width if footage.half == "right" else 0
     for number, stored in frames:
         height, width = stored.shape[:2]
         if (width, height) != (whole, footage.height):
@@ -263,8 +278,16 @@ def read_frames(footage: Footage, numbers: Sequence[int] | None = None) -> Itera
                 "All frames of a shot must have one size, since they share one lens.",
                 "Export the shot again at one size, or choose a frame range of one size.",
             )
-        eye = stored[:, start : start + footage.width]
-        yield number, display_referred(eye, footage.colourspace == "linear")
+        if np.issubdtype(stored.dtype, np.floating) != footage.is_float:
+            this, others = ("integer", "floating-point") if footage.is_float else ("floating-point", "integer")
+            raise FootageError(
+                "footage.samples_change",
+                f"Frame {number} stores {this} values, the first frame {others} ones.",
+                "Floating-point pictures are scene-linear, the others as they look, so one of both would be read "
+                "wrongly.",
+                "Export the shot again in one format, or choose a frame range of one format.",
+            )
+        yield number, stored
 
 
 def _sequence_frames(footage: Footage, wanted: Sequence[int]) -> Iterator[tuple[int, Stored]]:
@@ -301,12 +324,12 @@ def _unreadable(number: int, name: str, why: str) -> FootageError:
 
 
 def _probe_sequence(path: Path, first: int | None, last: int | None, step: int, colourspace: str) -> Footage:
-    if path.is_dir():
-        sequence = only_sequence(path, STILL_SUFFIXES)
-    else:
-        sequence = sequence_of(path, [p.name for p in path.parent.iterdir() if p.is_file()])
+    sequence = only_sequence(path, STILL_SUFFIXES) if path.is_dir() else sequence_of(path, names_in(path.parent))
     numbers, missing = _selection(list(sequence.files), first, last, step, sequence.pattern)
+    require_plate(sequence, numbers)
     files = tuple(sequence.files[n] for n in numbers)
+    if len(sequence.files) == 1:
+        _require_one_picture(sequence.folder / files[0])
     content = hashlib.blake2b(digest_size=16)
     require_text(files[0], "".join(files))
     # Everything is hashed: a frame may be replaced by another of the same size that differs in its middle only.
@@ -314,6 +337,8 @@ def _probe_sequence(path: Path, first: int | None, last: int | None, step: int, 
         file = sequence.folder / name
         if file.stat().st_size == 0:
             raise _unreadable(number, name, "the file is empty (0 bytes)")
+        if file.suffix.lower() == ".exr":
+            _require_plain_exr(number, file)
         content.update(f"{number}:{file.stat().st_size}:".encode() + _file_hash(file))
     start = sequence.folder / files[0]
     try:
@@ -332,8 +357,56 @@ def _probe_sequence(path: Path, first: int | None, last: int | None, step: int, 
         missing=missing,
         files=files,
         colourspace=("linear" if is_float else "srgb") if colourspace == "auto" else colourspace,
+        is_float=bool(is_float),
         content_id=content.hexdigest(),
     )
+
+
+def _require_one_picture(file: Path) -> None:
+    """A picture that is alone may be an animation, of which a sequence has the first picture only."""
+    pictures = pictures_in(file)
+    if pictures > 1:
+        raise FootageError(
+            "footage.several_pictures",
+            f"{file.name} holds {pictures} pictures in one file.",
+            "The engine reads movies, and image sequences with one picture in each file.",
+            "Convert it to a PNG sequence or to a movie, and choose that.",
+        )
+
+
+def _require_plain_exr(number: int, file: Path) -> None:
+    """Refuse EXR files of which Blender's clip shows something else.
+
+    Blender 4.5, 5.0 and 5.2 show the data window as if it were the whole picture, and of layers, parts or views memory
+    that was never written; so do 4.5 and 5.0 of a lone channel that is not called R, V or Y.
+    """
+    try:
+        layout = exr_layout(file)
+    except (OSError, ValueError) as error:
+        raise _unreadable(number, file.name, str(error)) from error
+    if layout.layers:
+        raise FootageError(
+            "footage.exr_layers",
+            f"Frame {number} ({file.name}) holds layers, parts or views: {', '.join(layout.layers[:6])}.",
+            "Blender cannot show such a file as a clip.",
+            "Export the picture alone as R, G and B without a layer's name, such as by oiiotool --ch R,G,B.",
+        )
+    if len(layout.channels) == 1 and layout.channels[0] not in ("R", "V", "Y"):
+        raise FootageError(
+            "footage.exr_channels",
+            f"Frame {number} ({file.name}) holds the channel {layout.channels[0]} alone.",
+            "Blender cannot show it as a clip.",
+            "Choose the footage with the picture in it; a grey picture has to be called Y.",
+        )
+    if layout.data != layout.display:
+        (x0, y0, x1, y1), (u0, v0, u1, v1) = layout.display, layout.data
+        raise FootageError(
+            "footage.exr_window",
+            f"Frame {number} ({file.name}) has overscan or is cropped: its display window is {x0}, {y0} to {x1}, {y1}, "
+            f"its data window {u0}, {v0} to {u1}, {v1}.",
+            "Blender shows the data window as if it were the whole picture.",
+            "Export it again so that both windows are the same, such as by oiiotool --croptofull.",
+        )
 
 
 def _probe_movie(path: Path, first: int | None, last: int | None, step: int, colourspace: str) -> Footage:
@@ -369,6 +442,7 @@ def _probe_movie(path: Path, first: int | None, last: int | None, step: int, col
         missing=missing,
         files=(),
         colourspace="srgb" if colourspace == "auto" else colourspace,
+        is_float=False,
         content_id=_file_hash(path).hex(),
         cut_short=said if whole - count > max(2, CUT_SHORT * whole) else None,
     )
@@ -394,8 +468,8 @@ def _selection(
         raise FootageError(
             "footage.gaps",
             f"Nearly all frames of {name} are missing: it has {len(numbers)} between {numbers[0]} and {numbers[-1]}.",
-            "The numbers in the names of its files seem to be something else than frame numbers.",
-            "Rename the files, or choose a frame range.",
+            "The numbers in the names of its files seem to be no frame numbers but timestamps.",
+            "Rename the files 0001, 0002, … in their order, or choose a frame range.",
         )
     have = set(numbers)
     return numbers, tuple(n for n in range(numbers[0], numbers[-1] + 1, step) if n not in have)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
 import OpenEXR
 from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL import UnidentifiedImageError
 
 from engine.files import EXR_ERRORS
 
@@ -18,8 +22,10 @@ STILL_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".exr", ".bmp", ".we
 MOVIE_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".mts", ".m2ts", ".mxf", ".wmv")
 
 _MOST_PIXELS = 65536  # along a side
+_DAMAGED = "damaged, incomplete or not of the kind that its name says"
 Image = NDArray[np.float32]
 Stored = NDArray[Any]
+Window = tuple[int, int, int, int]
 
 
 def read_still(path: Path) -> Stored:
@@ -42,13 +48,24 @@ def read_still(path: Path) -> Stored:
     except cv2.error as error:
         raise ValueError(str(error)) from error
     if image is None:
-        raise ValueError("damaged, incomplete or not of the kind that its name says")
+        raise ValueError(_DAMAGED)
     if image.ndim == 2:
         image = image[..., None]
     if image.shape[2] < 3:
         return np.repeat(image[..., :1], 3, axis=2)
     rgb: Stored = image[..., 2::-1]
     return rgb
+
+
+def pictures_in(path: Path) -> int:
+    """How many pictures a file of an animation (GIF, PNG, WebP) or of pages (TIFF) holds; 1 where it does not say."""
+    try:
+        with Pillow.open(path, formats=("GIF", "PNG", "TIFF", "WEBP")) as file:
+            return int(getattr(file, "n_frames", 1))
+    except (UnidentifiedImageError, Pillow.DecompressionBombError, OSError, ValueError, TypeError, SyntaxError):
+        return 1
+    except struct.error:
+        return 1
 
 
 def display_referred(image: Stored, linear: bool) -> Image:
@@ -162,14 +179,12 @@ def read_exr(path: Path, choose: Callable[[list[str]], list[str]]) -> Stored:
     """
     try:
         with OpenEXR.File(str(path), separate_channels=True) as file:
-            header, channels = file.header(), file.channels()
-            names = choose(list(channels))
-            data = np.stack([np.asarray(channels[name].pixels, np.float32) for name in names], axis=-1)
-            (x0, y0), (x1, y1) = (np.array(corner) for corner in header["displayWindow"])
-            (u0, v0), (u1, v1) = (np.array(corner) for corner in header["dataWindow"])
+            channels = {name: channel.pixels for name, channel in file.channels().items()}
+            (x0, y0, x1, y1), (u0, v0, u1, v1) = _windows(file.header())
     except EXR_ERRORS as error:
-        raise ValueError(str(error)) from error
-    if max(abs(int(v)) for v in (x0, y0, x1, y1, u0, v0, u1, v1)) > _MOST_PIXELS:
+        raise ValueError(_DAMAGED) from error  # the library's own words are "Invalid part index '0'"
+    data = np.stack([np.asarray(channels[name], np.float32) for name in choose(list(channels))], axis=-1)
+    if max(map(abs, (x0, y0, x1, y1, u0, v0, u1, v1))) > _MOST_PIXELS:
         raise ValueError(f"its window {x0}, {y0} to {x1}, {y1} is no picture's")
     if (x0, y0, x1, y1) == (u0, v0, u1, v1):
         return data
@@ -178,6 +193,49 @@ def read_exr(path: Path, choose: Callable[[list[str]], list[str]]) -> Stored:
     if left < right and top < bottom:
         picture[top - y0 : bottom - y0, left - x0 : right - x0] = data[top - v0 : bottom - v0, left - u0 : right - u0]
     return picture
+
+
+@dataclass(frozen=True)
+class ExrLayout:
+    """How an EXR file is laid out.
+
+    Attributes:
+        display, data: the windows of its first part, (left, top, right, bottom), the last ones within.
+        layers: names of its layers, parts or views; empty of a plain picture.
+        channels: names of the channels of its first part.
+    """
+
+    display: Window
+    data: Window
+    layers: tuple[str, ...]
+    channels: tuple[str, ...]
+
+
+def exr_layout(path: Path) -> ExrLayout:
+    """The layout of an EXR file, from its header alone.
+
+    Raises:
+        ValueError: not an EXR file that can be read.
+    """
+    try:
+        with OpenEXR.File(str(path), header_only=True) as file:
+            headers = [part.header for part in file.parts]
+            display, data = _windows(headers[0])
+            parts = [str(header.get("name", "")) for header in headers] if len(headers) > 1 else []
+            views = [str(view) for view in headers[0].get("multiView", ())]
+            channels = tuple(str(channel.name) for channel in headers[0]["channels"])
+    except EXR_ERRORS as error:
+        raise ValueError(_DAMAGED) from error
+    layers = sorted({name.rpartition(".")[0] for name in channels} - {""})
+    return ExrLayout(display, data, tuple(parts or (views if len(views) > 1 else layers)), channels)
+
+
+def _windows(header: dict[str, Any]) -> tuple[Window, Window]:
+    """Display and data window of a header."""
+    windows = [
+        tuple(int(v) for corner in header[name] for v in np.array(corner)) for name in ("displayWindow", "dataWindow")
+    ]
+    return cast(tuple[Window, Window], tuple(windows))
 
 
 def _picture_channels(names: list[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -55,6 +56,12 @@ def prepare(footage: Footage, folder: Path, progress: Progress) -> None:
                 f"{eye.path.name} says that it has {eye.cut_short} frames, and only {numbers[-1]} can be decoded: it "
                 "is cut short or damaged. What can be decoded is solved."
             )
+    apart = math.gcd(*np.diff(numbers).tolist())
+    if footage.missing and apart > 1:
+        progress.warning(
+            f"The frame numbers are {apart} apart, so {len(footage.missing)} frames between them get no camera. Set "
+            f"the step to {apart} to leave these out."
+        )
     total = len(numbers) * (1 if footage.right is None else 2)
     sampled = set(np.linspace(0, len(numbers) - 1, min(_MOTION_SAMPLES, len(numbers))).astype(int).tolist())
     frames = []

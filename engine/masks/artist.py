@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from engine.errors import CvdError, MaskError
 from engine.footage.decode import read_still
-from engine.footage.sequence import Sequence, only_sequence, sequence_of
+from engine.footage.sequence import Sequence, names_in, only_sequence, sequence_of
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".exr")
 SHAPE_TOLERANCE_PX = 2.0  # in the mask's pixels: sizes are rounded, often to even numbers
@@ -46,7 +46,7 @@ class ArtistMasks:
             if path.is_dir():
                 return cls(only_sequence(path, SUFFIXES), width, height)
             if path.is_file() and path.suffix.lower() in SUFFIXES:
-                return cls(sequence_of(path, [p.name for p in path.parent.iterdir() if p.is_file()]), width, height)
+                return cls(sequence_of(path, names_in(path.parent)), width, height)
         except CvdError as error:
             raise MaskError("mask.missing", error.what, error.why, error.fix) from error
         raise MaskError(

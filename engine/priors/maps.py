@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from engine.depth.clip import WorkClip
 from engine.errors import CvdError, PriorError
 from engine.footage.decode import read_exr, read_still
-from engine.footage.sequence import Sequence, only_sequence, sequence_of
+from engine.footage.sequence import Sequence, names_in, only_sequence, sequence_of
 from engine.geometry import Lens, undistort_map
 from engine.priors.source import Output, Predict, Source, half_size
 
@@ -130,16 +130,14 @@ def _find(path: Path) -> Sequence:
             "The file or folder does not exist, or its drive is not connected.",
             "Check the path.",
         )
-    if path.is_dir():
-        try:
-            return only_sequence(path, SUFFIXES)
-        except CvdError as error:
-            raise _no_maps(error.what, error.why, error.fix) from error
-    if path.suffix.lower() not in SUFFIXES:
+    if not path.is_dir() and path.suffix.lower() not in SUFFIXES:
         raise _no_maps(
             f"{path.name} is not a depth map.", "Depth maps are EXR or PNG files.", "Convert them to one of these."
         )
-    return sequence_of(path, [other.name for other in path.parent.iterdir() if other.is_file()])
+    try:
+        return only_sequence(path, SUFFIXES) if path.is_dir() else sequence_of(path, names_in(path.parent))
+    except CvdError as error:
+        raise _no_maps(error.what, error.why, error.fix) from error
 
 
 def _depth_channel(names: list[str]) -> list[str]:

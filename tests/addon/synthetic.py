@@ -212,8 +212,8 @@ class Synthetic:
         }
 
 
-def write_exr(path: Path, image: np.ndarray) -> None:
-    """An uncompressed scan-line EXR with one float channel Y (H, W)."""
+def write_exr(path: Path, image: np.ndarray, display: tuple[int, int, int, int] | None = None) -> None:
+    """An uncompressed scan-line EXR with one float channel Y (H, W), and a display window that may be another one."""
     height, width = image.shape
 
     def attribute(name: str, kind: str, value: bytes) -> bytes:
@@ -223,7 +223,9 @@ def write_exr(path: Path, image: np.ndarray) -> None:
     header = struct.pack("<ii", 20000630, 2)
     header += attribute("channels", "chlist", b"Y\0" + struct.pack("<iBBBBii", 2, 0, 0, 0, 0, 1, 1) + b"\0")
     header += attribute("compression", "compression", b"\0")
-    header += attribute("dataWindow", "box2i", box) + attribute("displayWindow", "box2i", box)
+    header += attribute("dataWindow", "box2i", box) + attribute(
+        "displayWindow", "box2i", struct.pack("<iiii", *display) if display else box
+    )
     header += attribute("lineOrder", "lineOrder", b"\0")
     header += attribute("pixelAspectRatio", "float", struct.pack("<f", 1.0))
     header += attribute("screenWindowCenter", "v2f", struct.pack("<ff", 0.0, 0.0))

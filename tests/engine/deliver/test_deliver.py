@@ -317,6 +317,18 @@ def test_nuke_script_is_wired_as_it_should_be(delivered: tuple[Synthetic, Path])
         assert nodes[name].knobs["raw"] == "true"
 
 
+def test_a_number_sign_in_the_names_of_the_plate_is_no_digit(synthetic: Synthetic, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(synthetic.folder, tmp_path / "own.solve"))
+    document = json.loads((folder / "solve.json").read_text())
+    document["source"] |= {"path": "/shots/50%_plate#_1001.png", "pattern": "50%_plate#_####.png"}
+    (folder / "solve.json").write_text(json.dumps(document))
+    out = deliver(folder, tmp_path / "out", ["nuke", "colmap"], None, quiet)
+    nodes = nuke_script.parse((out / "comp.nk").read_text())
+    assert nodes["plate"].knobs["file"] == "/shots/50%_plate#_%04d.png"
+    names = {image.name for image in pycolmap.Reconstruction(out / "colmap").images.values()}
+    assert names == {f"50%_plate#_{number}.png" for number in synthetic.placed}
+
+
 def test_names_of_the_plate_cannot_break_out_of_the_nuke_script(synthetic: Synthetic, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(synthetic.folder, tmp_path / 'a"b [exit] $x {y.solve'))
     document = json.loads((folder / "solve.json").read_text())

@@ -12,7 +12,7 @@ import OpenEXR
 import pytest
 
 from engine.cli import main
-from engine.errors import WorkspaceError
+from engine.errors import FootageError, WorkspaceError
 from engine.export.lens import pinhole, undistorting_maps, write_lens_products
 from engine.geometry import Lens, array_from_pixel, distort_map, pixel_centres
 
@@ -134,6 +134,21 @@ def test_float_plates_keep_their_values(tmp_path: Path) -> None:
     write_lens_products(folder, False, True)
     read = channels(folder / "undistorted" / "000003.exr")
     assert [float(read[name][H // 2, W // 2]) for name in "RGB"] == pytest.approx([4.0, 0.25, 0.5])
+
+
+def test_an_unreadable_plate_frame_is_named_and_nothing_is_written(tmp_path: Path) -> None:
+    folder = solved(tmp_path, BARREL, {1: gradient(), 2: gradient(), 3: gradient()})
+    (folder / "undistorted").mkdir()
+    earlier = folder / "undistorted" / "000001.png"
+    earlier.write_bytes(b"an earlier one")
+    second = tmp_path / "plates" / "plate_2.png"
+    second.write_bytes(second.read_bytes()[:1000])
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(FootageError, match=r"Frame 2 \(plate_2\.png\) cannot be read") as error:
+        write_lens_products(folder, True, True)
+    assert error.value.code == "footage.unreadable_frame"
+    assert sorted(folder.rglob("*")) == before
+    assert earlier.read_bytes() == b"an earlier one"
 
 
 def test_a_zoom_has_maps_for_each_frame(tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ import cv2
 import numpy as np
 import OpenEXR
 import pytest
+from PIL import Image
 
+from engine.errors import FootageError
 from engine.footage import probe, read_frames
-from engine.footage.decode import frame_rate
+from engine.footage.decode import display_referred, frame_rate, read_still
 
 HEIGHT, WIDTH = 48, 64
 
@@ -73,7 +75,6 @@ def write(path: Path, rgb: np.ndarray, kind: str) -> None:
         (".webp", "8 bit", 0.01),
         (".dpx", "dpx", 0.01),
         (".exr", "half", 0.5),
-        (".exr", "layer", 0.01),
         (".jpg", "8 bit", 4.0),
     ],
 )
@@ -85,7 +86,40 @@ def test_same_picture(tmp_path: Path, picture: np.ndarray, suffix: str, kind: st
     assert frame.dtype == np.float32
     assert frame.shape == (HEIGHT, WIDTH, 3) == (footage.height, footage.width, 3)
     assert np.abs(frame * 255 - picture).max() <= tolerance
-    assert footage.colourspace == ("linear" if kind in ("float", "half", "layer") else "srgb")
+    assert footage.colourspace == ("linear" if kind in ("float", "half") else "srgb")
+
+
+def test_same_picture_in_a_layer_which_blender_cannot_show_as_a_clip(tmp_path: Path, picture: np.ndarray) -> None:
+    path = tmp_path / "plate_0007.exr"
+    write(path, picture, "layer")
+    assert np.abs(display_referred(read_still(path), linear=True) * 255 - picture).max() <= 0.01
+    with pytest.raises(FootageError, match=r"Frame 7 .*ViewLayer\.Combined, ViewLayer\.Depth") as error:
+        probe(path)
+    assert error.value.code == "footage.exr_layers"
+
+
+def test_a_lone_channel_that_blender_cannot_show_is_refused(tmp_path: Path) -> None:
+    for name, grey in (("y", "Y"), ("z", "Z")):
+        header = {"type": OpenEXR.scanlineimage, "compression": OpenEXR.ZIP_COMPRESSION}
+        OpenEXR.File(header, {grey: np.full((4, 6), 0.5, np.float32)}).write(str(tmp_path / f"{name}_1.exr"))
+    assert probe(tmp_path / "y_1.exr").numbers == (1,)
+    with pytest.raises(FootageError, match="holds the channel Z alone") as error:
+        probe(tmp_path / "z_1.exr")
+    assert error.value.code == "footage.exr_channels"
+
+
+@pytest.mark.parametrize("kind", ["parts", "views"])
+def test_parts_and_views_are_refused(tmp_path: Path, kind: str) -> None:
+    plain = {"type": OpenEXR.scanlineimage, "compression": OpenEXR.ZIP_COMPRESSION}
+    rgb = np.full((4, 6, 3), 0.5, np.float32)
+    if kind == "parts":
+        file = OpenEXR.File([OpenEXR.Part({**plain, "name": name}, {"RGB": rgb}) for name in ("left", "right")])
+    else:
+        file = OpenEXR.File({**plain, "multiView": ["left", "right"]}, {"RGB": rgb, "right.R": rgb[..., 0].copy()})
+    file.write(str(tmp_path / "a_1.exr"))
+    with pytest.raises(FootageError, match="left, right") as error:
+        probe(tmp_path / "a_1.exr")
+    assert error.value.code == "footage.exr_layers"
 
 
 def test_grey_is_expanded(tmp_path: Path) -> None:
@@ -95,19 +129,86 @@ def test_grey_is_expanded(tmp_path: Path) -> None:
     assert np.array_equal(np.round(frame * 255), np.repeat(grey[..., None], 3, axis=2))
 
 
-def test_exr_outside_its_display_window_is_cut(tmp_path: Path) -> None:
-    data = np.full((10, 12, 3), 0.25, np.float32)
-    data[2:8, 1:11] = 1.0
+def write_windows(path: Path, data: np.ndarray, display: tuple[int, ...], at: tuple[int, int]) -> None:
+    """An EXR of `data`, whose top left pixel is at `at`, with the display window (left, top, right, bottom)."""
+    corner = np.array(at, np.int32)
     header = {
         "type": OpenEXR.scanlineimage,
         "compression": OpenEXR.ZIP_COMPRESSION,
-        "displayWindow": (np.array([0, 0], np.int32), np.array([9, 5], np.int32)),
-        "dataWindow": (np.array([-1, -2], np.int32), np.array([10, 7], np.int32)),
+        "displayWindow": (np.array(display[:2], np.int32), np.array(display[2:], np.int32)),
+        "dataWindow": (corner, corner + np.array(data.shape[1::-1], np.int32) - 1),
     }
-    OpenEXR.File(header, {"RGB": data}).write(str(tmp_path / "overscan_1.exr"))
-    [(_, frame)] = read_frames(probe(tmp_path / "overscan_1.exr"))
+    OpenEXR.File(header, {"RGB": data}).write(str(path))
+
+
+def test_exr_outside_its_display_window_is_cut(tmp_path: Path) -> None:
+    data = np.full((10, 12, 3), 0.25, np.float32)
+    data[2:8, 1:11] = 1.0
+    write_windows(tmp_path / "overscan_1.exr", data, (0, 0, 9, 5), (-1, -2))
+    frame = read_still(tmp_path / "overscan_1.exr")
     assert frame.shape == (6, 10, 3)
     assert frame.min() > 0.99
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "at"), [(12, 10, (-1, -2)), (6, 4, (2, 1)), (10, 6, (3, 0))], ids=["over", "cropped", "moved"]
+)
+def test_plate_of_which_blender_shows_another_window_is_refused(
+    tmp_path: Path, width: int, height: int, at: tuple[int, int]
+) -> None:
+    for number in (1, 2, 3):
+        write_windows(tmp_path / f"a_{number}.exr", np.ones((6, 10, 3), np.float32), (0, 0, 9, 5), (0, 0))
+    write_windows(tmp_path / "a_2.exr", np.ones((height, width, 3), np.float32), (0, 0, 9, 5), at)
+    with pytest.raises(FootageError, match=r"Frame 2 \(a_2\.exr\) has overscan or is cropped") as error:
+        probe(tmp_path)
+    assert error.value.code == "footage.exr_window"
+    assert probe(tmp_path, last=1).numbers == (1,)
+
+
+@pytest.mark.parametrize("damage", ["cut", "garbled", "empty", "text"])
+def test_a_damaged_exr_is_said_to_be_damaged(tmp_path: Path, picture: np.ndarray, damage: str) -> None:
+    path = tmp_path / "a_1.exr"
+    write(path, picture, "half")
+    data = path.read_bytes()
+    half = len(data) // 2
+    garbled = data[:half] + b"\xff" * 50 + data[half + 50 :]
+    path.write_bytes({"cut": data[:half], "garbled": garbled, "empty": data[:4], "text": b"a text"}[damage])
+    with pytest.raises(FootageError, match=r"Frame 1 \(a_1\.exr\) cannot be read\. Damaged, incomplete") as error:
+        probe(path)
+    assert error.value.code == "footage.unreadable_frame"
+
+
+@pytest.mark.parametrize("other", ["8 bit", "16 bit"])
+def test_float_and_integer_pictures_in_one_sequence_are_refused(
+    tmp_path: Path, picture: np.ndarray, other: str
+) -> None:
+    for number, kind in ((1, "float"), (2, other), (3, "float")):
+        write(tmp_path / f"a_{number}.tif", picture, kind)
+    footage = probe(tmp_path)
+    assert [number for number, _ in read_frames(footage, [1, 3])] == [1, 3]
+    with pytest.raises(FootageError, match=r"Frame 2 stores integer .* first frame floating-point") as error:
+        list(read_frames(footage))
+    assert error.value.code == "footage.samples_change"
+    with pytest.raises(FootageError, match=r"Frame 3 stores floating-point .* first frame integer"):
+        list(read_frames(probe(tmp_path, first=2)))
+
+
+def test_eight_and_sixteen_bits_mean_the_same(tmp_path: Path, picture: np.ndarray) -> None:
+    for number, kind in ((1, "8 bit"), (2, "16 bit")):
+        write(tmp_path / f"a_{number}.png", picture, kind)
+    first, second = (frame for _, frame in read_frames(probe(tmp_path)))
+    assert np.abs(first - second).max() < 1e-6
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".png", ".tif", ".gif as .png"])
+def test_an_animation_in_one_file_is_told(tmp_path: Path, picture: np.ndarray, suffix: str) -> None:
+    pages = [Image.fromarray(np.roll(picture, 8 * index, axis=1)) for index in range(5)]
+    path = tmp_path / f"room_0001{suffix[-4:].replace('webp', '.webp')}"
+    kind = {".webp": "WEBP", ".png": "PNG", ".tif": "TIFF", ".gif as .png": "GIF"}[suffix]
+    pages[0].save(path, format=kind, save_all=True, append_images=pages[1:])
+    with pytest.raises(FootageError, match=r"holds 5 pictures in one file\..*Convert it to a PNG sequence") as error:
+        probe(path)
+    assert error.value.code == "footage.several_pictures"
 
 
 def test_colourspace_can_be_forced(tmp_path: Path, picture: np.ndarray) -> None:

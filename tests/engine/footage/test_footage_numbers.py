@@ -1,8 +1,10 @@
 """Which files are the clip, and which number each frame has."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,7 +12,11 @@ import pytest
 
 from engine.errors import FootageError
 from engine.footage import frame_name, probe, read_frames
-from engine.footage.sequence import sequence_of
+from engine.footage import sequence as sequences
+from engine.footage.decode import STILL_SUFFIXES
+from engine.footage.sequence import LAST_FRAME, only_sequence, require_plate, sequence_of
+
+GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "sequences.json").read_text(encoding="utf-8"))
 
 
 def put(folder: Path, *names: str) -> Path:
@@ -42,6 +48,74 @@ def test_number_is_the_group_of_digits_that_varies(
     sequence = sequence_of(tmp_path / names[asked], names)
     assert sequence.pattern == pattern
     assert list(sequence.files) == numbers
+
+
+@pytest.mark.parametrize("row", GOLDEN["rows"], ids=lambda row: f"{row['why']}, {row['chosen']}")
+def test_rule_that_the_add_on_follows_too(tmp_path: Path, row: dict[str, Any]) -> None:
+    for name in row["names"]:
+        (tmp_path / name).touch()
+    chosen, names = row["chosen"], row["names"]
+    try:
+        found = only_sequence(tmp_path, STILL_SUFFIXES) if chosen is None else sequence_of(tmp_path / chosen, names)
+    except FootageError as error:
+        assert error.code == row.get("refused"), error
+        return
+    assert "refused" not in row
+    assert found.pattern == row["pattern"]
+    assert list(found.files.items()) == [(int(number), name) for number, name in row["files"].items()]
+    try:
+        require_plate(found, found.files)
+        assert "plate_refused" not in row
+    except FootageError as error:
+        assert error.code == row.get("plate_refused"), error
+
+
+def test_what_the_rule_takes_for_granted() -> None:
+    assert list(STILL_SUFFIXES) == GOLDEN["suffixes"]
+    assert GOLDEN["last_frame"] == LAST_FRAME
+
+
+def test_plates_that_blender_would_show_at_other_frames_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FootageError) as error:
+        probe(put(tmp_path / "place", "0001_v2.png", "0002_v2.png"))
+    assert error.value.code == "footage.number_place"
+    timecode = put(tmp_path / "limit", *(f"{number}.png" for number in range(LAST_FRAME - 1, LAST_FRAME + 3)))
+    with pytest.raises(FootageError) as error:
+        probe(timecode)
+    assert error.value.code == "footage.number_limit"
+    assert probe(timecode, last=LAST_FRAME).numbers == (LAST_FRAME - 1, LAST_FRAME)
+
+
+def test_timestamps_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    seconds = put(tmp_path / "s", *(f"1305031452.{791720 + 33333 * index:06d}.png" for index in range(6)))
+    nanoseconds = put(tmp_path / "ns", *(f"{1403715273262142976 + 50_000_000 * index}.png" for index in range(6)))
+    for folder in (seconds, nanoseconds):
+        with pytest.raises(FootageError, match=r"timestamps.*Rename the files 0001, 0002") as error:
+            probe(folder)
+        assert error.value.code == "footage.gaps"
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+def test_thousands_of_unrelated_pictures_are_looked_at_a_few_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, numbered: bool
+) -> None:
+    names = [f"{'holiday' * numbered}{index}x{chr(97 + index % 26)}{index // 26:03d}y.png" for index in range(5000)]
+    if not numbered:
+        names = [f"{''.join(chr(97 + int(digit)) for digit in str(index))}.png" for index in range(5000)]
+    monkeypatch.setattr(sequences, "names_in", lambda _folder: names)
+    looked = 0
+    plain = sequences._between
+
+    def counted(head: str, tail: str, among: list[str]) -> list[str]:
+        nonlocal looked
+        looked += len(among)
+        return plain(head, tail, among)
+
+    monkeypatch.setattr(sequences, "_between", counted)
+    with pytest.raises(FootageError) as error:
+        only_sequence(tmp_path, STILL_SUFFIXES)
+    assert error.value.code == ("footage.several_sequences" if numbered else "footage.no_frames")
+    assert looked <= 40 * len(names)
 
 
 def test_gaps_are_kept_and_listed_on_the_step_asked_for(tmp_path: Path) -> None:

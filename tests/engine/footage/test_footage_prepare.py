@@ -213,3 +213,24 @@ def test_unwritable_folder_is_an_os_error(tmp_path: Path) -> None:
     (tmp_path / "work").write_text("a file is in the way")
     with pytest.raises(OSError, match="work"):
         prepare(footage, tmp_path / "work", Silent())
+
+
+def test_every_fifth_frame_is_told_with_the_step_to_set(tmp_path: Path) -> None:
+    folder = sequence(tmp_path / "in", moving(5))
+    for number in range(5, 0, -1):
+        (folder / f"plate_{number:04d}.png").rename(folder / f"plate_{5 * number:04d}.png")
+
+    class Heard(Silent):
+        def __init__(self) -> None:
+            self.said: list[str] = []
+
+        def warning(self, message: str, frames: Sequence[int] = ()) -> None:
+            self.said.append(message)
+
+    every, fifth = Heard(), Heard()
+    prepare(probe(folder), tmp_path / "every", every)
+    assert every.said == [
+        "The frame numbers are 5 apart, so 16 frames between them get no camera. Set the step to 5 to leave these out."
+    ]
+    prepare(probe(folder, step=5), tmp_path / "fifth", fifth)
+    assert fifth.said == []
