@@ -9,7 +9,7 @@ touches, and keeps copies of the data-blocks that a build fills anew (meshes, ac
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,9 +79,9 @@ class _Before:
         tree = compat.compositor_tree(scene)
         self.tree = None if tree is None else _Tree(tree)
         # Last: all the rest speaks of what these were made of.
-        self.copies = [
-            _Copy(name, block) for name in FILLED_ANEW for block in list(getattr(bpy.data, name)) if _is_ours(block, key)
-        ]
+        filled = {block for name in FILLED_ANEW for block in getattr(bpy.data, name) if _is_ours(block, key)}
+        filled |= {ob.data for ob in ours if ob.type == "MESH" and ob.data.library is None}
+        self.copies = [_Copy(block) for block in filled]
 
     def forget(self) -> None:
         """The build has succeeded."""
@@ -114,9 +114,9 @@ class _Before:
             _set_marks(collection, marks)
             for ob in [ob for ob in collection.objects if ob.session_uid not in members]:
                 collection.objects.unlink(ob)
-        for _ in range(2):  # some settings move others
+        for again in (False, True):  # some settings move others, or cannot be what they were before others are
             for get, values in self.settings:
-                _set_values(get(), values, known)
+                _set_values(get(), values, known, strict=again)
         for number, layer in enumerate(self.layers):
             for child in _layer_collections(layer.layer_collection):
                 flags = self.layer_collections.get((number, child.collection.session_uid), ())
@@ -127,6 +127,8 @@ class _Before:
         for name, frame, select, camera in self.markers:
             marker = scene.timeline_markers.new(name, frame=frame)
             marker.select, marker.camera = select, camera
+        for layer in self.layers:
+            layer.update_render_passes()  # the sockets of its nodes follow
         if self.tree is not None:
             self.tree.restore_links()
 
@@ -175,21 +177,19 @@ class _Object:
 class _Copy:
     """A data-block that a build fills anew, as it was."""
 
-    def __init__(self, collection: str, block: Any) -> None:
-        self.collection, self.uid, self.name = collection, block.session_uid, block.name
-        self.marks = block[owned.SOLVE], block[owned.ROLE]
+    def __init__(self, block: Any) -> None:
+        self.uid, self.name, self.marks = block.session_uid, block.name, _marks(block)
         self.block = block.copy()
-        del self.block[owned.SOLVE], self.block[owned.ROLE]  # the build must not find it
+        _set_marks(self.block, {})  # the build must not find it
 
     def take_the_place(self) -> None:
         """Of what it was made of."""
-        blocks = getattr(bpy.data, self.collection)
-        changed = next((block for block in blocks if block.session_uid == self.uid), None)
+        changed = next((block for block in _all_blocks() if block.session_uid == self.uid), None)
         if changed is not None:
             changed.user_remap(self.block)
             self.block.use_fake_user = changed.use_fake_user
-            blocks.remove(changed)
-        owned.mark(self.block, *self.marks)
+            bpy.data.batch_remove([changed])
+        _set_marks(self.block, self.marks)
 
     def take_the_name(self) -> None:
         """Once it is free."""
@@ -272,7 +272,7 @@ def _values(struct: Any) -> dict[str, Any]:
     """Every setting of a struct itself that can be set."""
     found = {}
     for prop in struct.bl_rna.properties:
-        if prop.is_readonly or prop.type == "COLLECTION":
+        if prop.is_readonly or prop.type == "COLLECTION" or prop.identifier == "pixels":
             continue
         value = getattr(struct, prop.identifier)
         if prop.type != "POINTER" or value is None or isinstance(value, bpy.types.ID):
@@ -280,10 +280,11 @@ def _values(struct: Any) -> dict[str, Any]:
     return found
 
 
-def _set_values(struct: Any, values: dict[str, Any], known: dict[int, bpy.types.ID]) -> None:
+def _set_values(struct: Any, values: dict[str, Any], known: dict[int, bpy.types.ID], strict: bool = True) -> None:
     for name, value in values.items():
         if _plain(getattr(struct, name)) != value:
-            setattr(struct, name, _real(value, known))
+            with nullcontext() if strict else suppress(TypeError):
+                setattr(struct, name, _real(value, known))
 
 
 def _plain(value: Any) -> Any:

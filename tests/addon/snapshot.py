@@ -58,7 +58,10 @@ def _add(found: Plain, path: str, struct: Any, seen: set[Any]) -> None:
         if name in PASSING:
             continue
         value = getattr(struct, name)
-        if prop.type == "COLLECTION":
+        if name == "outputs" and isinstance(struct, bpy.types.CompositorNodeRLayers):
+            # In any order, and those of passes that are not rendered come and go.
+            found[f"{path}.outputs"] = sorted(socket.identifier for socket in value if socket.enabled)
+        elif prop.type == "COLLECTION":
             for number, item in enumerate(value):
                 if isinstance(item, bpy.types.ID):
                     found[f"{path}.{name}[{number}]"] = _name(item)
