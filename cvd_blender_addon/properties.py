@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import bpy
 
-from . import cameras, forecast
+from . import cameras, forecast, paths
 from .scene import occlusion
 from .scene.occlusion import COMPOSITOR, DEPTH, FUSED, FUSED_HOLDOUT, HOLDOUT, ROUGHNESS
 
@@ -22,7 +22,7 @@ def _take_clip(cvd: bpy.types.PropertyGroup, context: bpy.types.Context) -> None
     """Each clip has a solve folder of its own: another's result must not be replaced by it."""
     _forget_masked_frames(cvd, context)
     forecast.forget()
-    if not cvd.job_running:
+    if not cvd.job_running and not paths.moving():
         cvd.solve_folder = cvd.job_state = cvd.job_error = cvd.job_stages = cvd.job_picture = ""
 
 
@@ -49,7 +49,7 @@ class CvdDelivery(bpy.types.PropertyGroup):
     folder: bpy.props.StringProperty(
         name="Folder",
         description="A new or empty folder, or an earlier delivery. Empty: <name>.delivery beside the solve folder",
-        subtype="DIR_PATH",
+        subtype="DIR_PATH", options=paths.OPTIONS,
     )
     passes: bpy.props.EnumProperty(
         name="Passes",
@@ -90,7 +90,9 @@ class CvdDelivery(bpy.types.PropertyGroup):
         ),
         default={"abc", "usd", "fbx"},
     )
-    at: bpy.props.StringProperty(name="Delivered To", description="Where the last delivery went")
+    at: bpy.props.StringProperty(
+        name="Delivered To", description="Where the last delivery went", subtype="DIR_PATH", options=paths.OPTIONS
+    )
 
     # Of the job, for drawing; the delivery's folder is where it is really kept.
     running: bpy.props.BoolProperty(name="Running", description="A delivery is being made")
@@ -106,7 +108,7 @@ class CvdProperties(bpy.types.PropertyGroup):
     clip_path: bpy.props.StringProperty(
         name="Clip",
         description="A movie, or any file of an image sequence. Choosing another one empties Solve Folder",
-        subtype="FILE_PATH",
+        subtype="FILE_PATH", options=paths.OPTIONS,
         update=_take_clip,
     )
     use_range: bpy.props.BoolProperty(
@@ -171,7 +173,7 @@ class CvdProperties(bpy.types.PropertyGroup):
         default="none",
     )
     right_path: bpy.props.StringProperty(
-        name="Right Eye", description="The right eye's footage, with the same frame numbers", subtype="FILE_PATH"
+        name="Right Eye", description="The right eye's footage, with the same frame numbers", subtype="FILE_PATH", options=paths.OPTIONS
     )
     baseline: bpy.props.FloatProperty(
         name="Baseline",
@@ -204,8 +206,8 @@ class CvdProperties(bpy.types.PropertyGroup):
         type=bpy.types.Object,
         poll=lambda _cvd, ob: ob.type == "CAMERA",
     )
-    camera_folder: bpy.props.StringProperty(name="Folder", description="Of the COLMAP model", subtype="DIR_PATH")
-    camera_chan: bpy.props.StringProperty(name="File", description="The .chan file", subtype="FILE_PATH")
+    camera_folder: bpy.props.StringProperty(name="Folder", description="Of the COLMAP model", subtype="DIR_PATH", options=paths.OPTIONS)
+    camera_chan: bpy.props.StringProperty(name="File", description="The .chan file", subtype="FILE_PATH", options=paths.OPTIONS)
     camera_metric: bpy.props.BoolProperty(
         name="In Metres", description="One unit of the given camera's world is a metre"
     )
@@ -312,7 +314,7 @@ class CvdProperties(bpy.types.PropertyGroup):
         name="Files",
         description="Any file of the mask sequence, or its folder; the file names carry the plate's frame numbers, and "
         "frames without a file have no mask",
-        subtype="FILE_PATH",
+        subtype="FILE_PATH", options=paths.OPTIONS,
         update=_forget_masked_frames,
     )
     mask: bpy.props.PointerProperty(
@@ -337,7 +339,7 @@ class CvdProperties(bpy.types.PropertyGroup):
         name="Segmentation",
         description="Folder of a segmentation model for transformers, or the name of one in your cache: people, "
         "animals and vehicles that it finds are masked. Nothing is downloaded. Empty: none",
-        subtype="DIR_PATH",
+        subtype="DIR_PATH", options=paths.OPTIONS,
     )
 
     prior: bpy.props.EnumProperty(
@@ -366,10 +368,10 @@ class CvdProperties(bpy.types.PropertyGroup):
         name="Model",
         description="Folder of a depth network for transformers, or the name of one in your cache. Nothing is "
         "downloaded",
-        subtype="DIR_PATH",
+        subtype="DIR_PATH", options=paths.OPTIONS,
     )
     prior_maps: bpy.props.StringProperty(
-        name="Files", description="Any file of the sequence of maps, or its folder", subtype="FILE_PATH"
+        name="Files", description="Any file of the sequence of maps, or its folder", subtype="FILE_PATH", options=paths.OPTIONS
     )
     maps: bpy.props.EnumProperty(
         name="They Hold",
@@ -386,7 +388,7 @@ class CvdProperties(bpy.types.PropertyGroup):
     )
 
     solve_folder: bpy.props.StringProperty(
-        name="Solve Folder", description="Empty: <clip>.solve beside the .blend", subtype="DIR_PATH"
+        name="Solve Folder", description="Empty: <clip>.solve beside the .blend", subtype="DIR_PATH", options=paths.OPTIONS
     )
     import_when_done: bpy.props.BoolProperty(
         name="Build when Done", description="Build the scene from the solve as soon as it is complete", default=True
@@ -402,9 +404,9 @@ class CvdProperties(bpy.types.PropertyGroup):
     job_error: bpy.props.StringProperty()
 
     # Of the solve that was built last. The solve folder may belong to another clip by now.
-    built_folder: bpy.props.StringProperty()
+    built_folder: bpy.props.StringProperty(subtype="DIR_PATH", options=paths.OPTIONS)
     solve_key: bpy.props.StringProperty()
-    plate: bpy.props.StringProperty()
+    plate: bpy.props.StringProperty(subtype="FILE_PATH", options=paths.OPTIONS)
     result: bpy.props.StringProperty()
 
     occlusion: bpy.props.EnumProperty(

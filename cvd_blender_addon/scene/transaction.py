@@ -28,6 +28,8 @@ OF_OBJECT = (
     *("display_type", "rotation_mode", "visible_diffuse", "visible_glossy", "visible_transmission"),
     *("visible_volume_scatter", "visible_shadow"),
 )
+# An image's pixels are its file's; where the compositor is a group, reading whether it is used warns.
+NO_SETTINGS = {"pixels"} | ({"use_nodes"} if compat.COMPOSITOR_IS_GROUP else set())
 OF_LAYER_COLLECTION = ("exclude", "holdout", "indirect_only", "hide_viewport")
 
 
@@ -272,7 +274,7 @@ def _values(struct: Any) -> dict[str, Any]:
     """Every setting of a struct itself that can be set."""
     found = {}
     for prop in struct.bl_rna.properties:
-        if prop.is_readonly or prop.type == "COLLECTION" or prop.identifier == "pixels":
+        if prop.is_readonly or prop.type == "COLLECTION" or prop.identifier in NO_SETTINGS:
             continue
         value = getattr(struct, prop.identifier)
         if prop.type != "POINTER" or value is None or isinstance(value, bpy.types.ID):
