@@ -12,7 +12,7 @@ from typing import Any
 import bpy
 from mathutils import Matrix
 
-from . import compat, masks, preferences
+from . import compat, masks, paths, preferences
 from .jobs import SOLVED, StartError
 
 CAMERA, TRACKS = "camera.json", "tracks.json"
@@ -54,7 +54,7 @@ def source(cvd: Any, folder: Path) -> tuple[str, Path | None]:
     if cvd.camera_source == "SCENE":
         return "json", folder / CAMERA
     chosen = {"colmap": cvd.camera_folder, "chan": cvd.camera_chan}.get(cvd.camera_source, "")
-    return cvd.camera_source, Path(bpy.path.abspath(chosen)) if chosen else None
+    return cvd.camera_source, paths.absolute(chosen) if chosen else None
 
 
 def provide(scene: bpy.types.Scene, clip: Path, folder: Path) -> None:

@@ -81,6 +81,15 @@ def set_modifier_input(modifier: bpy.types.NodesModifier, name: str, value: Any)
         modifier[identifier] = value
 
 
+def modifier_inputs(modifier: bpy.types.NodesModifier) -> dict[str, Any]:
+    """Values of all inputs of a Geometry Nodes modifier, by name."""
+    return {
+        item.name: get_modifier_input(modifier, item.name)
+        for item in modifier.node_group.interface.items_tree
+        if item.item_type == "SOCKET" and item.in_out == "INPUT" and item.socket_type != "NodeSocketGeometry"
+    }
+
+
 def get_modifier_input(modifier: bpy.types.NodesModifier, name: str) -> Any:
     """Value of the input called `name` of a Geometry Nodes modifier."""
     identifier = _input_identifier(modifier, name)

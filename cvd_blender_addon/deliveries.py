@@ -12,7 +12,7 @@ from pathlib import Path
 import bpy
 from mathutils import Matrix
 
-from . import jobs
+from . import jobs, paths
 from .jobs import DELIVERY, Job, Status, describe, duration
 from .scene import camera, camera_files
 from .solve_reader import Solve
@@ -66,7 +66,7 @@ def deliver(
 def folder_of(scene: bpy.types.Scene) -> Path | None:
     """Where the scene has last delivered to, None while it has not."""
     folder = scene.cvd.delivery.at
-    return Path(bpy.path.abspath(folder)) if folder else None
+    return paths.absolute(folder) if folder else None
 
 
 def job_of(scene: bpy.types.Scene) -> Job | None:

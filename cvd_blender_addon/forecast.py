@@ -13,7 +13,7 @@ from pathlib import Path
 
 import bpy
 
-from . import estimate, jobs, masks, own_files
+from . import estimate, jobs, masks, own_files, paths
 from .sequences import numbered_files, require_frames
 
 PACES = "paces.json"
@@ -105,8 +105,8 @@ def learn(folder: Path) -> None:
 
 def look_at(clip_path: str, solve_folder: str) -> None:
     """Find out length and size of a clip, and how full the disk is."""
-    path = Path(bpy.path.abspath(clip_path))
-    folder = Path(bpy.path.abspath(solve_folder or clip_path))
+    path = paths.absolute(clip_path)
+    folder = paths.absolute(solve_folder or clip_path)
     free, problem = math.inf, ""
     try:
         numbers = tuple(masks.all_numbers(path))

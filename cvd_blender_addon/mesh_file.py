@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .solve_reader import SolveError
+from .solve_reader import LARGEST, SolveError
 
 HEADER_END = b"end_header\n"
 VERTEX = np.dtype(
@@ -67,10 +67,11 @@ def _parse(data: bytes) -> FusedMesh:
     triangles = np.frombuffer(data, FACE, face_count, start + rows.nbytes)
     vertices = np.stack([rows[name] for name in "xyz"], 1)
     faces = np.ascontiguousarray(triangles["corners"])
-    if not np.isfinite(vertices).all():
+    if not (np.abs(vertices) <= LARGEST).all():  # nor is one that is no number
         raise ValueError("a vertex is not finite")
     if (triangles["count"] != 3).any() or faces.min(initial=0) < 0 or faces.max(initial=0) >= max(vertex_count, 1):
         raise ValueError("a face is not a triangle of its vertices")
+    faces = faces[(faces != np.roll(faces, 1, axis=1)).all(1)]  # what has a vertex twice is no face to Blender
     return FusedMesh(vertices, np.stack([rows[name] for name in ("red", "green", "blue")], 1), faces)
 
 

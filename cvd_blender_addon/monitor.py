@@ -11,7 +11,7 @@ from typing import Any
 
 import bpy
 
-from . import forecast, own_files, preferences, started, thumbnails
+from . import forecast, own_files, paths, preferences, started, thumbnails
 from .jobs import Job, StartError, Status, describe, duration
 from .scene import preview
 from .shot_queue import Queue
@@ -25,13 +25,13 @@ _scenes: dict[Path, tuple[str, str]] = {}  # of the jobs that were started here:
 
 def folder_of(scene: bpy.types.Scene) -> Path | None:
     """The scene's solve folder, None while it has none."""
-    return Path(bpy.path.abspath(scene.cvd.solve_folder)) if scene.cvd.solve_folder else None
+    return paths.absolute(scene.cvd.solve_folder) if scene.cvd.solve_folder else None
 
 
 def result_of(scene: bpy.types.Scene) -> Path | None:
     """Folder of the finished solve that was built last, or else of the one in the scene's solve folder."""
     for name in (scene.cvd.built_folder, scene.cvd.solve_folder):
-        folder = Path(bpy.path.abspath(name))
+        folder = paths.absolute(name)
         if name and (folder / "solve.json").is_file():
             return folder
     return None
@@ -69,7 +69,7 @@ def follow(scene: bpy.types.Scene, job: Job) -> None:
     _jobs[job.folder] = job
     _scenes[job.folder] = bpy.data.filepath, scene.name
     if bpy.data.filepath:
-        clip = bpy.path.abspath(scene.cvd.clip_path)
+        clip = str(paths.absolute(scene.cvd.clip_path))
         note = started.Started(str(job.folder), bpy.data.filepath, scene.name, clip)
         started.note(own_files.folder() / STARTED, note)
     scene.cvd.job_running = True
@@ -263,7 +263,7 @@ def _fits(scene: bpy.types.Scene, entry: started.Started) -> bool:
     if not cvd.clip_path:
         cvd.clip_path = entry.clip
     same_folder = folder_of(scene) in (None, Path(entry.folder))
-    return same_folder and bpy.path.abspath(cvd.clip_path) == entry.clip
+    return same_folder and str(paths.absolute(cvd.clip_path)) == entry.clip
 
 
 def _look_again(scene: bpy.types.Scene) -> None:
@@ -278,7 +278,7 @@ def _find_scenes() -> None:
     for folder, (_, name) in _scenes.items():
         scene = bpy.data.scenes.get(name)
         if scene is not None and folder_of(scene) != folder:
-            scene.cvd.solve_folder = str(folder)
+            scene.cvd.solve_folder = paths.stored(folder)
         if scene is not None:
             scene.cvd.job_running = True
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether the plate of a scene's solve can be found, for the panel.
+"""Whether the files of a scene's solve can be found, plate, depth and mattes, for the panel.
 
-A panel may not read files while it draws, so the file is looked for right after the drawing, and again from time to
+A panel may not read files while it draws, so they are looked for right after the drawing, and again from time to
 time, as long as the panel is drawn.
 """
 
@@ -12,11 +12,13 @@ from pathlib import Path
 
 import bpy
 
-from .scene import owned, plate
+from . import paths
+from .scene import inputs, owned, plate
 
 AGAIN_S = 5.0
 _found: dict[tuple[str, str], tuple[bool, float]] = {}  # by plate and solve folder: whether, and when it was looked for
 _wanted: set[tuple[str, str]] = set()
+_lost: dict[int, str] = {}  # by scene: what is missing of depth and mattes
 
 
 def words(scene: bpy.types.Scene) -> str:
@@ -25,6 +27,7 @@ def words(scene: bpy.types.Scene) -> str:
     if not cvd.plate:
         return ""
     where = cvd.plate, cvd.built_folder
+    lost = _lost.get(scene.session_uid, "")
     there, when = _found.get(where, (True, -AGAIN_S))
     if time.monotonic() - when >= AGAIN_S:
         _wanted.add(where)
@@ -39,21 +42,30 @@ def words(scene: bpy.types.Scene) -> str:
         return (
             "The scene was built without its plate, which could not be found then. It is there now: press Build Again."
         )
-    return ""
+    return lost
 
 
 def look_for(file: str, solve_folder: str) -> None:
     """Find out whether a plate is where it was, or beside its solve folder."""
-    folder = Path(bpy.path.abspath(solve_folder))
-    _found[file, solve_folder] = plate.find(Path(file), folder) is not None, time.monotonic()
+    folder = paths.absolute(solve_folder)
+    _found[file, solve_folder] = plate.find(paths.absolute(file), folder) is not None, time.monotonic()
+
+
+def look_at(scene: bpy.types.Scene) -> None:
+    """Find out whether depth and mattes of the solves in a scene are where it reads them."""
+    lost = [str(missing.error) for missing in inputs.missing(scene) if missing.name != inputs.PLATE]
+    _lost[scene.session_uid] = " ".join(lost)
 
 
 def _look_up() -> None:
-    before = {where: there for where, (there, _) in _found.items()}
+    before, lost_before = {where: there for where, (there, _) in _found.items()}, dict(_lost)
     looked = set(_wanted)
     while _wanted:
         look_for(*_wanted.pop())
-    if any(_found[where][0] != before.get(where, True) for where in looked):
+    for scene in bpy.data.scenes:
+        if (scene.cvd.plate, scene.cvd.built_folder) in looked:
+            look_at(scene)
+    if _lost != lost_before or any(_found[where][0] != before.get(where, True) for where in looked):
         for window in bpy.context.window_manager.windows:
             for area in window.screen.areas:
                 area.tag_redraw()
@@ -65,3 +77,4 @@ def unregister() -> None:
         bpy.app.timers.unregister(_look_up)
     _found.clear()
     _wanted.clear()
+    _lost.clear()

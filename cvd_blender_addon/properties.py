@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import bpy
 
-from . import cameras, forecast, monitor
+from . import cameras, forecast, monitor, paths
 from .scene import occlusion
 from .scene.occlusion import COMPOSITOR, DEPTH, FUSED, FUSED_HOLDOUT, HOLDOUT, ROUGHNESS
 
@@ -22,14 +22,15 @@ def _take_clip(cvd: bpy.types.PropertyGroup, context: bpy.types.Context) -> None
     """Each clip has a solve folder of its own: another's result must not be replaced by it."""
     _forget_masked_frames(cvd, context)
     forecast.forget()
-    if not cvd.job_running:
+    if not cvd.job_running and not paths.moving():
         cvd.solve_folder = cvd.job_state = cvd.job_stages = cvd.job_picture = ""
 
 
 def _take_folder(cvd: bpy.types.PropertyGroup, _context: bpy.types.Context) -> None:
     """What was said of another folder is no news of this one; a solve that is at work there is followed."""
-    cvd.job_error = cvd.job_in_the_way = ""
-    monitor.attach(cvd.id_data)
+    if not paths.moving():
+        cvd.job_error = cvd.job_in_the_way = ""
+        monitor.attach(cvd.id_data)
 
 
 class CvdQueuedShot(bpy.types.PropertyGroup):
@@ -56,6 +57,7 @@ class CvdDelivery(bpy.types.PropertyGroup):
         name="Folder",
         description="A new or empty folder, or an earlier delivery. Empty: <name>.delivery beside the solve folder",
         subtype="DIR_PATH",
+        options=paths.OPTIONS,
     )
     passes: bpy.props.EnumProperty(
         name="Passes",
@@ -96,7 +98,9 @@ class CvdDelivery(bpy.types.PropertyGroup):
         ),
         default={"abc", "usd", "fbx"},
     )
-    at: bpy.props.StringProperty(name="Delivered To", description="Where the last delivery went")
+    at: bpy.props.StringProperty(
+        name="Delivered To", description="Where the last delivery went", subtype="DIR_PATH", options=paths.OPTIONS
+    )
 
     # Of the job, for drawing; the delivery's folder is where it is really kept.
     running: bpy.props.BoolProperty(name="Running", description="A delivery is being made")
@@ -113,6 +117,7 @@ class CvdProperties(bpy.types.PropertyGroup):
         name="Clip",
         description="A movie, or any file of an image sequence. Choosing another one empties Solve Folder",
         subtype="FILE_PATH",
+        options=paths.OPTIONS,
         update=_take_clip,
     )
     use_range: bpy.props.BoolProperty(
@@ -177,7 +182,10 @@ class CvdProperties(bpy.types.PropertyGroup):
         default="none",
     )
     right_path: bpy.props.StringProperty(
-        name="Right Eye", description="The right eye's footage, with the same frame numbers", subtype="FILE_PATH"
+        name="Right Eye",
+        description="The right eye's footage, with the same frame numbers",
+        subtype="FILE_PATH",
+        options=paths.OPTIONS,
     )
     baseline: bpy.props.FloatProperty(
         name="Baseline",
@@ -210,8 +218,12 @@ class CvdProperties(bpy.types.PropertyGroup):
         type=bpy.types.Object,
         poll=lambda _cvd, ob: ob.type == "CAMERA",
     )
-    camera_folder: bpy.props.StringProperty(name="Folder", description="Of the COLMAP model", subtype="DIR_PATH")
-    camera_chan: bpy.props.StringProperty(name="File", description="The .chan file", subtype="FILE_PATH")
+    camera_folder: bpy.props.StringProperty(
+        name="Folder", description="Of the COLMAP model", subtype="DIR_PATH", options=paths.OPTIONS
+    )
+    camera_chan: bpy.props.StringProperty(
+        name="File", description="The .chan file", subtype="FILE_PATH", options=paths.OPTIONS
+    )
     camera_metric: bpy.props.BoolProperty(
         name="In Metres", description="One unit of the given camera's world is a metre"
     )
@@ -319,6 +331,7 @@ class CvdProperties(bpy.types.PropertyGroup):
         description="Any file of the mask sequence, or its folder; the file names carry the plate's frame numbers, and "
         "frames without a file have no mask",
         subtype="FILE_PATH",
+        options=paths.OPTIONS,
         update=_forget_masked_frames,
     )
     mask: bpy.props.PointerProperty(
@@ -344,6 +357,7 @@ class CvdProperties(bpy.types.PropertyGroup):
         description="Folder of a segmentation model for transformers, or the name of one in your cache: people, "
         "animals and vehicles that it finds are masked. Nothing is downloaded. Empty: none",
         subtype="DIR_PATH",
+        options=paths.OPTIONS,
     )
 
     prior: bpy.props.EnumProperty(
@@ -373,9 +387,13 @@ class CvdProperties(bpy.types.PropertyGroup):
         description="Folder of a depth network for transformers, or the name of one in your cache. Nothing is "
         "downloaded",
         subtype="DIR_PATH",
+        options=paths.OPTIONS,
     )
     prior_maps: bpy.props.StringProperty(
-        name="Files", description="Any file of the sequence of maps, or its folder", subtype="FILE_PATH"
+        name="Files",
+        description="Any file of the sequence of maps, or its folder",
+        subtype="FILE_PATH",
+        options=paths.OPTIONS,
     )
     maps: bpy.props.EnumProperty(
         name="They Hold",
@@ -396,6 +414,7 @@ class CvdProperties(bpy.types.PropertyGroup):
         description="Leave empty to use <clip>.solve beside the .blend. A solve that is running there is followed",
         subtype="DIR_PATH",
         update=_take_folder,
+        options=paths.OPTIONS,
     )
     import_when_done: bpy.props.BoolProperty(
         name="Build when Done", description="Build the scene from the solve as soon as it is complete", default=True
@@ -412,9 +431,9 @@ class CvdProperties(bpy.types.PropertyGroup):
     job_error: bpy.props.StringProperty()
 
     # Of the solve that was built last. The solve folder may belong to another clip by now.
-    built_folder: bpy.props.StringProperty()
+    built_folder: bpy.props.StringProperty(subtype="DIR_PATH", options=paths.OPTIONS)
     solve_key: bpy.props.StringProperty()
-    plate: bpy.props.StringProperty()
+    plate: bpy.props.StringProperty(subtype="FILE_PATH", options=paths.OPTIONS)
     result: bpy.props.StringProperty()
 
     occlusion: bpy.props.EnumProperty(

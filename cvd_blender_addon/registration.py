@@ -5,7 +5,18 @@ from __future__ import annotations
 
 import bpy
 
-from . import deliveries, forecast, monitor, operators, panels, plate_watch, preferences, properties, thumbnails
+from . import (
+    deliveries,
+    forecast,
+    monitor,
+    operators,
+    panels,
+    plate_watch,
+    preferences,
+    project_files,
+    properties,
+    thumbnails,
+)
 
 CLASSES = (
     preferences.CvdPreferences,
@@ -28,10 +39,12 @@ def register() -> None:
     monitor.register()
     operators.install.register()
     deliveries.register()
+    project_files.register()
 
 
 def unregister() -> None:
     """Undo `register`, in reverse."""
+    project_files.unregister()
     operators.install.unregister()
     deliveries.unregister()
     monitor.unregister()

@@ -8,18 +8,29 @@ rely on every value of a `Solve`.
 from __future__ import annotations
 
 import json
-import math
+import os
 import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from . import exr_file
+
 SCHEMA = "cvd.solve"
 MAJOR = 1
 LENS_MODELS = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")
 RIGID_TOLERANCE = 1e-4
 FRAMES = range(1_048_575)  # that a scene in Blender can have; other numbers would be taken for the first or the last
+# What Blender takes: sides of a render, frames of a scene, its rate. It cuts off in silence what lies beyond.
+SIDES = (4, 65536)
+MOST_PIXELS = 2**28  # as many as 16K x 16K: a picture of more has no place in memory
+RATES = (1e-3, 32767.0)
+WHOLE = 2**31 - 1
+LARGEST = 1e9  # of a length or a coordinate: float32 holds it, and squares of it
+FOCAL_SHARES = (0.03, 1e4)  # focal length in sides of the picture: 173 degrees and a thousandth
+OFF_CENTRE = 10.0  # principal point in sides of the picture
+BENT_MOST = 1e4  # coefficients of distortion
 
 Matrix4 = tuple[tuple[float, ...], ...]
 
@@ -193,7 +204,7 @@ def read(folder: Path) -> Solve:
     _check_version(document)
     try:
         return _solve(folder, document)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError) as error:
         reason = f"the entry {error} is missing" if isinstance(error, KeyError) else str(error)
         raise _damaged(folder, f"In solve.json {reason}.") from error
 
@@ -210,7 +221,7 @@ def read_points(path: Path) -> list[Point]:
         raise _damaged(path.parent, f"{path.name} cannot be read: {error}.") from error
     try:
         return _parse_ply(data)
-    except (ValueError, KeyError, IndexError, struct.error) as error:
+    except (ValueError, KeyError, IndexError, TypeError, OverflowError, struct.error) as error:
         raise _damaged(path.parent, f"{path.name} is not the point file it should be: {error}.") from error
 
 
@@ -278,16 +289,22 @@ def _document(folder: Path) -> dict[str, Any]:
     return document
 
 
+def _shown(value: Any) -> str:
+    """A value of the document for a message: short, and text that any disk and any window takes."""
+    text = value if isinstance(value, str) else "" if isinstance(value, dict | list) else str(value)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")[:80]
+
+
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not a number")
 
 
 def _check_version(document: dict[str, Any]) -> None:
-    schema = str(document.get("schema", ""))
+    schema = _shown(document.get("schema", ""))
     name, _, version = schema.partition("/")
     if name == SCHEMA and version == str(MAJOR):
         return
-    if name == SCHEMA and version.isdigit() and int(version) > MAJOR:
+    if name == SCHEMA and re.fullmatch(r"[1-9][0-9]*", version):
         raise SolveError(
             f"The solve was made by a newer engine ({schema}).",
             f"This add-on reads {SCHEMA}/{MAJOR}.",
@@ -304,34 +321,44 @@ def _solve(folder: Path, document: dict[str, Any]) -> Solve:
     world, depth, quality = document["world"], document["depth"], document["quality"]
     if depth["planar"] is not True:
         raise ValueError("the depth is not planar")
-    lens = _lens(document["lens"])
-    frames = tuple(_frame(folder, entry, lens.focal_varies) for entry in document["frames"])
+    source = _source(document["source"])
+    lens = _lens(document["lens"], source)
+    frames = tuple(_frame(folder, entry, lens.focal_varies, source) for entry in document["frames"])
     numbers = [frame.number for frame in frames]
     _require_frames(numbers)
     if not numbers or numbers != sorted(set(numbers)):
         raise ValueError("the frames are not in order of their numbers")
+    if numbers[0] < source.first or numbers[-1] > source.last:
+        raise ValueError(f"frames lie outside the range {source.first} to {source.last}")
     if all(frame.world_from_camera is None for frame in frames):
         raise ValueError("no frame was placed")
     if all(frame.depth is None for frame in frames):
         raise ValueError("no frame has depth")
+    _check_sequence([(frame.number, frame.depth) for frame in frames if frame.depth is not None])
+    _check_sequence([(frame.number, frame.dynamic) for frame in frames if frame.dynamic is not None])
+    width, height = _size(depth)
+    _check_exr(folder, next(frame.depth for frame in frames if frame.depth is not None), (width, height))
+    near, far = _number(depth["near"]), _number(depth["far"])
+    if not 0.0 <= near <= far:
+        raise ValueError(f"depth goes from {near} to {far}")
     return Solve(
         folder=folder.resolve(),
-        source=_source(document["source"]),
+        source=source,
         lens=lens,
         frames=frames,
         metric=world["scale"] == "metric",
-        unit=str(world["unit"]),
-        depth_width=_positive(depth["width"]),
-        depth_height=_positive(depth["height"]),
-        near=_number(depth["near"]),
-        far=_number(depth["far"]),
-        method=str(depth["method"]),
-        prior=str(depth["prior"]),
-        licence=str(depth["licence"]),
+        unit=_text(world["unit"]),
+        depth_width=width,
+        depth_height=height,
+        near=near,
+        far=far,
+        method=_text(depth["method"]),
+        prior=_text(depth["prior"]),
+        licence=_text(depth["licence"]),
         points_path=_inside(folder, document["points"]),
         fused_path=_inside(folder, document["fused"]["file"]) if document.get("fused") is not None else None,
-        verdict=str(quality["verdict"]),
-        warnings=tuple(str(warning) for warning in quality["warnings"]),
+        verdict=_text(quality["verdict"]),
+        warnings=_texts(quality["warnings"]),
     )
 
 
@@ -341,21 +368,26 @@ def _source(entry: dict[str, Any]) -> Source:
     if entry["colourspace"] not in ("srgb", "linear"):
         raise ValueError(f"the colour space {entry['colourspace']!r} is unknown")
     sequence = entry["kind"] == "sequence"
-    path = Path(str(entry["path"]))
-    numerator, denominator = entry["fps"]
+    path = _plate_path(_text(entry["path"]))
+    width, height = _size(entry)
+    numerator, denominator = (_positive(value) for value in entry["fps"])
+    if not RATES[0] <= numerator / denominator <= RATES[1]:
+        raise ValueError(f"{numerator}/{denominator} frames a second are no rate of a clip")
     first, last = _integer(entry["first"]), _integer(entry["last"])
     _require_frames([first, last])
+    if not 0 <= last - first < len(FRAMES):
+        raise ValueError(f"{first} to {last} is no range of frames")
     return Source(
         path=path,
         sequence=sequence,
-        path_number=_number_in_name(path, str(entry.get("pattern") or "")) if sequence else 1,
-        width=_positive(entry["width"]),
-        height=_positive(entry["height"]),
-        fps=(_positive(numerator), _positive(denominator)),
+        path_number=_number_in_name(path, _text(entry.get("pattern") or "")) if sequence else 1,
+        width=width,
+        height=height,
+        fps=(numerator, denominator),
         first=first,
         last=last,
         linear=entry["colourspace"] == "linear",
-        content_id=str(entry["content_id"]),
+        content_id=_text(entry["content_id"]),
     )
 
 
@@ -368,6 +400,21 @@ def _require_frames(numbers: list[int]) -> None:
             f"Blender has frames {FRAMES[0]} to {FRAMES[-1]}.",
             "Rename the plate's files with smaller numbers, such as 0001, 0002, …, and solve the clip again.",
         )
+
+
+def _plate_path(text: str) -> Path:
+    """The plate's path. Two slashes in front are one to POSIX; to Blender they are the folder of the .blend."""
+    if text.startswith("//") and os.name == "posix":
+        text = "/" + text.lstrip("/")
+    return Path(text)
+
+
+def _size(entry: dict[str, Any]) -> tuple[int, int]:
+    """Width and height of a picture, pixels."""
+    width, height = _positive(entry["width"]), _positive(entry["height"])
+    if min(width, height) < SIDES[0] or max(width, height) > SIDES[1] or width * height > MOST_PIXELS:
+        raise ValueError(f"{width}x{height} pixels are no size of a picture that Blender takes")
+    return width, height
 
 
 def _number_in_name(path: Path, pattern: str) -> int:
@@ -390,43 +437,54 @@ def _number_in_name(path: Path, pattern: str) -> int:
     return int(groups[-1][0])
 
 
-def _lens(entry: dict[str, Any]) -> Lens:
+def _lens(entry: dict[str, Any], source: Source) -> Lens:
     if entry["model"] not in LENS_MODELS:
         raise ValueError(f"the lens model {entry['model']!r} is unknown")
-    fx, fy = _number(entry["fx"]), _number(entry["fy"])
-    if fx <= 0.0 or fy <= 0.0:
-        raise ValueError("the focal length is not positive")
+    fx, fy = (_focal(entry[name], source) for name in ("fx", "fy"))
+    centre = cx, cy = _number(entry["cx"]), _number(entry["cy"])
+    sides = source.width, source.height
+    if any(abs(value - side / 2) > OFF_CENTRE * side for value, side in zip(centre, sides, strict=True)):
+        raise ValueError(f"the optical centre ({cx}, {cy}) lies far outside the picture")
+    k1, k2, p1, p2 = (_number(entry[name], BENT_MOST) for name in ("k1", "k2", "p1", "p2"))
     uncertainty = entry["uncertainty_pct"]
     return Lens(
         fx=fx,
         fy=fy,
-        cx=_number(entry["cx"]),
-        cy=_number(entry["cy"]),
-        k1=_number(entry["k1"]),
-        k2=_number(entry["k2"]),
-        p1=_number(entry["p1"]),
-        p2=_number(entry["p2"]),
+        cx=cx,
+        cy=cy,
+        k1=k1,
+        k2=k2,
+        p1=p1,
+        p2=p2,
         focal_varies=entry["focal_varies"] is True,
         known=entry["source"] == "known",
         uncertainty_pct=None if uncertainty is None else _number(uncertainty),
     )
 
 
-def _frame(folder: Path, entry: dict[str, Any], focal_varies: bool) -> Frame:
+def _focal(value: Any, source: Source) -> float:
+    """A focal length in plate pixels."""
+    focal, side = _number(value), max(source.width, source.height)
+    if not FOCAL_SHARES[0] * side <= focal <= FOCAL_SHARES[1] * side:
+        raise ValueError(f"{focal} px is no focal length of a picture of {source.width}x{source.height}")
+    return focal
+
+
+def _frame(folder: Path, entry: dict[str, Any], focal_varies: bool, source: Source) -> Frame:
     number = _integer(entry["frame"])
     registered = entry["registered"] is True
     matrix = entry["world_from_camera"]
     if registered != (matrix is not None):
         raise ValueError(f"frame {number} is registered without a camera, or the other way round")
     focal = entry["focal_px"]
-    if registered and focal_varies and (focal is None or _number(focal) <= 0.0):
+    if registered and focal_varies and focal is None:
         raise ValueError(f"frame {number} has no focal length though it varies")
     error = entry["reprojection_px"]
     return Frame(
         number=number,
         world_from_camera=_rigid(matrix, number) if registered else None,
-        reason=str(entry["reason"] or ""),
-        focal_px=None if focal is None else _number(focal),
+        reason=_text(entry["reason"] or ""),
+        focal_px=None if focal is None else _focal(focal, source),
         depth=_inside(folder, entry["depth"]) if entry["depth"] is not None else None,
         dynamic=_inside(folder, entry["dynamic"]) if entry.get("dynamic") is not None else None,
         reprojection_px=None if error is None else _number(error),
@@ -474,6 +532,31 @@ def _inside(folder: Path, name: Any) -> Path:
     return path.resolve()
 
 
+def _check_sequence(files: list[tuple[int, Path]]) -> None:
+    """Blender reads a sequence by the name of its first file: all lie in one folder and differ by their number only."""
+    for number, path in files:
+        head, digits, tail = _split(files[0][1])
+        if path != path.with_name(f"{head}{number:0{len(digits)}d}{tail}") or path.parent != files[0][1].parent:
+            raise ValueError(f"{path.name} is not the name of frame {number} beside {files[0][1].name}")
+
+
+def _split(path: Path) -> tuple[str, str, str]:
+    """A file name around the last digits of its stem."""
+    match = re.fullmatch(r"(.*?)([0-9]+)([^0-9]*)", path.stem)
+    if match is None:
+        raise ValueError(f"{path.name} has no frame number")
+    return match[1], match[2], match[3] + path.suffix
+
+
+def _check_exr(folder: Path, path: Path, expected: tuple[int, int]) -> None:
+    try:
+        width, height = exr_file.size(path)
+    except (OSError, ValueError) as error:
+        raise _damaged(folder, f"{path.name} cannot be used: {error}.") from error
+    if (width, height) != expected:
+        raise ValueError(f"depth is {expected[0]}x{expected[1]}, but {path.name} is {width}x{height}")
+
+
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
@@ -481,15 +564,30 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{value!r} stands where a finite number should be")
+def _text(value: Any) -> str:
+    """Text that can be written as UTF-8, to a disk and into a .blend."""
+    if not isinstance(value, str):
+        raise TypeError(f"{_shown(value)!r} stands where text should be")
+    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError(f"{_shown(value)!r} is no text")
+    return value
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list):
+        raise TypeError(f"{_shown(values)!r} stands where a list should be")
+    return tuple(_text(value) for value in values)
+
+
+def _number(value: Any, most: float = LARGEST) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -most <= value <= most:
+        raise ValueError(f"{_shown(value)} stands where a finite number should be")
     return float(value)
 
 
 def _integer(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{value!r} stands where a whole number should be")
+    if isinstance(value, bool) or not isinstance(value, int) or not -WHOLE <= value <= WHOLE:
+        raise ValueError(f"{_shown(value)} stands where a whole number should be")
     return value
 
 
@@ -520,6 +618,9 @@ PLY_TYPES = {
 }
 
 
+POINT_TYPES = dict.fromkeys("xyz", "fd") | dict.fromkeys(("red", "green", "blue"), "B") | {"track_length": "bBhHiI"}
+
+
 def _parse_ply(data: bytes) -> list[Point]:
     end = data.index(b"end_header\n") + len(b"end_header\n")
     header = data[:end].decode("ascii").splitlines()
@@ -530,6 +631,7 @@ def _parse_ply(data: bytes) -> list[Point]:
         raise ValueError("it holds something else than vertices")
     count = int(elements[0][2])
     properties = [line.split() for line in header if line.startswith("property ")]
+    kinds = {words[2]: PLY_TYPES[words[1]] for words in properties}
     names = [words[2] for words in properties]
     layout = struct.Struct("<" + "".join(PLY_TYPES[words[1]] for words in properties))
     body = data[end : end + count * layout.size]
@@ -538,10 +640,14 @@ def _parse_ply(data: bytes) -> list[Point]:
     x, y, z, red, green, blue, length = (
         names.index(name) for name in ("x", "y", "z", "red", "green", "blue", "track_length")
     )
+    if any(kinds[name] not in wanted for name, wanted in POINT_TYPES.items()):
+        raise ValueError("its properties are not of the types that the engine writes")
     points = [
         Point((row[x], row[y], row[z]), (row[red], row[green], row[blue]), row[length])
         for row in layout.iter_unpack(body)
     ]
-    if not all(math.isfinite(value) for point in points for value in point.xyz):
+    if not all(-LARGEST <= value <= LARGEST for point in points for value in point.xyz):
         raise ValueError("a point is not finite")
+    if not all(0 <= point.track_length <= WHOLE for point in points):
+        raise ValueError("a point is seen in no number of frames")
     return points

@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 import bpy  # noqa: E402
 
 from cvd_blender_addon import cameras, deliveries, jobs, masks  # noqa: E402
-from cvd_blender_addon.scene import camera_files, compositor, import_solve, matte  # noqa: E402
+from cvd_blender_addon.scene import camera_files, compositor, import_solve, inputs, matte, plate  # noqa: E402
 from cvd_blender_addon.solve_reader import Solve, SolveError, summary  # noqa: E402
 
 SAMPLES = 32
@@ -46,6 +46,7 @@ def main() -> int:
         if options.deliver is not None:
             _deliver(solve, options)
         if options.render:
+            _check_files(solve)
             folder = options.render_dir or solve.folder.parent / f"{solve.name}_render"
             if options.matte:
                 _render_matte(solve, options.render, folder, options.matte, options.matte_format)
@@ -300,6 +301,18 @@ def _range(frames: str) -> range:
             f"{frames!r} is no range of frames.", "It has to be a number or FIRST-LAST.", "Correct --render."
         )
     return range(int(first), int(last or first) + 1)
+
+
+def _check_files(solve: Solve) -> None:
+    """Nothing is rendered that lacks the plate or the depth."""
+    if plate.find_file(solve) is None:
+        raise HeadlessError(
+            "Nothing was rendered: the plate is missing.",
+            f"There is no {solve.source.path}, and no {solve.source.path.name} beside the solve folder.",
+            "Put the plate beside the solve folder.",
+        )
+    for lost in inputs.missing(bpy.context.scene):
+        raise HeadlessError(lost.error.what, lost.error.why, lost.error.fix)
 
 
 def _render_matte(solve: Solve, frames: str, folder: Path, names: list[str], file_format: str) -> None:

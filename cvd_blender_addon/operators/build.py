@@ -10,7 +10,8 @@ import bpy
 
 from .. import monitor
 from ..scene import camera, compositor, depth_mesh, fused, gaps, occlusion, owned, plate, points
-from ..solve_reader import Solve, SolveError
+from ..scene.transaction import all_or_nothing
+from ..solve_reader import Solve, SolveError, read_points
 from .import_solve import remember
 
 
@@ -38,12 +39,16 @@ class BuildStep:
         """Build the step."""
         try:
             solve = monitor.read_result(context.scene)
+            self.run(context.scene, solve)
             remember(context.scene, solve)
-            self.build(context.scene, solve)
         except SolveError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         return {"FINISHED"}
+
+    def run(self, scene: bpy.types.Scene, solve: Solve) -> None:
+        """Do the step."""
+        self.build(scene, solve)
 
     def build(self, scene: bpy.types.Scene, solve: Solve) -> None:
         """What the step does."""
@@ -52,6 +57,15 @@ class BuildStep:
     def tell(self, level: str, message: str) -> None:
         """Report as the scene functions do."""
         self.report({level}, message)
+
+
+class SceneStep(BuildStep):
+    """A step of `import_solve`: done as a whole or not at all."""
+
+    def run(self, scene: bpy.types.Scene, solve: Solve) -> None:
+        """Do the step."""
+        with all_or_nothing(scene, solve.key):
+            self.build(scene, solve)
 
 
 def apply_occlusion(scene: bpy.types.Scene, solve: Solve, report: plate.Report) -> None:
@@ -63,7 +77,7 @@ def apply_occlusion(scene: bpy.types.Scene, solve: Solve, report: plate.Report) 
     compositor.update(scene, solve, cvd.occlusion)
 
 
-class CVD_OT_build_camera(BuildStep, bpy.types.Operator):
+class CVD_OT_build_camera(SceneStep, bpy.types.Operator):
     """Make or update the solved camera, mark frames without one in the timeline, and set the scene to the plate"""
 
     bl_idname = "cvd.build_camera"
@@ -76,7 +90,7 @@ class CVD_OT_build_camera(BuildStep, bpy.types.Operator):
         gaps.build(scene, solve)
 
 
-class CVD_OT_build_plate(BuildStep, bpy.types.Operator):
+class CVD_OT_build_plate(SceneStep, bpy.types.Operator):
     """Show the plate behind the camera"""
 
     bl_idname = "cvd.build_plate"
@@ -87,7 +101,7 @@ class CVD_OT_build_plate(BuildStep, bpy.types.Operator):
         plate.build(scene, solve, self.tell)
 
 
-class CVD_OT_build_points(BuildStep, bpy.types.Operator):
+class CVD_OT_build_points(SceneStep, bpy.types.Operator):
     """Make or update the sparse points"""
 
     bl_idname = "cvd.build_points"
@@ -95,10 +109,10 @@ class CVD_OT_build_points(BuildStep, bpy.types.Operator):
 
     def build(self, scene: bpy.types.Scene, solve: Solve) -> None:
         """Build the step."""
-        points.build(scene, solve)
+        points.build(scene, solve, read_points(solve.points_path))
 
 
-class CVD_OT_build_depth_mesh(BuildStep, bpy.types.Operator):
+class CVD_OT_build_depth_mesh(SceneStep, bpy.types.Operator):
     """Make or update the mesh that shows each frame's depth"""
 
     bl_idname = "cvd.build_depth_mesh"
@@ -109,7 +123,7 @@ class CVD_OT_build_depth_mesh(BuildStep, bpy.types.Operator):
         depth_mesh.build(scene, solve, scene.cvd.cut_moving)
 
 
-class CVD_OT_build_fused(BuildStep, bpy.types.Operator):
+class CVD_OT_build_fused(SceneStep, bpy.types.Operator):
     """Make or update the one mesh of what stands still, and let CG with physics collide with it"""
 
     bl_idname = "cvd.build_fused"
@@ -128,7 +142,7 @@ class CVD_OT_build_fused(BuildStep, bpy.types.Operator):
             fused.make_passive(scene, mesh)
 
 
-class CVD_OT_build_occlusion(BuildStep, bpy.types.Operator):
+class CVD_OT_build_occlusion(SceneStep, bpy.types.Operator):
     """Make or update holdout and shadow catcher, and let those render that are chosen"""
 
     bl_idname = "cvd.build_occlusion"
@@ -139,7 +153,7 @@ class CVD_OT_build_occlusion(BuildStep, bpy.types.Operator):
         apply_occlusion(scene, solve, self.tell)
 
 
-class CVD_OT_build_compositor(BuildStep, bpy.types.Operator):
+class CVD_OT_build_compositor(SceneStep, bpy.types.Operator):
     """Make or update the compositor group that lays CG over the plate"""
 
     bl_idname = "cvd.build_compositor"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import bpy
 
-from .. import deliveries, jobs, monitor, preferences
+from .. import deliveries, jobs, monitor, paths, preferences
 from ..solve_reader import SolveError
 from .solve import engine_python
 
@@ -45,7 +45,7 @@ class CVD_OT_deliver(bpy.types.Operator):
         try:
             solve = monitor.read_result(scene)
             python = engine_python(context, self.engine_python)
-            out = Path(bpy.path.abspath(shown.folder)) if shown.folder else deliveries.default_folder(solve.folder)
+            out = paths.absolute(shown.folder) if shown.folder else deliveries.default_folder(solve.folder)
             kinds = sorted(shown.passes | shown.files)
             if not solve.lens.distorted:
                 kinds = [kind for kind in kinds if kind not in deliveries.OF_DISTORTED]
@@ -55,7 +55,7 @@ class CVD_OT_deliver(bpy.types.Operator):
             shown.error = str(error)
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        shown.at = str(out)
+        shown.at = paths.stored(out)
         for sentence in missing:
             self.report({"WARNING"}, sentence)
         if not bpy.app.background:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import bpy
 
+from .. import paths
 from .. import scene as scene_builder
 from ..scene import plate
 from ..solve_reader import Solve, SolveError, summary
@@ -14,9 +15,9 @@ from ..solve_reader import Solve, SolveError, summary
 
 def remember(scene: bpy.types.Scene, solve: Solve) -> None:
     """Note in the scene which solve it shows."""
-    scene.cvd.built_folder = str(solve.folder)
+    scene.cvd.built_folder = paths.stored(solve.folder)
     scene.cvd.solve_key = solve.key
-    scene.cvd.plate = str(solve.source.path)
+    scene.cvd.plate = paths.stored(plate.find_file(solve) or solve.source.path)
     scene.cvd.result = "\n".join(summary(solve))
 
 
@@ -76,8 +77,9 @@ class CVD_OT_import_solve(bpy.types.Operator):
             return {"CANCELLED"}
         remember(context.scene, solve)
         if not cvd.clip_path:  # of a clip that has been chosen the solve folder stays
-            cvd.clip_path = str(plate.find_file(solve) or "")
-            cvd.solve_folder = str(solve.folder)
+            file = plate.find_file(solve)
+            cvd.clip_path = "" if file is None else paths.stored(file)
+            cvd.solve_folder = paths.stored(solve.folder)
         if context.scene.camera != camera and not bpy.app.background:
             _look(context.scene)
         self.report({"INFO"}, summary(solve)[0])

@@ -11,7 +11,7 @@ from typing import Any
 
 import bpy
 
-from .. import cameras, forecast, jobs, masks, monitor, preferences, solve_folders
+from .. import cameras, forecast, jobs, masks, monitor, paths, preferences, solve_folders
 
 WITH_LENS = ("json", "colmap")  # cameras that are given together with their lens
 
@@ -180,7 +180,7 @@ def asked(context: bpy.types.Context, python: Path, replace: bool = False) -> di
     if cvd.mask_source != "NONE":
         with progress(context) as show:
             masks.provide(cvd, clip, folder / masks.FOLDER, show)
-    cvd.solve_folder = str(folder)
+    cvd.solve_folder = paths.stored(folder)
     return request
 
 
@@ -325,7 +325,7 @@ def _request(cvd: Any, clip: Path, folder: Path, replace: bool) -> dict[str, Any
 
 
 def _path(text: str) -> Path | None:
-    return Path(bpy.path.abspath(text)) if text else None
+    return paths.absolute(text) if text else None
 
 
 def footage(cvd: Any) -> Path:
@@ -334,7 +334,7 @@ def footage(cvd: Any) -> Path:
     Raises:
         StartError: there is nothing.
     """
-    clip = Path(bpy.path.abspath(cvd.clip_path))
+    clip = paths.absolute(cvd.clip_path)
     if not clip.exists():
         raise jobs.StartError(
             "footage.missing", "The clip was not found.", f"There is nothing at '{clip}'.", "Choose the clip again."

@@ -11,6 +11,7 @@ from ..solve_reader import Solve, frame_ranges, read, read_points
 from . import camera, compositor, depth_mesh, fused, gaps, occlusion, plate, points
 from .occlusion import COMPOSITOR, DEPTH, ROUGHNESS
 from .plate import Report
+from .transaction import all_or_nothing
 
 
 def print_report(level: str, message: str) -> None:
@@ -44,18 +45,22 @@ def import_solve(
         reflection, roughness: by which that mesh mirrors CG (Cycles).
 
     Raises:
-        SolveError: the folder cannot be used; nothing has been made.
+        SolveError: the folder cannot be used, or Blender cannot build; the file is as it was.
     """
     solve = read(folder)
-    read_points(solve.points_path)  # before anything is made
-    camera.build(scene, solve, sensor_width)
-    gaps.build(scene, solve)
-    plate.build(scene, solve, report)
-    points.build(scene, solve)
-    depth_mesh.build(scene, solve, cut_moving)
-    fused.build(scene, solve)
-    occlusion.build(scene, solve, occlusion_mode, shadow_catcher, report, cut_moving, surface, reflection, roughness)
-    compositor.build(scene, solve, occlusion_mode, report)
+    cloud = read_points(solve.points_path)
+    with all_or_nothing(scene, solve.key):
+        fused.load(solve)  # first, since it is the last that may be damaged
+        camera.build(scene, solve, sensor_width)
+        gaps.build(scene, solve)
+        plate.build(scene, solve, report)
+        points.build(scene, solve, cloud)
+        depth_mesh.build(scene, solve, cut_moving)
+        fused.build(scene, solve)
+        occlusion.build(
+            scene, solve, occlusion_mode, shadow_catcher, report, cut_moving, surface, reflection, roughness
+        )
+        compositor.build(scene, solve, occlusion_mode, report)
     if solve.gaps:
         # Between the keys around a gap Blender interpolates; that is a guess, and the user has to know.
         report("WARNING", f"No camera for {len(solve.gaps)} frames: {frame_ranges(solve.gaps)}")

@@ -34,6 +34,8 @@ FACTOR = "Shadow Catcher"
 # A shorter focus distance means the camera's.
 LEAST_FOCUS = 1e-6
 NO_HIT = 1e-8
+# Over the picture where a file is missing that should be there: as Blender shows a missing texture.
+WARNING_COLOUR = (1.0, 0.0, 1.0, 1.0)
 COLOUR, FLOAT, VECTOR = "NodeSocketColor", "NodeSocketFloat", "NodeSocketVector"
 CLEAR, WHITE = (0.0, 0.0, 0.0, 0.0), (1.0, 1.0, 1.0, 1.0)
 INPUTS = (
@@ -59,8 +61,8 @@ INPUTS = (
     ("Focus Distance", FLOAT, 0.0, "Depth that is sharp, in scene units; 0: that of the camera's Depth of Field"),
 )
 OUTPUTS = (
-    ("Image", COLOUR, "CG over the plate"),
-    ("Matte", FLOAT, "Visible share of CG"),
+    ("Image", COLOUR, "CG over the plate; magenta where plate, depth or matte of a solved frame are missing"),
+    ("Matte", FLOAT, "Visible share of CG; 0 where plate, depth or matte of a solved frame are missing"),
     ("Plate", COLOUR, "The plate as the render camera sees it, without distortion"),
     ("Dynamic Matte", FLOAT, "What moves by itself"),
     ("Depth", FLOAT, "Depth of what is seen, plate or CG, in scene units; 1e10 where there is none"),
@@ -195,6 +197,9 @@ def _group(scene: bpy.types.Scene, solve: Solve, clip: bpy.types.MovieClip) -> b
         owned.mark(tree, solve.key, "compositor")
     if tree.animation_data:
         tree.animation_data_clear()
+    action = owned.find(bpy.data.actions, solve.key, "compositor")
+    if action is not None:
+        bpy.data.actions.remove(action)  # its keys are made anew
     tree.nodes.clear()
     for item in [item for item in tree.interface.items_tree if item.item_type == "SOCKET"]:
         if item.in_out == "INPUT" and item.name not in {name for name, *_ in INPUTS}:
@@ -231,8 +236,12 @@ def _group(scene: bpy.types.Scene, solve: Solve, clip: bpy.types.MovieClip) -> b
     over = effects.over(build, shadowed, effects.fog(build, cut.outputs[0], own, *fog))
     through_lens = effects.defocus(build, over, seen, *_lens(build, scene, solve, plate_image, inputs))
 
-    build.put(through_lens, outputs["Image"])
-    build.put(matte, outputs["Matte"])
+    lost = _lost(build, solve)
+    warning = compat.add_multiply_alpha(tree)
+    build.put(WARNING_COLOUR, warning.inputs["Image"])
+    build.put(lost, warning.inputs["Alpha"])
+    build.put(effects.over(build, through_lens, warning.outputs[0]), outputs["Image"])
+    build.put(build.math("MULTIPLY", matte, build.math("SUBTRACT", 1.0, lost)), outputs["Matte"])
     build.put(plate_image, outputs["Plate"])
     build.put(_dynamic_matte(build, solve, distortion) if solve.dynamic_frames else 0.0, outputs["Dynamic Matte"])
     build.put(effects.distance(build, seen), outputs["Depth"])
@@ -256,7 +265,7 @@ def _focals(build: TreeBuilder, solve: Solve) -> tuple[Any, Any]:
     focal.name = "Focal"
     focal.outputs[0].default_value = solve.lens.fx
     if solve.lens.focal_varies:
-        _key_focal(build.tree, solve)
+        _key(build.tree, solve, "Focal", {frame.number: frame.focal_px or solve.lens.fx for frame in solve.registered})
     return focal.outputs[0], build.math("MULTIPLY", focal.outputs[0], solve.lens.fy / solve.lens.fx)
 
 
@@ -288,15 +297,52 @@ def _distortion(build: TreeBuilder, solve: Solve, source: Any, focals: tuple[Any
     return uv.outputs[0]
 
 
-def _key_focal(tree: bpy.types.NodeTree, solve: Solve) -> None:
+def _key(tree: bpy.types.NodeTree, solve: Solve, name: str, values: dict[int, float]) -> None:
+    """Animate the node Value of that name by its values on frames."""
     action = owned.find(bpy.data.actions, solve.key, "compositor")
     if action is None:
         action = bpy.data.actions.new(f"CVD Distortion {solve.name}")
         owned.mark(action, solve.key, "compositor")
     assign_action(tree, action)
-    frames = [float(frame.number) for frame in solve.registered]
-    lengths = [frame.focal_px or solve.lens.fx for frame in solve.registered]
-    set_keys(action, tree, 'nodes["Focal"].outputs[0].default_value', 0, frames, lengths)
+    path = f'nodes["{name}"].outputs[0].default_value'
+    set_keys(action, tree, path, 0, [float(number) for number in values], list(values.values()))
+
+
+def _lost(build: TreeBuilder, solve: Solve) -> Any:
+    """1 on a frame that was solved and whose plate, depth or matte is missing, else 0.
+
+    Blender reads a missing file as a picture without a size. In a gap of the solve that is as it should be.
+    """
+    files = {
+        "Plate": [frame.number for frame in solve.registered],
+        "Depth": [frame.number for frame in solve.depth_frames],
+        "Dynamic Matte": [frame.number for frame in solve.dynamic_frames],
+    }
+    lost: Any = 0.0
+    for name, numbers in files.items():
+        if not numbers:
+            continue
+        source = next(node for node in build.tree.nodes if node.label == name)
+        width = build.node("ShaderNodeSeparateXYZ")
+        build.put(effects.size_of(build, source.outputs["Image"]), width.inputs[0])
+        expected = build.node("ShaderNodeValue", f"{name} expected")
+        expected.name = f"{name} Expected"
+        _key(build.tree, solve, expected.name, _steps(numbers))
+        empty = build.math("LESS_THAN", width.outputs[0], 0.5)
+        lost = build.math("MAXIMUM", lost, build.math("MULTIPLY", expected.outputs[0], empty))
+    return lost
+
+
+def _steps(numbers: list[int]) -> dict[int, float]:
+    """Keys that are 1 on these frames and 0 on all others: straight from one to the next, they change within none."""
+    wanted = set(numbers)
+    keys = {}
+    for number in numbers:
+        if number - 1 not in wanted:
+            keys |= {number - 1: 0.0, number: 1.0}
+        if number + 1 not in wanted:
+            keys |= {number: 1.0, number + 1: 0.0}
+    return dict(sorted(keys.items()))
 
 
 def _to_render(build: TreeBuilder, distortion: Any | None, image: Any, filtering: str) -> Any:

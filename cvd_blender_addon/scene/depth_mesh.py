@@ -15,8 +15,8 @@ from typing import Any
 import bpy
 from mathutils import Matrix
 
-from .. import compat
-from ..solve_reader import Solve
+from .. import compat, paths
+from ..solve_reader import Solve, frame_ranges
 from . import owned, plate
 from .camera import CV_FROM_BLENDER, assign_action, find_camera, find_root, set_keys
 from .layers import ensure_collections
@@ -189,24 +189,26 @@ def ensure_mesh(
 
 def depth_image(solve: Solve) -> bpy.types.Image:
     """The depth EXR sequence as an image."""
-    return _sequence(solve, "depth", f"CVD Depth {solve.name}", solve.depth_frames[0].depth)
+    files = {frame.number: frame.depth for frame in solve.depth_frames if frame.depth is not None}
+    return _sequence(solve, "depth", f"CVD Depth {solve.name}", files)
 
 
 def dynamic_image(solve: Solve) -> bpy.types.Image:
     """The mattes of what moves by itself as an image; `solve.dynamic_frames` must not be empty."""
-    return _sequence(solve, "dynamic", f"CVD Dynamic {solve.name}", solve.dynamic_frames[0].dynamic)
+    files = {frame.number: frame.dynamic for frame in solve.dynamic_frames if frame.dynamic is not None}
+    return _sequence(solve, "dynamic", f"CVD Dynamic {solve.name}", files)
 
 
-def _sequence(solve: Solve, role: str, name: str, file: Path | None) -> bpy.types.Image:
-    """The sequence that `file` is part of, as an image of values, loaded once and up to date."""
-    path = str(file)
+def _sequence(solve: Solve, role: str, name: str, files: dict[int, Path]) -> bpy.types.Image:
+    """A sequence of files by frame number, in order, as an image of values, loaded once and up to date."""
+    path = files[min(files)]
     image = owned.find(bpy.data.images, solve.key, role)
     if image is None:
-        image = bpy.data.images.load(path)
+        image = bpy.data.images.load(str(path))
         owned.mark(image, solve.key, role)
         image.name = name
-    elif bpy.path.abspath(image.filepath) != path:
-        image.filepath = path
+    paths.point(image, path)
+    image[owned.FRAMES] = frame_ranges(tuple(files))
     image.source = "SEQUENCE"
     image.colorspace_settings.name = "Non-Color"
     return image

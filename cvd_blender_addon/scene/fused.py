@@ -39,6 +39,16 @@ def build(scene: bpy.types.Scene, solve: Solve) -> bpy.types.Object | None:
     return ob
 
 
+def load(solve: Solve) -> None:
+    """Read the mesh, where the solve has one and it has not been read already.
+
+    Raises:
+        SolveError: the file is damaged.
+    """
+    if solve.fused_path is not None:
+        _ensure_mesh(solve)
+
+
 def use(
     scene: bpy.types.Scene, solve: Solve, collection: bpy.types.Collection, role: str, name: str
 ) -> tuple[bpy.types.Object, bool]:

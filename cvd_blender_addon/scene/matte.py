@@ -11,7 +11,7 @@ import bpy
 
 from .. import compat
 from ..solve_reader import Solve
-from . import compositor
+from . import compositor, inputs
 from .nodes import TreeBuilder
 
 LAYER = "CVD Matte"
@@ -39,8 +39,11 @@ def render(
 
     Raises:
         ValueError: the compositor group has not been built.
+        SolveError: the depth or the plate is missing.
         RuntimeError: what Blender says when it cannot render or write.
     """
+    for lost in inputs.missing(scene):
+        raise lost.error
     current = scene.frame_current
     with _set_up(scene, solve, objects, folder, file_format):
         for frame in frames:

@@ -14,6 +14,7 @@ import bpy
 
 SOLVE = "cvd_solve"
 ROLE = "cvd_role"
+FRAMES = "cvd_frames"  # of a sequence: the frames that have a file, as ranges
 SHARED = ""  # the key of what belongs to no single solve
 
 

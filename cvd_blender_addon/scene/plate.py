@@ -3,28 +3,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import bpy
 
-from ..solve_reader import Solve
+from .. import paths
+from ..solve_reader import Solve, frame_ranges
 from . import owned
 from .camera import find_camera
 
 Report = Callable[[str, str], None]
 
+LEVELS = 8  # folders upwards in which a moved file is looked for
 SRGB = "sRGB"
 LINEAR = "Linear Rec.709"
 
 
 def find(file: Path, folder: Path) -> Path | None:
-    """A plate's file: where the engine saw it, or beside the solve folder after both have moved."""
-    for path in (file, folder.parent / file.name):
-        if path.is_file():
-            return path
+    """A plate's file: where the engine saw it, or after the project has moved, beside the solve folder or as before."""
+    for path in (file, folder.parent / file.name, *elsewhere(file, folder)):
+        try:
+            if path.is_absolute() and path.is_file():
+                return path
+        except OSError:  # a name that is too long for the disk
+            continue
     return None
+
+
+def elsewhere(path: Path, near: Path) -> Iterator[Path]:
+    """Where a file or folder may be after it has moved together with `near`: at the end of its path, a folder and a
+    name at least, below one of the folders that hold `near`."""
+    parts = path.parts[1:]
+    for start in range(1, len(parts) - 1):
+        for parent in list(near.parents)[:LEVELS]:
+            yield parent.joinpath(*parts[start:])
 
 
 def find_file(solve: Solve) -> Path | None:
@@ -34,16 +48,24 @@ def find_file(solve: Solve) -> Path | None:
 
 def _ensure(collection: Any, solve: Solve) -> Any:
     """The solve's plate in `bpy.data.movieclips` or `.images`, loaded once and up to date; None without its file."""
+    plate = owned.find(collection, solve.key, "plate")
     path = find_file(solve)
+    if path is None and plate is not None and paths.absolute(plate.filepath).is_file():
+        path = paths.absolute(plate.filepath)  # it has moved with the .blend, or was found by hand
     if path is None:
         return None
-    plate = owned.find(collection, solve.key, "plate")
     if plate is None:
         plate = collection.load(str(path))
         owned.mark(plate, solve.key, "plate")
-    elif Path(bpy.path.abspath(plate.filepath)) != path:
-        plate.filepath = str(path)
+    paths.point(plate, path)
     return plate
+
+
+def follow(solve: Solve) -> None:
+    """Let the plate that is built find its file, where that has moved."""
+    for collection in (bpy.data.movieclips, bpy.data.images):
+        if owned.find(collection, solve.key, "plate") is not None:
+            _ensure(collection, solve)
 
 
 def ensure_clip(solve: Solve) -> bpy.types.MovieClip | None:
@@ -53,6 +75,8 @@ def ensure_clip(solve: Solve) -> bpy.types.MovieClip | None:
         return None
     # A clip counts from its own first file, whatever that file's number.
     clip.frame_start = solve.source.path_number
+    if solve.source.sequence:
+        clip[owned.FRAMES] = frame_ranges(tuple(frame.number for frame in solve.registered))
     clip.frame_offset = 0
     clip.colorspace_settings.name = LINEAR if solve.source.linear else SRGB
     lens, camera = solve.lens, clip.tracking.camera

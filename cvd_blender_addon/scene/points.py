@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import bpy
 
 from .. import compat
-from ..solve_reader import Point, Solve, read_points
+from ..solve_reader import Point, Solve
 from . import owned
 from .camera import find_root
 from .layers import ensure_collections
@@ -20,10 +20,10 @@ TRACK_LENGTH = "Track Length"
 RADIUS_SHARE = 0.0015
 
 
-def build(scene: bpy.types.Scene, solve: Solve) -> bpy.types.Object:
+def build(scene: bpy.types.Scene, solve: Solve, cloud: Sequence[Point]) -> bpy.types.Object:
     """Make or update the point cloud object."""
     collection = ensure_collections(scene, solve).rig
-    mesh = mesh_of(f"CVD Points {solve.name}", read_points(solve.points_path))
+    mesh = mesh_of(f"CVD Points {solve.name}", cloud)
     ob, new = owned.ensure_object(scene, collection, solve.key, "points", mesh.name, lambda _: mesh)
     if ob.parent is None:  # new, or the root was deleted and made again
         ob.parent = find_root(scene, solve)

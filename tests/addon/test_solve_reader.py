@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import bpy
 import pytest
+from fused_scene import add_fused
 from synthetic import Synthetic
 
+from cvd_blender_addon.mesh_file import read_mesh
 from cvd_blender_addon.scene import import_solve
 from cvd_blender_addon.solve_reader import SolveError, frame_ranges, read, read_points, summary
 
@@ -184,11 +187,97 @@ def test_bad_cameras(own_solve: Path, scene: bpy.types.Scene, matrix: object) ->
         ("source", "pattern", "other_####.exr"),
         ("depth", "planar", False),
         ("depth", "width", 1.5),
+        ("source", "last", 1000),  # before the first
+        ("source", "last", 1007),  # before the last frame's entry
+        ("source", "first", 1002),
+        ("source", "first", -(10**20)),
+        ("source", "last", 10**20),
+        ("source", "last", 2 * 10**7),  # 72 s of building
+        ("source", "fps", [10**12, 1]),
+        ("source", "fps", [10**400, 1]),
+        ("source", "fps", [1, 10**6]),
+        ("source", "fps", [25]),
+        ("source", "width", 10**9),
+        ("source", "width", 10**12),
+        ("source", "height", 3),  # Blender would render 4
+        ("source", "content_id", "a\ud800"),
+        ("source", "content_id", None),
+        ("source", "path", "/clips/\udcff_1001.png"),
+        ("source", "path", "/clips/a\0_1001.png"),
+        ("depth", "width", 10**9),
+        ("depth", "width", 640),  # the files are 320 wide
+        ("depth", "height", 10**9),
+        ("depth", "near", 12.0),  # beyond far
+        ("depth", "far", 1e30),
+        ("depth", "method", ["cvd"]),
+        ("lens", "fx", 1e30),
+        ("lens", "fx", 1e-3),
+        ("lens", "cx", 1e6),
+        ("lens", "k1", 1e30),
+        ("quality", "verdict", "fine \udfff"),
+        ("quality", "verdict", 7),
+        ("quality", "warnings", ["\ud83d"]),
+        ("quality", "warnings", "cut"),
+        ("world", "unit", {}),
     ],
 )
 def test_bad_values(own_solve: Path, scene: bpy.types.Scene, part: str, key: str, value: object) -> None:
     edit(own_solve, lambda document: document[part].update({key: value}))
     assert_refused(own_solve, scene, "damaged")
+
+
+@pytest.mark.parametrize("text", ["cvd.solve/²", "cvd.solve/1٢", "cvd.solve/", "cvd.solve/-2", "\ud800", "x" * 10**6])
+def test_schemas_that_are_none(own_solve: Path, scene: bpy.types.Scene, text: str) -> None:
+    edit(own_solve, lambda document: document.update(schema=text))
+    error = assert_refused(own_solve, scene, "not one of this project")
+    assert len(str(error).encode()) < 500
+
+
+def test_a_schema_of_5000_digits_is_newer(own_solve: Path, scene: bpy.types.Scene) -> None:
+    edit(own_solve, lambda document: document.update(schema="cvd.solve/" + "9" * 5000))
+    assert len(str(assert_refused(own_solve, scene, "newer engine"))) < 500
+
+
+@pytest.mark.parametrize("part", ["verdict", "warnings"])
+@pytest.mark.parametrize("depth", [500, 900, 980, 5000])
+def test_deep_values(own_solve: Path, scene: bpy.types.Scene, part: str, depth: int) -> None:
+    path = own_solve / "solve.json"
+    document = json.loads(path.read_text())
+    document["quality"][part] = "deep"
+    path.write_text(json.dumps(document).replace('"deep"', "[" * depth + "]" * depth))
+    assert_refused(own_solve, scene, "damaged")
+
+
+@pytest.mark.parametrize("number", [-1, 1000, 1009, 10**20])
+def test_frames_outside_of_the_range(own_solve: Path, scene: bpy.types.Scene, number: int) -> None:
+    edit(own_solve, lambda document: document["frames"][0 if number < 1001 else -1].update(frame=number))
+    assert_refused(own_solve, scene, "damaged")
+
+
+def test_depth_files_that_are_no_sequence(own_solve: Path, scene: bpy.types.Scene) -> None:
+    (own_solve / "depth" / "001008.exr").rename(own_solve / "depth" / "9.exr")
+    edit(own_solve, lambda document: document["frames"][-1].update(depth="depth/9.exr"))
+    assert_refused(own_solve, scene, r"9\.exr is not the name of frame 1008")
+    (own_solve / "more").mkdir()
+    (own_solve / "depth" / "9.exr").rename(own_solve / "more" / "001008.exr")
+    edit(own_solve, lambda document: document["frames"][-1].update(depth="more/001008.exr"))
+    assert_refused(own_solve, scene, "damaged")
+
+
+@pytest.mark.parametrize("data", [b"", b"\x76\x2f\x31\x01", b"\x76\x2f\x31\x01" + b"a" * 70000, b"PNG" * 50])
+def test_depth_files_that_are_no_exr(own_solve: Path, scene: bpy.types.Scene, data: bytes) -> None:
+    (own_solve / "depth" / "001001.exr").write_bytes(data)
+    assert_refused(own_solve, scene, r"001001\.exr")
+
+
+def test_a_path_with_two_slashes_is_the_file_not_the_folder_of_the_blend(
+    own_solve: Path, synthetic: Synthetic, scene: bpy.types.Scene
+) -> None:
+    plate = synthetic.folder.parent / "plate_1001.png"
+    edit(own_solve, lambda document: document["source"].update(path=f"/{plate}"))
+    assert read(own_solve).source.path == plate
+    import_solve(scene, own_solve)
+    assert Path(scene.active_clip.filepath) == plate
 
 
 def test_frames_out_of_order(own_solve: Path, scene: bpy.types.Scene) -> None:
@@ -201,6 +290,49 @@ def test_bad_points(own_solve: Path, scene: bpy.types.Scene, damage: Callable[[b
     path = own_solve / "points.ply"
     path.write_bytes(damage(path.read_bytes()))
     assert_refused(own_solve, scene, "points.ply")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "code", "value"),
+    [
+        ("track_length", "uint", "I", 2**32 - 1),
+        ("track_length", "double", "d", 7.5),
+        ("red", "double", "d", 0.5),
+        ("red", "ushort", "H", 300),
+        ("x", "double", "d", 1e300),
+        ("x", "int", "i", 7),
+        ("x", "list", "B", 1),
+        ("x", "quaternion", "f", 1.0),
+    ],
+)
+def test_points_of_other_types(
+    own_solve: Path, scene: bpy.types.Scene, name: str, kind: str, code: str, value: float
+) -> None:
+    columns = [(axis, "float", "f", 1.0) for axis in "xyz"]
+    columns += [(colour, "uchar", "B", 7) for colour in ("red", "green", "blue")] + [("track_length", "int", "i", 3)]
+    columns = [(name, kind, code, value) if column[0] == name else column for column in columns]
+    header = ["ply", "format binary_little_endian 1.0", "element vertex 1"]
+    header += [f"property {column[1]} {column[0]}" for column in columns] + ["end_header\n"]
+    body = struct.pack("<" + "".join(column[2] for column in columns), *(column[3] for column in columns))
+    (own_solve / "points.ply").write_bytes("\n".join(header).encode() + body)
+    assert_refused(own_solve, scene, r"points\.ply")
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-5], lambda data: b"ply\n", lambda data: data + b"x"])
+def test_bad_fused_mesh(own_solve: Path, scene: bpy.types.Scene, damage: Callable[[bytes], bytes]) -> None:
+    add_fused(own_solve)
+    path = own_solve / "fused.ply"
+    path.write_bytes(damage(path.read_bytes()))
+    assert_refused(own_solve, scene, r"fused\.ply")
+
+
+def test_faces_that_are_none_are_left_out(own_solve: Path) -> None:
+    path = add_fused(own_solve) / "fused.ply"
+    whole = read_mesh(path)
+    data = bytearray(path.read_bytes())
+    data[-4:] = data[-8:-4]
+    path.write_bytes(data)
+    assert len(read_mesh(path).faces) == len(whole.faces) - 1
 
 
 def test_frame_ranges() -> None:
