@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from engine import files, footage
 from engine.errors import WorkspaceError
 from engine.footage import Footage
-from engine.footage.decode import Stored, movie_frames, read_still
+from engine.footage.decode import Stored, read_still
+from engine.footage.movies import movie_frames
 from engine.geometry import Lens, array_from_pixel, distort, distort_map, pixel_centres
 
 MAPS, PLATE = "lens", "undistorted"

@@ -55,6 +55,8 @@ def prepare(footage: Footage, folder: Path, progress: Progress) -> None:
                 f"{eye.path.name} says that it has {eye.cut_short} frames, and only {numbers[-1]} can be decoded: it "
                 "is cut short or damaged. What can be decoded is solved."
             )
+        for remark in eye.remarks if eye is not None else ():
+            progress.warning(remark)
     total = len(numbers) * (1 if footage.right is None else 2)
     sampled = set(np.linspace(0, len(numbers) - 1, min(_MOTION_SAMPLES, len(numbers))).astype(int).tolist())
     frames = []

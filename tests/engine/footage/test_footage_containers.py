@@ -9,7 +9,7 @@ import OpenEXR
 import pytest
 
 from engine.footage import probe, read_frames
-from engine.footage.decode import frame_rate
+from engine.footage.movies import frame_rate
 
 HEIGHT, WIDTH = 48, 64
 
