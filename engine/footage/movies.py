@@ -157,11 +157,27 @@ def movie_frames(path: Path, wanted: Callable[[int], bool]) -> Iterator[tuple[in
 
 
 def rgb(frame: VideoFrame) -> Picture:
-    """A decoded picture, upright, (H, W, 3) RGB by its own colour matrix; 16 bit where it has more than 8."""
+    """A decoded picture, upright, (H, W, 3) RGB by its own colour matrix; 16 bit where it has more than 8.
+
+    Of 8 bit the values are Blender's, which takes the chroma of a pixel from the sample that covers it.
+    """
     deep = max(component.bits for component in frame.format.components) > 8
-    picture: Any = frame.to_ndarray(format="rgb48le" if deep else "rgb24", interpolation=int(_AS_BLENDER))
+    unsited = _without_chroma_site(frame)
+    picture: Any = unsited.to_ndarray(format="rgb48le" if deep else "rgb24", interpolation=int(_AS_BLENDER))
     upright: Picture = np.ascontiguousarray(np.rot90(picture, frame.rotation // 90))
     return upright
+
+
+def _without_chroma_site(frame: VideoFrame) -> VideoFrame:
+    """The same picture without the note where its chroma lies, by which FFmpeg would move the chroma; where it can."""
+    if frame.format.is_rgb or frame.format.chroma_width(frame.width) == frame.width:
+        return frame
+    try:
+        plain = VideoFrame.from_ndarray(frame.to_ndarray(), format=frame.format.name)
+    except (ValueError, AssertionError):  # rare layouts, odd sizes
+        return frame
+    plain.colorspace, plain.color_range = frame.colorspace, frame.color_range
+    return plain
 
 
 def frame_rate(value: float) -> tuple[int, int]:
