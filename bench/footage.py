@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.footage.decode import MOVIE_SUFFIXES
+from engine.footage.movies import MOVIE_SUFFIXES
 
 ROOT = Path(__file__).resolve().parent.parent
 CASES = ROOT.parent / "shared" / "data" / "cases"

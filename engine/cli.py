@@ -17,7 +17,7 @@ from engine.batch.report import summary, write_batch_report
 from engine.batch.shots import Shot, read_shots, select
 from engine.deliver.kinds import KINDS
 from engine.errors import Cancelled, CvdError, RequestError, Stopped
-from engine.footage.decode import MOVIE_SUFFIXES
+from engine.footage.movies import MOVIE_SUFFIXES
 from engine.request import SCHEMA, STAGES, Request, parse_request, read_request
 from engine.solve_folder import default_folder
 from engine.workspace import SCHEMA_EVENT

@@ -30,7 +30,7 @@ from engine.export.edges import EdgeSharpener
 from engine.export.stage import Account, DepthResult, export
 from engine.flow.stage import solve_flow
 from engine.footage import Footage
-from engine.footage.decode import MOVIE_SUFFIXES
+from engine.footage.movies import MOVIE_SUFFIXES
 from engine.masks.artist import ArtistMasks
 from engine.masks.given import content_of, solve_given_masks
 from engine.masks.motion import load_dynamic, solve_motion

@@ -25,6 +25,7 @@ from engine.priors.licences import _PUBLISHED  # noqa: E402
 NVIDIA = "NVIDIA's own (LicenseRef-NVIDIA-Proprietary)"
 # What says nothing of itself in a form that can be read, or is for other systems than this page was made on.
 TOLD = {
+    "av": "BSD-3-Clause (its FFmpeg: LGPL-3.0-or-later; x264, x265: GPL-2.0-or-later)",
     "colorama": "BSD-3-Clause",
     "cuda-bindings": "Apache-2.0",
     "cuda-pathfinder": "Apache-2.0",

@@ -14,21 +14,25 @@ from numpy.typing import NDArray
 from engine.errors import FootageError
 from engine.files import is_unicode
 from engine.footage.decode import (
-    MOVIE_SUFFIXES,
     STILL_SUFFIXES,
     Image,
     Stored,
     display_referred,
     exr_layout,
-    movie_frames,
-    movie_length,
-    movie_rate,
     pictures_in,
     read_still,
 )
+from engine.footage.movies import (
+    CUT_SHORT,
+    MOVIE_SUFFIXES,
+    Movie,
+    TimestampError,
+    frame_rate,
+    movie_frames,
+    survey,
+)
 from engine.footage.sequence import names_in, only_sequence, require_plate, sequence_of
 
-CUT_SHORT = 0.05  # of a movie's frames: containers often miscount by one or two
 MOST_MISSING = 100_000  # frames of a sequence
 _FIX_DAMAGED = "Export or copy it again, or choose a frame range without it."
 
@@ -44,7 +48,7 @@ class Footage:
         width: pixels of the plate, which of a side-by-side picture is one half.
         height: pixels.
         fps: numerator, denominator; image sequences do not say, so 24/1 for them.
-        numbers: plate frame numbers present and asked for, in order. Movies count from 1.
+        numbers: plate frame numbers present and asked for, in order; of movies those of Blender's clip, from 1.
         missing: numbers asked for, between the first and the last frame, that the sequence does not have.
         files: sequences: the file names, one for each of `numbers`; empty for movies.
         colourspace: of the stored values: "srgb" (display-referred) or "linear" (scene-linear).
@@ -53,6 +57,7 @@ class Footage:
         half: "left" or "right": the plate is this half of the stored pictures; None: it is the whole of them.
         right: the right eye of a stereo clip, whose left eye this is; None for every other footage.
         cut_short: how many frames the movie says that it has, where far fewer can be decoded; else None.
+        remarks: sentences on a movie that people have to know before it is solved.
     """
 
     path: Path
@@ -70,6 +75,7 @@ class Footage:
     half: str | None = None
     right: Footage | None = None
     cut_short: int | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def stereo(self) -> str:
@@ -127,10 +133,10 @@ def probe(
         The footage; of a stereo clip its left eye, which knows its right one.
 
     Raises:
-        FootageError: `footage.missing`, `.name`, `.unreadable`, `.empty`, `.unsupported`, `.not_video`,
-            `.unreadable_frame`, `.no_frames`, `.several_sequences`, `.negative_numbers`, `.letter_case`,
-            `.number_place`, `.number_limit`, `.gaps`, `.empty_range`, `.several_pictures`, `.exr_window`,
-            `.exr_layers`, `.exr_channels`, `.stereo_odd_width` or `.stereo_mismatch`.
+        FootageError: `footage.missing`, `.name`, `.unreadable`, `.empty`, `.unsupported`, `.not_video`, `.timestamps`,
+            `.interlaced`, `.unreadable_frame`, `.no_frames`, `.several_sequences`, `.negative_numbers`,
+            `.letter_case`, `.number_place`, `.number_limit`, `.gaps`, `.empty_range`, `.several_pictures`,
+            `.exr_window`, `.exr_layers`, `.exr_channels`, `.stereo_odd_width` or `.stereo_mismatch`.
     """
     footage = _probe_file(path, first, last, step, colourspace)
     if stereo == "side_by_side":
@@ -410,16 +416,16 @@ def _require_plain_exr(number: int, file: Path) -> None:
 
 
 def _probe_movie(path: Path, first: int | None, last: int | None, step: int, colourspace: str) -> Footage:
-    start = 1 if first is None else first
-    count, size = 0, None
     try:
-        rate, said = movie_rate(path), movie_length(path)
-        for number, frame in movie_frames(path, lambda n: n == max(start, 1)):
-            count = number
-            if frame is not None:
-                size = frame.shape
-            if last is not None and number >= last:
-                break
+        movie = survey(path, last)
+    except TimestampError as error:
+        raise FootageError(
+            "footage.timestamps",
+            f"It is not known which picture a frame of {path.name} shows.",
+            f"Its timestamps are damaged: {error}.",
+            f"Write them anew at a constant frame rate, for example: "
+            f"{_ffmpeg(path, '-vf setpts=N/25/TB -r 25', 'constant')}",
+        ) from error
     except ValueError as error:
         raise FootageError(
             "footage.not_video",
@@ -427,25 +433,69 @@ def _probe_movie(path: Path, first: int | None, last: int | None, step: int, col
             f"{str(error)[:1].upper()}{str(error)[1:]}: damaged, unfinished, or not a movie.",
             "Play it in a media player to check it; export it again, or convert it to an image sequence.",
         ) from error
-    numbers, missing = _selection(range(1, count + 1), first, last, step, path.name)
-    whole = said if last is None else min(said, last)  # of what was asked for
-    if size is None:
-        raise _unreadable(numbers[0], path.name, "it cannot be decoded")
+    if movie.interlaced:
+        command = _ffmpeg(path, "-vf bwdif=send_frame", "progressive")
+        raise FootageError(
+            "footage.interlaced",
+            f"{path.name} is interlaced: each of its frames is combed of two moments.",
+            f"In {movie.combed} of {movie.judged} frames that move, the even lines were taken at another time than the "
+            "odd ones, and no camera fits both.",
+            f"Deinterlace it and solve what comes out, for example: {command} (film with pulldown: with -vf "
+            "fieldmatch,decimate).",
+        )
+    numbers, missing = _selection(range(1, movie.count + 1), first, last, step, path.name)
+    whole = movie.said if last is None else min(movie.said, last)  # of what was asked for
     return Footage(
         path=path,
         kind="movie",
         pattern=None,
-        width=size[1],
-        height=size[0],
-        fps=rate,
+        width=movie.width,
+        height=movie.height,
+        fps=frame_rate(float(movie.rate)),
         numbers=numbers,
         missing=missing,
         files=(),
         colourspace="srgb" if colourspace == "auto" else colourspace,
         is_float=False,
         content_id=_file_hash(path).hex(),
-        cut_short=said if whole - count > max(2, CUT_SHORT * whole) else None,
+        cut_short=movie.said if whole - movie.count > max(2, CUT_SHORT * whole) else None,
+        remarks=_remarks(path, movie),
     )
+
+
+def _remarks(path: Path, movie: Movie) -> tuple[str, ...]:
+    """What to tell of a movie that can be solved."""
+    remarks = []
+    name = path.name
+    if movie.late:
+        remarks.append(
+            f"{name} begins without a key frame. Its first {movie.late} frames cannot be decoded and show, as in "
+            f"Blender, frame {movie.late + 1}."
+        )
+    if movie.repeats or movie.unseen:
+        remarks.append(
+            f"The frame rate of {name} varies. As in Blender, frames are numbered by time at {float(movie.rate):.2f} "
+            f"fps: {len(movie.repeats)} of {movie.count} repeat the picture before, and {movie.unseen} pictures are "
+            "not shown."
+        )
+    if movie.hdr is not None:
+        remarks.append(
+            f"{name} is HDR ({movie.hdr}) and is solved, and shown in Blender, as if it were sRGB: it looks flat. "
+            "Convert it to SDR or to scene-linear EXR to see its own colours."
+        )
+    for place, width, height in movie.others:
+        command = _ffmpeg(path, f"-map 0:v:{place} -c copy", f"stream{place}", path.suffix)
+        remarks.append(
+            f"{name} holds several video streams. The first one is solved ({movie.width}x{movie.height}), since "
+            f"Blender shows that one. To solve the one of {width}x{height}, take it out: {command}"
+        )
+    return tuple(remarks)
+
+
+def _ffmpeg(path: Path, options: str, word: str, suffix: str = ".mov") -> str:
+    """A command that people can paste; without an encoder in `options` the loss is not visible."""
+    encoder = "" if "-c" in options.split() else " -c:v prores_ks -profile:v 3"
+    return f'ffmpeg -i "{path.name}" {options}{encoder} "{path.stem}_{word}{suffix}"'
 
 
 def _selection(

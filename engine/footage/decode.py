@@ -1,14 +1,14 @@
-"""Pixels from files: every container ends as the same float RGB picture."""
+"""Pixels from picture files: every kind ends as the same float RGB picture. Movies: `movies`."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
+import av
 import cv2
 import numpy as np
 import OpenEXR
@@ -17,9 +17,9 @@ from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
 from engine.files import EXR_ERRORS
+from engine.footage.movies import rgb
 
 STILL_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".exr", ".bmp", ".webp", ".dpx")
-MOVIE_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".mts", ".m2ts", ".mxf", ".wmv")
 
 _MOST_PIXELS = 65536  # along a side
 _DAMAGED = "damaged, incomplete or not of the kind that its name says"
@@ -84,87 +84,18 @@ def display_referred(image: Stored, linear: bool) -> Image:
     return np.where(x <= 0.0031308, x * 12.92, 1.055 * np.power(x, 1 / 2.4) - 0.055).astype(np.float32)
 
 
-def movie_frames(path: Path, wanted: Callable[[int], bool]) -> Iterator[tuple[int, NDArray[np.uint8] | None]]:
-    """Decode a movie from its start, in order.
-
-    Frames are counted as they come out of the decoder, from 1: neither the container's frame count nor seeking can
-    be trusted. Rotation metadata is applied.
-
-    Yields:
-        (number, (H, W, 3) uint8 RGB), with None in place of frames that are not wanted.
-
-    Raises:
-        ValueError: not a movie that can be read.
-    """
-    capture = _open(path)
-    try:
-        number = 0
-        while capture.grab():
-            number += 1
-            if not wanted(number):
-                yield number, None
-                continue
-            ok, frame = capture.retrieve()
-            if not ok or frame is None:
-                raise ValueError(f"frame {number} cannot be decoded")
-            yield number, frame[..., ::-1]
-    finally:
-        capture.release()
-
-
-def movie_rate(path: Path) -> tuple[int, int]:
-    """Frames per second of a movie as numerator, denominator.
-
-    Raises:
-        ValueError: not a movie that can be read.
-    """
-    capture = _open(path)
-    value = float(capture.get(cv2.CAP_PROP_FPS))
-    capture.release()
-    return frame_rate(value)
-
-
-def movie_length(path: Path) -> int:
-    """How many frames a movie says that it has; 0 where it does not. Not to be relied on (`movie_frames`).
-
-    Raises:
-        ValueError: not a movie that can be read.
-    """
-    capture = _open(path)
-    value = float(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    capture.release()
-    return round(value) if 0 < value < 1e9 else 0
-
-
-def frame_rate(value: float) -> tuple[int, int]:
-    """A frame rate as the fraction it stands for: 29.97003 -> (30000, 1001); 24 fps when it is not known."""
-    if not 0.1 < value < 1000:
-        return 24, 1
-    ntsc = round(value * 1.001)
-    for exact in (Fraction(round(value)), Fraction(ntsc * 1000, 1001)):
-        if exact > 0 and abs(value / float(exact) - 1) < 1e-5:
-            return exact.numerator, exact.denominator
-    nearest = Fraction(value).limit_denominator(1001)
-    return nearest.numerator, nearest.denominator
-
-
-def _open(path: Path) -> cv2.VideoCapture:
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-    if not capture.isOpened():
-        raise ValueError("no video stream that can be decoded was found in it")
-    capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
-    return capture
-
-
 def _read_dpx(path: Path) -> Stored:
-    with path.open("rb") as file:
-        if file.read(4) not in (b"SDPX", b"XPDS"):
-            # FFmpeg would take it for what it is, and bring other values out of it than the reader for that.
-            raise ValueError("it is not a DPX picture, whatever its name says")
-    for _, frame in movie_frames(path, lambda number: number == 1):
-        if frame is not None:
-            return frame
-    raise ValueError("damaged or incomplete")
+    data = path.read_bytes()
+    if data[:4] not in (b"SDPX", b"XPDS"):
+        raise ValueError("it is not a DPX picture, whatever its name says")
+    decoder = av.CodecContext.create("dpx", "r")
+    try:
+        frames = [*decoder.decode(av.Packet(data)), *decoder.decode(None)]
+    except av.FFmpegError as error:
+        raise ValueError(f"damaged or incomplete ({error.strerror})") from error
+    if not frames:
+        raise ValueError("damaged or incomplete")
+    return rgb(frames[0])
 
 
 def read_exr(path: Path, choose: Callable[[list[str]], list[str]]) -> Stored:

@@ -56,6 +56,8 @@ def prepare(footage: Footage, folder: Path, progress: Progress) -> None:
                 f"{eye.path.name} says that it has {eye.cut_short} frames, and only {numbers[-1]} can be decoded: it "
                 "is cut short or damaged. What can be decoded is solved."
             )
+        for remark in eye.remarks if eye is not None else ():
+            progress.warning(remark)
     apart = math.gcd(*np.diff(numbers).tolist())
     if footage.missing and apart > 1:
         progress.warning(

@@ -7,7 +7,7 @@ import pytest
 
 from engine import files
 from engine.errors import WorkspaceError
-from engine.footage.decode import MOVIE_SUFFIXES
+from engine.footage.movies import MOVIE_SUFFIXES
 from engine.solve_folder import (
     default_folder,
     default_name,

@@ -28,7 +28,7 @@ from engine.cameras.colmap import read_colmap
 from engine.cameras.document import FollowedPoints, GivenCamera
 from engine.cameras.knowledge import LensKnowledge
 from engine.errors import CvdError
-from engine.footage import decode
+from engine.footage import movies
 from engine.footage.sequence import only_sequence, sequence_of
 from engine.request import read_request
 
@@ -161,7 +161,7 @@ class Targets:
         path = self.folder / "movie.avi"
         path.write_bytes(mutated_bytes(data, self._movie))
         clip = footage.probe(path)
-        assert decode.frame_rate(clip.fps[0] / clip.fps[1])[1] > 0
+        assert movies.frame_rate(clip.fps[0] / clip.fps[1])[1] > 0
         for _, picture in footage.read_frames(clip, clip.numbers[:2]):
             assert np.isfinite(picture).all()
 

@@ -11,7 +11,8 @@ from PIL import Image
 
 from engine.errors import FootageError
 from engine.footage import probe, read_frames
-from engine.footage.decode import display_referred, frame_rate, read_still
+from engine.footage.decode import display_referred, read_still
+from engine.footage.movies import frame_rate
 
 HEIGHT, WIDTH = 48, 64
 
