@@ -70,8 +70,8 @@ class Footage:
     missing: tuple[int, ...]
     files: tuple[str, ...]
     colourspace: str
-    is_float: bool
     content_id: str
+    is_float: bool = False
     half: str | None = None
     right: Footage | None = None
     cut_short: int | None = None
@@ -456,7 +456,6 @@ def _probe_movie(path: Path, first: int | None, last: int | None, step: int, col
         missing=missing,
         files=(),
         colourspace="srgb" if colourspace == "auto" else colourspace,
-        is_float=False,
         content_id=_file_hash(path).hex(),
         cut_short=movie.said if whole - movie.count > max(2, CUT_SHORT * whole) else None,
         remarks=_remarks(path, movie),
