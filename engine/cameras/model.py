@@ -6,6 +6,7 @@ many data sets for splats do not have. Points, rigs and frames are not needed: e
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -140,11 +141,10 @@ def _images_of_text(path: Path) -> list[tuple[str, int, list[float]]]:
 
 def _pose(values: list[float]) -> NDArray[np.float64]:
     """(4, 4) of a unit quaternion and a translation."""
-    quaternion = np.array(values[:4])
-    length = float(np.linalg.norm(quaternion))
+    length = math.hypot(*values[:4])
     if not 1e-6 < length < 1e6:  # also what is no number
         raise ValueError("the rotation of a picture is none")
-    w, x, y, z = quaternion / length
+    w, x, y, z = (value / length for value in values[:4])
     pose = np.eye(4)
     pose[:3, :3] = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
