@@ -126,7 +126,7 @@ def _dissolves(matches: Matches) -> list[tuple[int, int]]:
     Each has much in common with the next, so that matches go on and on; but what is seen before is gone afterwards.
 
     Args:
-        matches: of frames each of which was matched with those `_DISSOLVE_SPANS` later.
+        matches: of frames each of which was matched with those some of `_DISSOLVE_SPANS` later.
     """
     images, side, neighbours = matches.images, matches.long_side, _neighbours(matches)
     # Where nothing matches the next frame, the picture may have moved by any amount.
@@ -152,8 +152,10 @@ def _dissolves(matches: Matches) -> list[tuple[int, int]]:
                 return left is not None and left >= _STABLE * all_of_it
         return False
 
+    # Where no frame has matches so far ahead, none were looked for.
+    spans = [s for s in _DISSOLVE_SPANS if any(pair in matches.pairs for pair in zip(images, images[s:], strict=False))]
     lost: list[tuple[int, int]] = []
-    for span in _DISSOLVE_SPANS:
+    for span in spans:
         for i in range(len(images) - span):
             j = i + span
             if any(i <= first and last <= j for first, last in lost):

@@ -13,26 +13,56 @@ from pathlib import Path
 from typing import IO, Any
 
 from engine.errors import PoseError
+from engine.files import write_text
 from engine.preview import show_track
 from engine.progress import Progress
 
 _POLL_SECONDS = 0.2
 _ROOT = Path(__file__).resolve().parents[2]
+_DIED = "died"
+_NATIVE = {-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGFPE, -signal.SIGILL, 0xC0000005, 0xC0000409, 3}
+"""Exit codes of native code that died: signals, and on Windows access violation, fail-fast and abort."""
 
 
 def run_worker(job: Path, log: Path, progress: Progress, module: str = "engine.poses.worker") -> None:
     """Run a solving process, the module of that name, on a job file, pass on what it reports, and wait until it ends.
 
     The process never outlives this call, nor this process: it is killed with its group on any exception, and it ends
-    by itself when its standard input closes.
+    by itself when its standard input closes. Native code that dies takes the process with it: it is started again, and
+    `left_out_after_a_crash` tells it what to leave out.
 
     Raises:
         PoseError: what the worker says; `poses.crashed` (by a signal, so that trying again may help) or `poses.defect`
             (by a defect, which trying again only repeats), with the end of its log.
         Cancelled: from `progress`.
     """
+    died = job.with_name(_DIED)
+    died.unlink(missing_ok=True)
+    log.unlink(missing_ok=True)
+    code = _run(job, log, progress, module)
+    while code in _NATIVE and not died.exists():
+        write_text(died, "")
+        code = _run(job, log, progress, module)
+    if code != 0:
+        tail = " | ".join(log.read_text(encoding="utf-8", errors="replace").split("\n")[-6:]).strip(" |")
+        raise _ended(code, f"The end of its log {log}: {tail or 'nothing was logged'}.")
+
+
+def left_out_after_a_crash(work: Path) -> bool:
+    """Whether the process before this one died, and what it was at is to be left out; says so once.
+
+    Args:
+        work: the job's work folder.
+    """
+    died = (work / _DIED).exists()
+    (work / _DIED).unlink(missing_ok=True)
+    return died
+
+
+def _run(job: Path, log: Path, progress: Progress, module: str) -> int:
+    """Run it once; its exit code."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])}
-    with log.open("wb") as errors:
+    with log.open("ab") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", module, str(job)],
             stdin=subprocess.PIPE,
@@ -45,9 +75,7 @@ def run_worker(job: Path, log: Path, progress: Progress, module: str = "engine.p
             _follow(process, progress)
         finally:
             _kill(process)
-    if process.returncode != 0:
-        tail = " | ".join(log.read_text(encoding="utf-8", errors="replace").split("\n")[-6:]).strip(" |")
-        raise _ended(process.returncode, f"The end of its log {log}: {tail or 'nothing was logged'}.")
+    return int(process.returncode)
 
 
 def _ended(code: int, why: str) -> PoseError:

@@ -13,10 +13,11 @@ import pycolmap
 
 from engine.poses.adjust import zoomed
 from engine.poses.attempt import attempted
+from engine.poses.child import left_out_after_a_crash
 from engine.poses.features import MAPPED, MATCHES, TOTAL, Matches, tracks_of
 from engine.poses.holdout import Tracks
 from engine.poses.job import COMMON_FOCAL, Job
-from engine.poses.judge import Candidate, judged
+from engine.poses.judge import MIN_REGISTERED, Candidate, judged
 from engine.poses.speech import say
 from engine.poses.zoom import ROUGH, zoom_curve
 
@@ -72,9 +73,10 @@ def mapped(job: Job, database: Path, matches: Matches, images: Path, folder: Pat
 
     if unsound():
         found += attempted("a zoom", partial(_with_zoom, job, database, images, folder, tracks, matches), [])
-    if unsound() and found:
+    most = [c for c in found if c.registered >= MIN_REGISTERED * count]
+    if unsound() and most:
         say("step", [_SECOND, TOTAL, "solving cameras (with a zoom)"])
-        nearest = max(found, key=lambda c: c.held_out_share)  # whatever its lens is like
+        nearest = max(most, key=lambda c: c.held_out_share)  # whatever its lens is like
         zoom = attempted("a zoom by adjustment", partial(zoomed, nearest, tracks, matches.pixels), None)
         found += [] if zoom is None else [zoom]
     if unsound():
@@ -221,12 +223,17 @@ def map_incrementally(job: Job, database: Path, images: Path, folder: Path) -> N
 
 
 def made(models: Path, make: Callable[[Path], object]) -> Path:
-    """The folder of models, made unless it is there: it is there only when it is complete."""
+    """The folder of models, made unless it is there: it is there only when it is complete.
+
+    It is empty where making it took the process down, see `child.left_out_after_a_crash`.
+    """
     if not models.exists():
         unfinished = models.with_name(f".{models.name}")
+        crashes = unfinished.exists() and left_out_after_a_crash(models.parent.parent)
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
-        make(unfinished)
+        if not crashes:
+            make(unfinished)
         unfinished.rename(models)
     return models
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,10 @@ import walk_scene as scene
 from walk_scene import COUNT, FIRST, Frames, solved
 
 from engine.cameras import worker as given
+from engine.errors import PoseError
 from engine.files import write_json
 from engine.footage import probe
-from engine.poses import LensRequest, adjust, mapping, solve, worker
+from engine.poses import LensRequest, adjust, child, mapping, solve, worker
 from engine.poses.breaks import find_breaks
 from engine.poses.cameras import find_twins
 from engine.poses.features import Matches
@@ -383,3 +385,32 @@ def test_a_range_that_says_nothing_is_said_to_be_unknown(
     assert len(said) == 1 and ("cannot be determined from this camera motion" in said[0]) is not told
     assert "focal_high_px" in listening.metrics or not told
     assert CameraTrack.load(folder).focal_range == track.focal_range
+
+
+DYING = """
+import os, sys
+from pathlib import Path
+from engine.poses.mapping import made
+from engine.poses.speech import say
+
+work = Path(sys.argv[1]).parent
+(work / "sequential").mkdir(exist_ok=True)
+found = made(work / "sequential" / "global", lambda out: os.abort())
+say("metric", ["models", len(list(found.iterdir()))])
+if (work / "always").exists():
+    os.abort()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_native_code_that_dies_leaves_the_other_ways_standing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "dying.py").write_text(DYING)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "work").mkdir()
+    told = Listening()
+    child.run_worker(tmp_path / "work" / "job.json", tmp_path / "log", told, "dying")
+    assert told.metrics == {"models": 0.0}
+    (tmp_path / "work" / "always").touch()
+    with pytest.raises(PoseError) as error:
+        child.run_worker(tmp_path / "work" / "job.json", tmp_path / "log", told, "dying")
+    assert error.value.code == "poses.crashed"
