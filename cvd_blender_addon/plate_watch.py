@@ -8,7 +8,6 @@ time, as long as the panel is drawn.
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import bpy
 

@@ -49,7 +49,8 @@ class CvdDelivery(bpy.types.PropertyGroup):
     folder: bpy.props.StringProperty(
         name="Folder",
         description="A new or empty folder, or an earlier delivery. Empty: <name>.delivery beside the solve folder",
-        subtype="DIR_PATH", options=paths.OPTIONS,
+        subtype="DIR_PATH",
+        options=paths.OPTIONS,
     )
     passes: bpy.props.EnumProperty(
         name="Passes",
@@ -108,7 +109,8 @@ class CvdProperties(bpy.types.PropertyGroup):
     clip_path: bpy.props.StringProperty(
         name="Clip",
         description="A movie, or any file of an image sequence. Choosing another one empties Solve Folder",
-        subtype="FILE_PATH", options=paths.OPTIONS,
+        subtype="FILE_PATH",
+        options=paths.OPTIONS,
         update=_take_clip,
     )
     use_range: bpy.props.BoolProperty(
@@ -173,7 +175,10 @@ class CvdProperties(bpy.types.PropertyGroup):
         default="none",
     )
     right_path: bpy.props.StringProperty(
-        name="Right Eye", description="The right eye's footage, with the same frame numbers", subtype="FILE_PATH", options=paths.OPTIONS
+        name="Right Eye",
+        description="The right eye's footage, with the same frame numbers",
+        subtype="FILE_PATH",
+        options=paths.OPTIONS,
     )
     baseline: bpy.props.FloatProperty(
         name="Baseline",
@@ -206,8 +211,12 @@ class CvdProperties(bpy.types.PropertyGroup):
         type=bpy.types.Object,
         poll=lambda _cvd, ob: ob.type == "CAMERA",
     )
-    camera_folder: bpy.props.StringProperty(name="Folder", description="Of the COLMAP model", subtype="DIR_PATH", options=paths.OPTIONS)
-    camera_chan: bpy.props.StringProperty(name="File", description="The .chan file", subtype="FILE_PATH", options=paths.OPTIONS)
+    camera_folder: bpy.props.StringProperty(
+        name="Folder", description="Of the COLMAP model", subtype="DIR_PATH", options=paths.OPTIONS
+    )
+    camera_chan: bpy.props.StringProperty(
+        name="File", description="The .chan file", subtype="FILE_PATH", options=paths.OPTIONS
+    )
     camera_metric: bpy.props.BoolProperty(
         name="In Metres", description="One unit of the given camera's world is a metre"
     )
@@ -314,7 +323,8 @@ class CvdProperties(bpy.types.PropertyGroup):
         name="Files",
         description="Any file of the mask sequence, or its folder; the file names carry the plate's frame numbers, and "
         "frames without a file have no mask",
-        subtype="FILE_PATH", options=paths.OPTIONS,
+        subtype="FILE_PATH",
+        options=paths.OPTIONS,
         update=_forget_masked_frames,
     )
     mask: bpy.props.PointerProperty(
@@ -339,7 +349,8 @@ class CvdProperties(bpy.types.PropertyGroup):
         name="Segmentation",
         description="Folder of a segmentation model for transformers, or the name of one in your cache: people, "
         "animals and vehicles that it finds are masked. Nothing is downloaded. Empty: none",
-        subtype="DIR_PATH", options=paths.OPTIONS,
+        subtype="DIR_PATH",
+        options=paths.OPTIONS,
     )
 
     prior: bpy.props.EnumProperty(
@@ -368,10 +379,14 @@ class CvdProperties(bpy.types.PropertyGroup):
         name="Model",
         description="Folder of a depth network for transformers, or the name of one in your cache. Nothing is "
         "downloaded",
-        subtype="DIR_PATH", options=paths.OPTIONS,
+        subtype="DIR_PATH",
+        options=paths.OPTIONS,
     )
     prior_maps: bpy.props.StringProperty(
-        name="Files", description="Any file of the sequence of maps, or its folder", subtype="FILE_PATH", options=paths.OPTIONS
+        name="Files",
+        description="Any file of the sequence of maps, or its folder",
+        subtype="FILE_PATH",
+        options=paths.OPTIONS,
     )
     maps: bpy.props.EnumProperty(
         name="They Hold",
@@ -388,7 +403,10 @@ class CvdProperties(bpy.types.PropertyGroup):
     )
 
     solve_folder: bpy.props.StringProperty(
-        name="Solve Folder", description="Empty: <clip>.solve beside the .blend", subtype="DIR_PATH", options=paths.OPTIONS
+        name="Solve Folder",
+        description="Empty: <clip>.solve beside the .blend",
+        subtype="DIR_PATH",
+        options=paths.OPTIONS,
     )
     import_when_done: bpy.props.BoolProperty(
         name="Build when Done", description="Build the scene from the solve as soon as it is complete", default=True

@@ -57,7 +57,9 @@ def import_solve(
         points.build(scene, solve, cloud)
         depth_mesh.build(scene, solve, cut_moving)
         fused.build(scene, solve)
-        occlusion.build(scene, solve, occlusion_mode, shadow_catcher, report, cut_moving, surface, reflection, roughness)
+        occlusion.build(
+            scene, solve, occlusion_mode, shadow_catcher, report, cut_moving, surface, reflection, roughness
+        )
         compositor.build(scene, solve, occlusion_mode, report)
     if solve.gaps:
         # Between the keys around a gap Blender interpolates; that is a guess, and the user has to know.
