@@ -17,7 +17,7 @@ import bpy
 # Options of a property that holds a path: it may begin with //, and the file browser offers that.
 OPTIONS = {"PATH_SUPPORTS_BLEND_RELATIVE"}
 _before: list[tuple[Any, str, str]] = []  # of what `keep` has changed: properties, name, text
-_moving = False
+_moving: list[str] = []  # what `_set` is setting
 
 
 def absolute(text: str) -> Path:
@@ -53,7 +53,7 @@ def relative(path: Path, folder: Path) -> str:
 
 def moving() -> bool:
     """Paths are being rewritten: they go on meaning the same files."""
-    return _moving
+    return bool(_moving)
 
 
 @bpy.app.handlers.persistent
@@ -97,9 +97,8 @@ def _is_absolute(text: str) -> bool:
 
 
 def _set(properties: Any, name: str, text: str) -> None:
-    global _moving
-    _moving = True
+    _moving.append(name)
     try:
         setattr(properties, name, text)
     finally:
-        _moving = False
+        _moving.pop()

@@ -8,7 +8,6 @@ time, as long as the panel is drawn.
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import bpy
 
@@ -35,7 +34,7 @@ def words(scene: bpy.types.Scene) -> str:
             bpy.app.timers.register(_look_up, first_interval=0.0)
     if not there:
         return (
-            f"The plate cannot be found: {cvd.plate}. It was moved or renamed, or its disk is not there. Put it back, "
+            f"The plate cannot be found: {paths.absolute(cvd.plate)}. It was moved or renamed, or its disk is not there. Put it back, "
             "or beside the solve folder, and press Build Again."
         )
     if owned.find(bpy.data.movieclips, cvd.solve_key, "plate") is None:

@@ -36,10 +36,10 @@ def register() -> None:
     bpy.types.Scene.cvd = bpy.props.PointerProperty(type=properties.CvdProperties)
     bpy.types.WindowManager.cvd_queue = bpy.props.PointerProperty(type=properties.CvdQueue)
     bpy.types.TOPBAR_MT_file_import.append(panels.draw_import_menu)
+    project_files.register()  # before the monitor: a file that was opened is looked at in this order
     monitor.register()
     operators.install.register()
     deliveries.register()
-    project_files.register()
 
 
 def unregister() -> None:

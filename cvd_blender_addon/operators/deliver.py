@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import bpy
 
 from .. import deliveries, jobs, monitor, paths, preferences

@@ -336,7 +336,7 @@ def _lost(build: TreeBuilder, solve: Solve) -> Any:
 def _steps(numbers: list[int]) -> dict[int, float]:
     """Keys that are 1 on these frames and 0 on all others: straight from one to the next, they change within none."""
     wanted = set(numbers)
-    keys = {}
+    keys: dict[int, float] = {}
     for number in numbers:
         if number - 1 not in wanted:
             keys |= {number - 1: 0.0, number: 1.0}

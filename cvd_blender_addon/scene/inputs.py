@@ -127,11 +127,12 @@ def _keys(scene: bpy.types.Scene) -> list[str]:
 def _rendered(scene: bpy.types.Scene, key: str) -> bool:
     """The compositor lays CG over the plate of a solve, or a mesh of its depth renders."""
     tree, group = compat.compositor_tree(scene), owned.find(bpy.data.node_groups, key, "compositor")
-    if tree is not None and group is not None and compat.compositor_is_on(scene):
-        if any(getattr(node, "node_tree", None) == group and not node.mute for node in tree.nodes):
-            return True
+    if group is not None and tree is not None and compat.compositor_is_on(scene):
+        placed = any(getattr(node, "node_tree", None) == group and not node.mute for node in tree.nodes)
+    else:
+        placed = False
     meshes = (owned.find(scene.objects, key, role) for role in MESHES)
-    return any(ob is not None and not ob.hide_render for ob in meshes)
+    return placed or any(ob is not None and not ob.hide_render for ob in meshes)
 
 
 def _numbers(ranges: str) -> set[int]:

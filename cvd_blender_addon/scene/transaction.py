@@ -8,7 +8,7 @@ touches, and keeps copies of the data-blocks that a build fills anew (meshes, ac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -72,7 +72,7 @@ class _Before:
     def __init__(self, scene: bpy.types.Scene, key: str) -> None:
         self.scene = scene
         self.blocks = {block.session_uid for block in _all_blocks()}
-        self.settings = [(get, _values(get())) for get in _structs(scene, key)]
+        self.settings = [(*at, _values(_struct(*at))) for at in _structs(scene, key)]
         ours = [ob for ob in scene.objects if _is_ours(ob, key)]
         self.objects = [_Object(ob) for ob in ours]
         self.backgrounds = [(ob.data, len(ob.data.background_images)) for ob in ours if ob.type == "CAMERA"]
@@ -126,8 +126,8 @@ class _Before:
             for ob in [ob for ob in collection.objects if ob.session_uid not in members]:
                 collection.objects.unlink(ob)
         for again in (False, True):  # some settings move others, or cannot be what they were before others are
-            for get, values in self.settings:
-                _set_values(get(), values, known, strict=again)
+            for owner, path, values in self.settings:
+                _set_values(_struct(owner, path), values, known, strict=again)
         for number, layer in enumerate(self.layers):
             for child in _layer_collections(layer.layer_collection):
                 flags = self.layer_collections.get((number, child.collection.session_uid), ())
@@ -257,26 +257,28 @@ def _is_ours(block: bpy.types.ID, key: str) -> bool:
     return block.library is None and block.get(owned.SOLVE) in (key, owned.SHARED)
 
 
-def _structs(scene: bpy.types.Scene, key: str) -> Iterator[Callable[[], Any]]:
-    """How to get at everything with settings that a build sets."""
-    yield from (lambda: scene, lambda: scene.render, lambda: scene.view_settings)
+def _structs(scene: bpy.types.Scene, key: str) -> Iterator[tuple[Any, str]]:
+    """Everything with settings that a build sets, as a struct that stays and the path from there."""
+    yield from ((scene, path) for path in ("", "render", "view_settings"))
     if hasattr(scene, "cvd"):
-        yield lambda: scene.cvd
+        yield scene, "cvd"
     for layer in scene.view_layers:
-        yield lambda layer=layer: layer
+        yield layer, ""
         if hasattr(layer, "cycles"):
-            yield lambda layer=layer: layer.cycles
+            yield layer, "cycles"
     for clip in (clip for clip in bpy.data.movieclips if _is_ours(clip, key)):
-        yield lambda clip=clip: clip
-        yield lambda clip=clip: clip.tracking.camera
-        yield lambda clip=clip: clip.colorspace_settings
+        yield from ((clip, path) for path in ("", "tracking.camera", "colorspace_settings"))
     for image in (image for image in bpy.data.images if _is_ours(image, key)):
-        yield lambda image=image: image
-        yield lambda image=image: image.colorspace_settings
+        yield from ((image, path) for path in ("", "colorspace_settings"))
     for ob in (ob for ob in scene.objects if ob.type == "CAMERA" and _is_ours(ob, key)):
-        yield lambda data=ob.data: data
-        for background in ob.data.background_images:
-            yield lambda background=background: background.clip_user
+        yield ob.data, ""
+        yield from ((background, "clip_user") for background in ob.data.background_images)
+
+
+def _struct(owner: Any, path: str) -> Any:
+    for name in path.split(".") if path else ():
+        owner = getattr(owner, name)
+    return owner
 
 
 def _values(struct: Any) -> dict[str, Any]:

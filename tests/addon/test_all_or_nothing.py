@@ -11,7 +11,6 @@ from typing import Any
 import bpy
 import pytest
 from fused_scene import add_fused
-from rendering import add_ball
 from snapshot import changes, snapshot
 from synthetic import Synthetic
 
@@ -95,11 +94,11 @@ def fail_at(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: int, e
     monkeypatch.setattr(owner, name, fails)
 
 
-class Bug(Exception):
+class BugError(Exception):
     pass
 
 
-def run_into(scene: bpy.types.Scene, folder: Path, error: type[BaseException] = Bug) -> None:
+def run_into(scene: bpy.types.Scene, folder: Path, error: type[BaseException] = BugError) -> None:
     before = snapshot()
     with pytest.raises(error):
         import_solve(scene, folder, "HOLDOUT", True, report=quiet, surface="FUSED", reflection=0.3)
@@ -110,7 +109,7 @@ def run_into(scene: bpy.types.Scene, folder: Path, error: type[BaseException] = 
 def test_after_each_step(
     populated: bpy.types.Scene, solve: Path, monkeypatch: pytest.MonkeyPatch, builder: Any
 ) -> None:
-    fail_at(monkeypatch, builder, "build", 1, Bug())
+    fail_at(monkeypatch, builder, "build", 1, BugError())
     run_into(populated, solve)
 
 
@@ -125,7 +124,7 @@ def test_after_each_step_of_another_import(
     node.inputs["Fog Density"].default_value = 0.25
     populated.render.engine = "BLENDER_EEVEE" if compat.COMPOSITOR_IS_GROUP else "BLENDER_EEVEE_NEXT"
     other_result(solve)
-    fail_at(monkeypatch, builder, "build", 1, Bug())
+    fail_at(monkeypatch, builder, "build", 1, BugError())
     run_into(populated, solve)
 
 
@@ -133,7 +132,7 @@ def test_after_each_step_of_another_import(
 def test_in_the_middle_of_nodes(
     populated: bpy.types.Scene, solve: Path, monkeypatch: pytest.MonkeyPatch, call: int
 ) -> None:
-    fail_at(monkeypatch, nodes.TreeBuilder, "put", call, Bug())
+    fail_at(monkeypatch, nodes.TreeBuilder, "put", call, BugError())
     run_into(populated, solve)
 
 
@@ -155,12 +154,12 @@ def test_an_import_after_a_failed_one_is_whole(
     populated: bpy.types.Scene, solve: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as failing:
-        fail_at(failing, compositor, "build", 1, Bug())
+        fail_at(failing, compositor, "build", 1, BugError())
         run_into(populated, solve)
     import_solve(populated, solve, report=quiet)
     other_result(solve)
     with monkeypatch.context() as failing:
-        fail_at(failing, compositor, "build", 1, Bug())
+        fail_at(failing, compositor, "build", 1, BugError())
         run_into(populated, solve)
     whole = import_solve(populated, solve, report=quiet)
     view = camera.find_camera(populated, whole)

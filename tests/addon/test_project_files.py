@@ -247,9 +247,10 @@ def test_a_render_without_a_window_fails(scene: bpy.types.Scene, project: Path, 
 
 def test_headless_does_not_render_without_the_plate(project: Path, tmp_path: Path) -> None:
     shutil.rmtree(project / "plates")
+    arguments = ("--import-only", project / "solves" / "shot.solve", "--blend", tmp_path / "s.blend")
+    arguments += ("--render", "1002", "--render-dir", tmp_path / "out")
     done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "headless.py"), "--import-only", str(project / "solves" / "shot.solve")]
-        + ["--blend", str(tmp_path / "s.blend"), "--render", "1002", "--render-dir", str(tmp_path / "out")],
+        [sys.executable, str(ROOT / "scripts" / "headless.py"), *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
