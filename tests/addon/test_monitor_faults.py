@@ -11,7 +11,7 @@ import bpy
 import pytest
 from test_jobs import FAKE, FAST, alive
 
-from cvd_blender_addon import jobs, monitor, preferences
+from cvd_blender_addon import jobs, monitor, paths, preferences
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX locks and signals")
 
@@ -126,7 +126,7 @@ def test_saved_solved_quit_opened_the_solve_is_found(job: jobs.Job, tmp_path: Pa
     assert bpy.context.scene.cvd.solve_folder == "", "as it was saved"
     monitor.reattach()
     assert monitor.folder_of(bpy.context.scene) == job.folder
-    assert bpy.context.scene.cvd.clip_path == str(tmp_path / "clip.mp4")
+    assert paths.absolute(bpy.context.scene.cvd.clip_path) == tmp_path / "clip.mp4"
     assert running()
 
 
