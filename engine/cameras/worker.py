@@ -292,7 +292,7 @@ def _tell_better(
         fix = f"Export it with the plate's own frame numbers: each of its own plus {-way}."
     else:
         code, what, where = "camera.misread", "read in another way than it was written", f"with {way}"
-        fix = f"Read it with {way}, or export it again."
+        fix = "Set its rotation order and film back as it was written, or export it with a vertical field of view."
     why = (
         f"It predicts where points are seen with an error of {own:.2f} px in the median, and of {error:.2f} px {where}."
     )
