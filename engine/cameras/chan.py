@@ -19,6 +19,7 @@ from engine.geometry import Lens
 
 _Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 _CV_FROM_CHAN = np.diag([1.0, -1.0, -1.0])
+NUKE_FILM_BACK_MM = 24.576, 18.672
 _COLUMNS = 7, 8
 _LARGEST = 1e12
 """Of what a line may hold, as in `checked_pose`."""

@@ -20,6 +20,7 @@ class PlaceJob:
         plate_names: file name of the plate -> frame number; empty for movies.
         plate_folders: how a folder of the plate's pictures may be called.
         camera: a `cvd.camera/1` file, or the folder of a COLMAP model.
+        others: `cvd.camera/1` files of the camera read in other ways, by what that takes, for people.
         metric: a COLMAP model is in metres.
         tracks: a `cvd.tracks/1` file, or None.
     """
@@ -29,6 +30,7 @@ class PlaceJob:
     plate_names: dict[str, int]
     plate_folders: list[str]
     camera: str
+    others: dict[str, str]
     metric: bool
     tracks: str | None
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
 
-from engine.cameras.chan import read_chan
+from engine.cameras.chan import NUKE_FILM_BACK_MM, read_chan
 from engine.cameras.document import MODEL_FOLDERS, READABLE, GivenCamera, unreadable
 from engine.cameras.job import PlaceJob
 from engine.cameras.knowledge import LensKnowledge
+from engine.errors import CameraError
 from engine.footage import Footage, frame_name
 from engine.poses.child import run_worker
 from engine.poses.job import Job
@@ -37,6 +41,22 @@ def content_of(path: Path | None) -> str | None:
     except OSError as error:
         raise unreadable(path, f"{error.strerror}.") from error
     return content.hexdigest()
+
+
+def _other_readings(camera: CameraRequest, footage: Footage, known: LensKnowledge) -> Iterator[tuple[str, GivenCamera]]:
+    """A `.chan` as it would be read by somebody else's conventions, which no line of it tells."""
+    assert camera.path is not None
+    orders = ["".join(order) for order in permutations("XYZ")]
+    ways = [(f"rotation order {o}", camera.film_back_mm, o) for o in orders if o != camera.rotation_order]
+    if known.focal_px is None:
+        order, (width, height) = camera.rotation_order, NUKE_FILM_BACK_MM
+        ways.append((f"Nuke's default film back, {width:g} x {height:g} mm", NUKE_FILM_BACK_MM, order))
+        ways.append(("a vertical instead of its horizontal field of view", (1.0, 1.0), order))
+        ways.append(("the plate's shape as film back", None, order))
+    for words, film_back, order in ways:
+        with suppress(CameraError):
+            size = footage.width, footage.height
+            yield words, read_chan(camera.path, *size, known, film_back, order, camera.metric)
 
 
 def place_points(
@@ -77,13 +97,16 @@ def place_points(
     if camera.path is None:
         raise ValueError("a given camera has a path")
     folder.mkdir(parents=True, exist_ok=True)
-    source = camera.path
+    source, others = camera.path, dict[str, str]()
     if camera.kind == "chan":
         given = read_chan(
             source, footage.width, footage.height, known, camera.film_back_mm, camera.rotation_order, camera.metric
         )
         given.save(folder / "camera.json")
         source = folder / "camera.json"
+        for number, (words, other) in enumerate(_other_readings(camera, footage, known)):
+            other.save(folder / f"camera_{number}.json")
+            others[words] = str(folder / f"camera_{number}.json")
     elif camera.kind == "colmap" and not source.is_dir():
         raise unreadable(source, "It is not the folder of a COLMAP model.", READABLE)
     elif camera.kind == "json":
@@ -106,6 +129,7 @@ def place_points(
         plate_names=dict(zip(footage.files, footage.numbers, strict=True)) if footage.files else {},
         plate_folders=[footage.path.parent.name, footage.path.stem],
         camera=str(source),
+        others=others,
         metric=camera.metric,
         tracks=None if tracks is None else str(tracks),
     )

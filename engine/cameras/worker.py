@@ -29,9 +29,9 @@ from engine.poses.parallax import tolerance
 from engine.poses.speech import end_with_parent, say
 from engine.track import CameraTrack, SparsePoints
 
-_WRONG, _DOUBTFUL = 0.01, 0.003
+_WRONG, _DOUBTFUL = 0.01, 0.001
 """Of the long side: error in the median with which the cameras predict tracks that were held out. Cameras of depth
-sensors, a degree or two off, have 0.002 to 0.004."""
+sensors, a degree or two off, have 0.002 to 0.004, right ones 0.0003."""
 _FITS = 0.0005
 """Of the long side: error of a camera that is right. One that is late by a frame of a slow move may have 0.0014."""
 _BETTER, _MUCH_BETTER = 0.8, 0.5
@@ -112,10 +112,11 @@ def _placed(
 ) -> CameraTrack:
     """The track with points; without any where the camera stands in one place, or as good as."""
     side = max(job.job.width, job.job.height)
+    others = {words: GivenCamera.load(Path(path)) for words, path in job.others.items()}
     standing = _standing(database, views)
     if _in_one_place(camera):
         off = standing.off / ratio
-        _tell_shift(views, frames, camera, off / side, lambda some: _standing(database, some).off / ratio)
+        _tell_better(views, frames, camera, others, off / side, lambda some: _standing(database, some).off / ratio)
         _tell_misfit(off, side)
         return _standing_track(standing, frames, camera, job.numbers, ratio)
     if standing.share >= _TURNING_ONLY:
@@ -124,7 +125,7 @@ def _placed(
             return _standing_track(standing, frames, camera, job.numbers, ratio)
     tracks = features.tracks_of(database, job.job.seed)
     off = _judge(database, tracks, views) / ratio
-    _tell_shift(views, frames, camera, off / side, lambda some: _judge(database, tracks, some) / ratio)
+    _tell_better(views, frames, camera, others, off / side, lambda some: _judge(database, tracks, some) / ratio)
     _tell_misfit(off, side)
     say("step", [_CHECKED, _TOTAL, "placing points"])
     reconstruction = _triangulate(database, views, images, off * ratio)
@@ -241,58 +242,64 @@ def _judge(database: Path, tracks: Tracks, views: dict[int, _View]) -> float:
     return float(np.median(errors))
 
 
-def _tell_shift(
+def _tell_better(
     views: dict[int, _View],
     frames: dict[str, int],
     camera: GivenCamera,
+    others: dict[str, GivenCamera],
     off: float,
     judge: Callable[[dict[int, _View]], float],
 ) -> None:
-    """Say so where the camera fits much better when its frames are shifted: such cameras may well pass as they stand.
+    """Say so where the camera fits much better shifted by frames, or read in another way.
+
+    One that is read wrongly may well pass as it stands: over a short or slow move hardly anything depends on it.
 
     Args:
         views: of the images that have a camera.
         frames: name of an image -> plate frame number; images are numbered in the order of their names.
         camera: given.
+        others: the same read in other ways, by what that takes, for people.
         off: how far off it is, of the long side.
         judge: median error of some views, plate pixels.
 
     Raises:
-        CameraError: `camera.shifted`.
+        CameraError: `camera.shifted` or `camera.misread`.
     """
     if off < _FITS:
         return
     number_of = dict(enumerate(frames.values(), 1))
-    best, figures = 0, (off, off)
-    for shift in (*range(-MAX_SHIFT, 0), *range(1, MAX_SHIFT + 1)):
-        there = {i: number_of[i] + shift for i in views if number_of[i] + shift in camera.world_from_camera}
+    shifts = [shift for shift in range(-MAX_SHIFT, MAX_SHIFT + 1) if shift]
+    best: tuple[float, float, float, str | int] = (1.0, off, off, "")
+    for way, read, shift in [(s, camera, s) for s in shifts] + [(words, other, 0) for words, other in others.items()]:
+        there = {i: number_of[i] + shift for i in views if number_of[i] + shift in read.world_from_camera}
         moved = {
-            i: _View(_lens_in(views[i].lens, camera, number), _camera_from_world(camera, number))
+            i: _View(_lens_in(views[i].lens, read, number), _camera_from_world(read, number))
             for i, number in there.items()
         }
         try:
             error, own = judge(moved), judge({i: views[i] for i in moved})
         except CameraError:  # too few frames have a camera beside theirs
             continue
-        if own > 0.0 and error / own < figures[0] / figures[1]:
-            best, figures = shift, (error, own)
-    if figures[0] > _BETTER * figures[1]:
+        if own > 0.0 and error / own < best[0]:
+            best = error / own, error, own, way
+    ratio, error, own, way = best
+    if ratio > _BETTER:
         return
-    count = f"{abs(best)} frame{'s' if abs(best) > 1 else ''}"
     first = min(number_of[i] for i in views)
-    said = (
-        f"It predicts where points are seen with an error of {figures[1]:.2f} px in the median, and of "
-        f"{figures[0]:.2f} px where its frame {first + best} is taken for the plate's frame {first}."
+    if isinstance(way, int):
+        code, what = "camera.shifted", f"{abs(way)} frame{'s' if abs(way) > 1 else ''} off against this plate"
+        where = f"where its frame {first + way} is taken for the plate's frame {first}"
+        fix = f"Export it with the plate's own frame numbers: each of its own plus {-way}."
+    else:
+        code, what, where = "camera.misread", "read in another way than it was written", f"with {way}"
+        fix = "Set its rotation order and film back as it was written, or export it with a vertical field of view."
+    why = (
+        f"It predicts where points are seen with an error of {own:.2f} px in the median, and of {error:.2f} px {where}."
     )
-    if figures[0] > _MUCH_BETTER * figures[1]:
-        say("warning", f"The given camera may be {count} off. {said} Check its frame numbers.")
+    if ratio > _MUCH_BETTER:
+        say("warning", f"The given camera may be {what}. {why} {fix}")
         return
-    raise CameraError(
-        "camera.shifted",
-        f"The given camera is {count} off against this plate.",
-        said,
-        f"Export it with the plate's own frame numbers: each of its own plus {-best}.",
-    )
+    raise CameraError(code, f"The given camera is {what}.", why, fix)
 
 
 def _tell_misfit(off: float, side: float) -> None:

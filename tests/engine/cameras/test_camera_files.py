@@ -6,17 +6,20 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pycolmap
 import pytest
 
+from engine.cameras import worker
 from engine.cameras.chan import read_chan
 from engine.cameras.colmap import read_colmap
 from engine.cameras.document import FollowedPoints, GivenCamera, named_lens
 from engine.cameras.knowledge import LensKnowledge
-from engine.cameras.place import content_of
+from engine.cameras.place import _other_readings, content_of
 from engine.errors import CameraError
+from engine.request import CameraRequest
 
 W, H = 1920, 1080
 
@@ -365,3 +368,55 @@ def test_a_changed_file_changes_the_key(tmp_path: Path) -> None:
     before = content_of(project)
     (project / "sparse" / "0" / "images.txt").write_text("# other\n")
     assert content_of(project) != before, "the model of a project lies below its folder"
+
+
+def judged(errors: dict[str, float], frames: int = 4) -> list[str]:
+    """What is said of a camera of `frames` frames from 1 on that has other readings with some errors, in pixels."""
+    eye = {n: np.eye(4) for n in range(1, frames + 1)}
+    given = GivenCamera(SQUARE, eye, False)
+    others, error_of = {}, {0.0: errors["as it stands"]}
+    for number, (words, error) in enumerate(errors.items()):
+        moved = np.eye(4)
+        moved[0, 3] = -float(number)
+        others[words] = GivenCamera(SQUARE, dict.fromkeys(eye, moved), False)
+        error_of[float(number)] = error
+    params = [900.0, 900.0, 500.0, 500.0, 0.0, 0.0, 0.0, 0.0]
+    lens = pycolmap.Camera(camera_id=1, model="OPENCV", width=1000, height=1000, params=params)
+    views = {n: worker._View(lens, np.eye(4)[:3]) for n in eye}
+    said: list[str] = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(worker, "say", lambda kind, value: said.append(f"{kind}: {value}"))
+        names = {f"{n}.png": n for n in eye}
+        worker._tell_better(
+            views, names, given, others, errors["as it stands"] / 1000.0,
+            lambda some: error_of[round(next(iter(some.values())).camera_from_world[0, 3])],
+        )  # fmt: skip
+    return said
+
+
+SQUARE = named_lens(1000, 1000, fx=900.0, fy=900.0, cx=500.0, cy=500.0, k1=0.0, k2=0.0, p1=0.0, p2=0.0)
+
+
+def test_a_reading_that_fits_much_better_is_told_with_the_figures() -> None:
+    with pytest.raises(CameraError, match=r"0\.93 px in the median, and of 0\.20 px with rotation order YXZ") as error:
+        judged({"as it stands": 0.93, "rotation order XYZ": 0.8, "rotation order YXZ": 0.2})
+    assert error.value.code == "camera.misread"
+    assert "rotation order" in error.value.fix
+    (said,) = judged({"as it stands": 0.9, "rotation order YXZ": 0.6})
+    assert said.startswith("warning: The given camera may be") and "0.60 px" in said
+    assert judged({"as it stands": 0.9, "rotation order YXZ": 0.85}) == [], "a little better tells nothing"
+    assert judged({"as it stands": 0.4, "rotation order YXZ": 0.1}) == [], "it fits as a right one does"
+
+
+def test_a_chan_is_also_read_by_other_conventions(tmp_path: Path) -> None:
+    path = tmp_path / "a.chan"
+    path.write_text("1 0 0 0 10 20 30 40\n2 1 0 0 10 20 30 40\n")
+    footage = Mock(width=W, height=H)
+    readings = dict(_other_readings(CameraRequest("chan", path), footage, LensKnowledge()))
+    assert {f"rotation order {order}" for order in ("XYZ", "XZY", "YXZ", "YZX", "ZYX")} < readings.keys()
+    horizontal = readings["a vertical instead of its horizontal field of view"].lens.fx
+    assert horizontal == pytest.approx(W / 2 / np.tan(np.radians(20)))
+    nuke = readings["Nuke's default film back, 24.576 x 18.672 mm"].lens.fx
+    assert nuke == pytest.approx(horizontal * 18.672 / 24.576)
+    known = dict(_other_readings(CameraRequest("chan", path), footage, LensKnowledge(focal_px=900.0)))
+    assert len(known) == 5, "what is known of the lens goes before the file"
