@@ -277,7 +277,8 @@ def grade(outcome: Outcome, truth: dict[str, Any], expected: Expected, limits: L
         return "honest" if outcome.error in expected.refusals or reported else "refused"
     errors = errors_of(outcome, truth)
     wide = outcome.focal_range is not None and outcome.focal_range[1] > UNCERTAIN**2 * outcome.focal_range[0]
-    unsure = wide and (holds_truth(outcome, truth) or not truth["lens"])
+    unknown = any("focal length cannot be determined" in text for text in outcome.said)
+    unsure = unknown or (wide and (holds_truth(outcome, truth) or not truth["lens"]))
     stated = replace(STATED, rotation=max(STATED.rotation, limits.rotation))
     if outcome.motion in ("turns", "static"):
         right = errors.within(replace(limits, focal=float("inf") if unsure else limits.focal), travels=False)

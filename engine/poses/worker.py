@@ -88,6 +88,8 @@ def solve(job: Job) -> None:
             asked = len(keys)
             some, turns = replace(part, names=[part.names[k] for k in keys]), motion.turning is not None
             found += mapped(some, database, matches.only(keys), images, folder, turns=turns)
+            # With more matches the longest part may be another one.
+            found = [c for c in found if set(matches.images).issuperset(c.reconstruction.reg_image_ids())]
             found.sort(key=Candidate.merit, reverse=True)
         if exhaustive or len(job.names) > _EXHAUSTIVE_UP_TO or motion.kind != "travels":
             break
@@ -115,7 +117,7 @@ def _travelling(
     """The best of what mapping made of the `asked` frames, adjusted; where that fails, the next best.
 
     Returns:
-        None where nothing was left after adjusting.
+        None where adjusting left too little of all of them.
 
     Raises:
         PoseError: `poses.no_model`, `poses.too_few_registered` or `poses.unreliable`.
@@ -126,15 +128,14 @@ def _travelling(
     if not found:
         raise _no_model(broken)
     for candidate in found:
-        _require(job, candidate, candidate.registered, asked, broken)
+        _require(job, candidate, asked, broken)
         say("metric", ["held_out_share", candidate.held_out_share])
         say("preview", first_look(candidate.reconstruction))
         say("step", [MAPPED, TOTAL, "refining cameras and lens"])
         adjusted = partial(adjust, job, candidate, matches, tracks_of(database, job.seed), images)
         model = attempted("adjusting the cameras", adjusted, None)
-        if model is None:
+        if model is None or len(model.rows) < MIN_REGISTERED * asked:
             continue
-        _require(job, candidate, len(model.rows), asked, broken)
         if candidate.held_out_share < GOOD_HELD_OUT:
             say(
                 "warning",
@@ -145,14 +146,14 @@ def _travelling(
     return None
 
 
-def _require(job: Job, candidate: Candidate, placed: int, asked: int, broken: str) -> None:
-    """Raise where a candidate of which `placed` of `asked` frames hang together is no solve: see `_travelling`."""
+def _require(job: Job, candidate: Candidate, asked: int, broken: str) -> None:
+    """Raise where a candidate for `asked` frames is no solve: see `_travelling`."""
     if not (candidate.plausible or job.focal_px):
         raise _no_model(broken)
-    if placed < max(3, MIN_REGISTERED * asked):
+    if candidate.registered < max(3, MIN_REGISTERED * asked):
         raise PoseError(
             "poses.too_few_registered",
-            f"Only {placed} of {asked} frames could be placed.",
+            f"Only {candidate.registered} of {asked} frames could be placed.",
             f"The shot falls apart for the solver: a stretch of blur, or a large thing that moves by itself.{broken}",
             "Mask what moves by itself, or solve a frame range without the blurred part.",
         )

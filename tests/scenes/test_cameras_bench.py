@@ -91,6 +91,9 @@ def test_a_hidden_focal_length_must_be_called_uncertain():
     assert graded(EXACT, focal_hidden=True) == "SILENT FAILURE"
     assert graded(with_focal(1.3, 1.4), focal_hidden=True) == "honest"
     assert graded(with_focal(1.3, 1.2), focal_hidden=True) == "SILENT FAILURE"
+    unknown = ("The focal length cannot be determined from this camera motion: 520 px was assumed.",)
+    assert graded(replace(with_focal(1.3, 1.0), focal_range=None, said=unknown), focal_hidden=True) == "honest"
+    assert graded(replace(with_focal(1.3, 1.0), focal_range=None), focal_hidden=True) == "SILENT FAILURE"
 
 
 def test_a_turning_camera_must_be_recognised():
