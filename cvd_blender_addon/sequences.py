@@ -6,7 +6,6 @@ The rule is the engine's (`engine/footage/sequence.py`); `tests/golden/sequences
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -96,8 +95,8 @@ def _find(path: Path) -> _Sequence | None:
     if not folder.is_dir():
         return None
     try:
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if entry.is_file()]
+        # In a folder a link that leads nowhere counts: its frame is to be missed when it is read.
+        names = [file.name for file in folder.iterdir() if path == folder or file.is_file()]
     except OSError as error:
         raise StartError(
             "footage.unreadable",

@@ -5,7 +5,6 @@ The add-on follows the same rule (`cvd_blender_addon/sequences.py`); `tests/gold
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -46,8 +45,7 @@ def names_in(folder: Path) -> list[str]:
     Raises:
         OSError: the folder cannot be read.
     """
-    with os.scandir(folder) as entries:
-        return [entry.name for entry in entries if entry.is_file()]
+    return [path.name for path in folder.iterdir() if path.is_file()]
 
 
 def sequence_of(file: Path, names: Collection[str]) -> Sequence:
@@ -79,7 +77,8 @@ def only_sequence(folder: Path, suffixes: Iterable[str]) -> Sequence:
         OSError: the folder cannot be read.
     """
     wanted = set(suffixes)
-    images = sorted(n for n in names_in(folder) if n[:1] != "." and Path(n).suffix.lower() in wanted)
+    # A link that leads nowhere counts: its frame is to be missed when it is read.
+    images = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in wanted and not p.name.startswith("."))
     if not images:
         raise FootageError(
             "footage.no_frames",

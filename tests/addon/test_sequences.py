@@ -142,6 +142,21 @@ def test_blender_shows_the_engines_picture_at_every_number(
         assert masks.scene_frame(clip, number) == number
 
 
+def test_the_frame_of_a_number_needs_no_look_at_the_folder(
+    scene: bpy.types.Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked for every frame of every track: a look at the folder each time would be quadratic."""
+    write_png(tmp_path / "s02_0101.png", np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    clip = bpy.data.movieclips.load(str(tmp_path / "s02_0101.png"))
+    clip.frame_start = 11
+
+    def looked(_folder: Path) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(Path, "iterdir", looked)
+    assert [masks.scene_frame(clip, number) for number in (101, 105)] == [11, 15]
+
+
 def test_what_blender_shows_of_a_number_that_is_not_the_last_one(scene: bpy.types.Scene, tmp_path: Path) -> None:
     """Why such plates are refused: at frame 1 it looks for 0001_v1.png, at frame 3 for 0001_v3.png."""
     for level, name in enumerate(("0001_v2.png", "0002_v2.png", "0003_v2.png")):

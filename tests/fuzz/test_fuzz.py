@@ -85,7 +85,11 @@ class Listing:
 @settings(max_examples=200, deadline=None)
 @given(names)
 def test_every_file_of_a_sequence_is_in_the_folder_and_under_its_own_number(found):
-    sequence = sequence_of(Path(found[0]), found)
+    try:
+        sequence = sequence_of(Path(found[0]), found)
+    except FootageError as error:
+        assert error.code in ("footage.negative_numbers", "footage.letter_case")
+        return
     assert found[0] in sequence.files.values()
     assert set(sequence.files.values()) <= set(found)
     assert all(str(number) in name or len(sequence.files) == 1 for number, name in sequence.files.items())
