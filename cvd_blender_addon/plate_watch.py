@@ -34,8 +34,8 @@ def words(scene: bpy.types.Scene) -> str:
             bpy.app.timers.register(_look_up, first_interval=0.0)
     if not there:
         return (
-            f"The plate cannot be found: {paths.absolute(cvd.plate)}. It was moved or renamed, or its disk is not there. Put it back, "
-            "or beside the solve folder, and press Build Again."
+            f"The plate cannot be found: {paths.absolute(cvd.plate)}. It was moved or renamed, or its disk is not "
+            "there. Put it back, or beside the solve folder, and press Build Again."
         )
     if owned.find(bpy.data.movieclips, cvd.solve_key, "plate") is None:
         return (
