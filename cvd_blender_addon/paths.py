@@ -85,7 +85,7 @@ def put_back(target: str, *_: Any) -> None:
 
 def _texts() -> Iterator[tuple[Any, str]]:
     """Every property of the add-on that holds a path."""
-    for scene in bpy.data.scenes:
+    for scene in (scene for scene in bpy.data.scenes if scene.library is None):
         for properties in (scene.cvd, scene.cvd.delivery):
             for prop in properties.bl_rna.properties:
                 if prop.type == "STRING" and prop.subtype in ("FILE_PATH", "DIR_PATH"):

@@ -30,7 +30,7 @@ WHOLE = 2**31 - 1
 LARGEST = 1e9  # of a length or a coordinate: float32 holds it, and squares of it
 FOCAL_SHARES = (0.03, 1e4)  # focal length in sides of the picture: 173 degrees and a thousandth
 OFF_CENTRE = 10.0  # principal point in sides of the picture
-BENT_MOST = 1e4  # coefficients of distortion
+BENT_MOST = 1e6  # coefficients of distortion
 
 Matrix4 = tuple[tuple[float, ...], ...]
 
@@ -523,21 +523,25 @@ def _inside(folder: Path, name: Any) -> Path:
     path = folder.joinpath(*pure.parts)
     if not _is_file(path):
         raise _damaged(folder, f"The file {name[:200]} is missing.")
-    if not path.resolve().is_relative_to(folder.resolve()):
+    real = path.resolve()
+    if not real.is_relative_to(folder.resolve()):
         raise SolveError(
             "The solve points outside its own folder.",
             f"{name} is a link to another place.",
             "Do not use this solve unless you trust who made it; solve the clip again.",
         )
-    return path.resolve()
+    return real
 
 
 def _check_sequence(files: list[tuple[int, Path]]) -> None:
     """Blender reads a sequence by the name of its first file: all lie in one folder and differ by their number only."""
+    if not files:
+        return
+    first = files[0][1]
+    head, digits, tail = _split(first)
     for number, path in files:
-        head, digits, tail = _split(files[0][1])
-        if path != path.with_name(f"{head}{number:0{len(digits)}d}{tail}") or path.parent != files[0][1].parent:
-            raise ValueError(f"{path.name} is not the name of frame {number} beside {files[0][1].name}")
+        if path.name != f"{head}{number:0{len(digits)}d}{tail}" or path.parent != first.parent:
+            raise ValueError(f"{path.name} is not the name of frame {number} beside {first.name}")
 
 
 def _split(path: Path) -> tuple[str, str, str]:
