@@ -18,6 +18,7 @@ from engine.footage.decode import (
     Image,
     Stored,
     display_referred,
+    is_animated_webp,
     read_still,
 )
 from engine.footage.movies import (
@@ -129,7 +130,7 @@ def probe(
         The footage; of a stereo clip its left eye, which knows its right one.
 
     Raises:
-        FootageError: `footage.missing`, `.name`, `.unreadable`, `.empty`, `.unsupported`, `.not_video`,
+        FootageError: `footage.missing`, `.name`, `.unreadable`, `.empty`, `.unsupported`, `.animation`, `.not_video`,
             `.timestamps`, `.interlaced`, `.unreadable_frame`, `.no_frames`, `.several_sequences`, `.gaps`,
             `.empty_range`, `.stereo_odd_width` or `.stereo_mismatch`.
     """
@@ -194,11 +195,23 @@ def _probe_existing(path: Path, first: int | None, last: int | None, step: int, 
         return _probe_sequence(path, first, last, step, colourspace)
     if suffix in MOVIE_SUFFIXES:
         return _probe_movie(path, first, last, step, colourspace)
+    if suffix == ".gif":
+        raise _animation(path)
     raise FootageError(
         "footage.unsupported",
         f"{path.name} is not of a kind that the engine reads.",
         f"It reads movies ({' '.join(MOVIE_SUFFIXES)}) and image sequences ({' '.join(STILL_SUFFIXES)}).",
         "Convert it, for example to a PNG or EXR sequence, and choose that.",
+    )
+
+
+def _animation(path: Path) -> FootageError:
+    return FootageError(
+        "footage.animation",
+        f"{path.name} is an animation, which is neither a movie nor a picture of a sequence.",
+        "Its pictures have few colours or no frame numbers, and Blender does not show an animated WebP.",
+        f'Convert it to an image sequence and choose that, for example: magick "{path.name}" -coalesce '
+        f'"{path.stem}_frame_%04d.png"',
     )
 
 
@@ -322,6 +335,8 @@ def _probe_sequence(path: Path, first: int | None, last: int | None, step: int, 
             raise _unreadable(number, name, "the file is empty (0 bytes)")
         content.update(f"{number}:{file.stat().st_size}:".encode() + _file_hash(file))
     start = sequence.folder / files[0]
+    if is_animated_webp(start):
+        raise _animation(start)
     try:
         picture = read_still(start)
     except (OSError, ValueError) as error:
@@ -350,8 +365,10 @@ def _probe_movie(path: Path, first: int | None, last: int | None, step: int, col
             "footage.timestamps",
             f"It is not known which picture a frame of {path.name} shows.",
             f"Its timestamps are damaged: {error}.",
-            f"Write them anew at a constant frame rate, for example: "
-            f"{_ffmpeg(path, '-vf setpts=N/25/TB -r 25', 'constant')}",
+            "Write them anew at a constant frame rate, for example: "
+            + _ffmpeg(
+                path, f"-vf setpts=N*{error.rate.denominator}/{error.rate.numerator}/TB -r {error.rate}", "constant"
+            ),
         ) from error
     except ValueError as error:
         raise FootageError(
@@ -368,7 +385,7 @@ def _probe_movie(path: Path, first: int | None, last: int | None, step: int, col
             f"In {movie.combed} of {movie.judged} frames that move, the even lines were taken at another time than the "
             "odd ones, and no camera fits both.",
             f"Deinterlace it and solve what comes out, for example: {command} (film with pulldown: with -vf "
-            "fieldmatch,decimate).",
+            "fieldmatch=combmatch=full,decimate).",
         )
     numbers, missing = _selection(range(1, movie.count + 1), first, last, step, path.name)
     whole = movie.said if last is None else min(movie.said, last)  # of what was asked for
@@ -395,8 +412,8 @@ def _remarks(path: Path, movie: Movie) -> tuple[str, ...]:
     name = path.name
     if movie.late:
         remarks.append(
-            f"{name} begins without a key frame. Its first {movie.late} frames cannot be decoded and show, as in "
-            f"Blender, frame {movie.late + 1}."
+            f"The first {movie.late} frames of {name} have no picture that can be decoded, as where a recording begins "
+            f"without a key frame. As in Blender, they show frame {movie.late + 1}."
         )
     if movie.repeats or movie.unseen:
         remarks.append(

@@ -51,6 +51,13 @@ def read_still(path: Path) -> Stored:
     return rgb
 
 
+def is_animated_webp(path: Path) -> bool:
+    """Whether a picture is a WebP of several (the flag in its extended header)."""
+    with path.open("rb") as file:
+        head = file.read(21)
+    return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) == 21 and bool(head[20] & 2)
+
+
 def display_referred(image: Stored, linear: bool) -> Image:
     """Stored values to float32 RGB in [0, 1], display-referred.
 
