@@ -31,7 +31,23 @@ FOUND = {
     ],  # digits beyond 0-9
     "exr": ["4a58b791f1d8", "d46d44e5a833b3b80f27f9"],  # no part in it; a channel's name that is no text
 }
-NAMES = ("request", "solve", "points", "status", "names", "exr", "png", "tif", "jpg", "dpx", "movie")
+NAMES = (
+    "request",
+    "solve",
+    "points",
+    "status",
+    "names",
+    "exr",
+    "png",
+    "tif",
+    "jpg",
+    "dpx",
+    "avi",
+    "mp4",
+    "mkv",
+    "ts",
+    "mxf",
+)
 
 
 @pytest.fixture(scope="module")

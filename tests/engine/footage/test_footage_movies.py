@@ -217,7 +217,7 @@ def test_ten_bits_are_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "options"), [("a.gif", {}), ("a_0001.webp", {"quality": 80})])
 def test_animations_are_told_from_stills(tmp_path: Path, name: str, options: dict[str, int]) -> None:
-    first, *others = (Image.fromarray(view(n)) for n in range(4))
+    first, *others = (Image.fromarray(picture(n)) for n in range(4))
     first.save(tmp_path / name, save_all=True, append_images=others, duration=50, **options)
     error = refusal(tmp_path / name)
     assert error.code == "footage.animation"
