@@ -411,9 +411,10 @@ def _remarks(path: Path, movie: Movie) -> tuple[str, ...]:
     remarks = []
     name = path.name
     if movie.late:
+        frames = "first frame has" if movie.late == 1 else f"first {movie.late} frames have"
         remarks.append(
-            f"The first {movie.late} frames of {name} have no picture that can be decoded, as where a recording begins "
-            f"without a key frame. As in Blender, they show frame {movie.late + 1}."
+            f"The {frames} no picture in {name} that can be decoded, as where a recording begins without a key frame. "
+            f"As in Blender, frame {movie.late + 1} is shown there."
         )
     if movie.repeats or movie.unseen:
         remarks.append(

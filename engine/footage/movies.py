@@ -41,7 +41,7 @@ _MOST_THREADS = 16  # each has pictures in memory
 _AS_BLENDER = Interpolation.POINT | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
 _HDR = {int(ColorTrc.SMPTE2084): "PQ", int(ColorTrc.ARIB_STD_B67): "HLG"}
 _COMBED = 0.15  # of the pictures that can be judged: of film with pulldown it is 0.4
-_JUDGED_IN_A_ROW, _THEN_EVERY = 12, 8
+_JUDGED_IN_A_ROW, _THEN_EVERY, _ENOUGH = 12, 8, 48
 
 Picture = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -118,7 +118,8 @@ def survey(path: Path, last: int | None = None) -> Movie:
             else:
                 repeats, held = repeats + held, []
                 unseen += max(0, picture.index - shown.index - 1) if shown else 0
-                if picture.index < _JUDGED_IN_A_ROW or picture.index % _THEN_EVERY < 2:
+                looks = picture.index < _JUDGED_IN_A_ROW or picture.index % _THEN_EVERY < 2
+                if looks and judged < _ENOUGH:
                     before, grey = grey, (picture.index, _grey(picture.frame))
                     if (
                         before

@@ -102,7 +102,7 @@ def test_a_frame_rate_that_varies_is_told_and_repeats_are_duplicates(tmp_path: P
 def test_a_recording_without_its_first_key_frame_is_told(tmp_path: Path) -> None:
     [told] = [w for w in warnings_of(MOVIES / "begins_late.mts", tmp_path) if "key frame" in w]
     assert "first 5 frames" in told
-    assert "show frame 6" in told
+    assert "frame 6 is shown" in told
 
 
 def test_a_movie_whose_timestamps_are_out_of_order_is_refused_with_a_cure(tmp_path: Path) -> None:
