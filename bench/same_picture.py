@@ -32,6 +32,7 @@ sys.path.insert(0, str(ROOT))
 SMALL = 240  # pixels along the long side at which frames are compared
 TIE = 0.02  # of the contrast: a frame that stands still is as near to its neighbours
 ALIKE = 0.35  # of the contrast: what differs more is another picture, whatever the neighbours are
+FLAT = 0.02  # contrast below which there is only noise
 LIMIT_S = 300
 SKIPPED = {"_work", "depth", "mask", "masks", "ramp", "camera_files"}
 Small = NDArray[np.float32]
@@ -87,7 +88,7 @@ def compare(ours: Small, theirs: dict[int, Small], number: int) -> tuple[float, 
 
     def normal(picture: Small) -> Small:
         grey = picture.mean(axis=2)
-        return np.asarray((grey - grey.mean()) / max(float(grey.std()), 1e-3), np.float32)
+        return np.asarray((grey - grey.mean()) / max(float(grey.std()), FLAT), np.float32)
 
     errors = {n: float(np.abs(normal(ours) - normal(other)).mean()) for n, other in theirs.items()}
     nearest = min(errors, key=errors.__getitem__)

@@ -17,7 +17,7 @@ from typing import Any
 MIN_PYTHON = (3, 11)
 MIN_FREE_GB = 5.0
 MIN_MEMORY_GB = 6.0
-PACKAGES = ("numpy", "cv2", "torch", "pycolmap", "OpenEXR", "jsonschema", "psutil", "safetensors", "PIL")
+PACKAGES = ("numpy", "cv2", "av", "torch", "pycolmap", "OpenEXR", "jsonschema", "psutil", "safetensors", "PIL")
 INSTALL = "Press Install Engine in the add-on's preferences, or run `python3 build.py env engine`."
 LIBRARY = re.compile(r"(lib[\w.+-]+\.so[.\d]*): cannot open shared object file")
 

@@ -130,6 +130,12 @@ def build(scene: bpy.types.Scene, solve: Solve, report: Report) -> bpy.types.Mov
             "WARNING",
             f"{clip.filepath} is not the plate of this solve, or cannot be read: it is not {size[0]}x{size[1]}",
         )
+    elif not solve.source.sequence and clip.frame_duration < solve.source.last:
+        report(
+            "WARNING",
+            f"{clip.filepath} has {clip.frame_duration} frames, the solve goes to {solve.source.last}: it is another "
+            "version of the plate, or this Blender reads it differently",
+        )
     scene.active_clip = clip
     backgrounds = camera.data.background_images
     background = next((entry for entry in backgrounds if entry.clip == clip), None)

@@ -135,7 +135,7 @@ def probe(
     Raises:
         FootageError: `footage.missing`, `.name`, `.unreadable`, `.empty`, `.unsupported`, `.not_video`, `.timestamps`,
             `.interlaced`, `.unreadable_frame`, `.no_frames`, `.several_sequences`, `.negative_numbers`,
-            `.letter_case`, `.number_place`, `.number_limit`, `.gaps`, `.empty_range`, `.several_pictures`,
+            `.letter_case`, `.number_place`, `.number_limit`, `.gaps`, `.empty_range`, `.animation`,
             `.exr_window`, `.exr_layers`, `.exr_channels`, `.stereo_odd_width` or `.stereo_mismatch`.
     """
     footage = _probe_file(path, first, last, step, colourspace)
@@ -199,11 +199,23 @@ def _probe_existing(path: Path, first: int | None, last: int | None, step: int, 
         return _probe_sequence(path, first, last, step, colourspace)
     if suffix in MOVIE_SUFFIXES:
         return _probe_movie(path, first, last, step, colourspace)
+    if suffix == ".gif":
+        raise _animation(path)
     raise FootageError(
         "footage.unsupported",
         f"{path.name} is not of a kind that the engine reads.",
         f"It reads movies ({' '.join(MOVIE_SUFFIXES)}) and image sequences ({' '.join(STILL_SUFFIXES)}).",
         "Convert it, for example to a PNG or EXR sequence, and choose that.",
+    )
+
+
+def _animation(path: Path) -> FootageError:
+    return FootageError(
+        "footage.animation",
+        f"{path.name} holds several pictures in one file.",
+        "The engine reads movies, and image sequences with one picture in each file.",
+        f'Convert it to an image sequence and choose that, for example: magick "{path.name}" -coalesce '
+        f'"{path.stem}_frame_%04d.png"',
     )
 
 
@@ -334,8 +346,8 @@ def _probe_sequence(path: Path, first: int | None, last: int | None, step: int, 
     numbers, missing = _selection(list(sequence.files), first, last, step, sequence.pattern)
     require_plate(sequence, numbers)
     files = tuple(sequence.files[n] for n in numbers)
-    if len(sequence.files) == 1:
-        _require_one_picture(sequence.folder / files[0])
+    if len(sequence.files) == 1 and pictures_in(sequence.folder / files[0]) > 1:
+        raise _animation(sequence.folder / files[0])
     content = hashlib.blake2b(digest_size=16)
     require_text(files[0], "".join(files))
     # Everything is hashed: a frame may be replaced by another of the same size that differs in its middle only.
@@ -366,18 +378,6 @@ def _probe_sequence(path: Path, first: int | None, last: int | None, step: int, 
         is_float=bool(is_float),
         content_id=content.hexdigest(),
     )
-
-
-def _require_one_picture(file: Path) -> None:
-    """A picture that is alone may be an animation, of which a sequence has the first picture only."""
-    pictures = pictures_in(file)
-    if pictures > 1:
-        raise FootageError(
-            "footage.several_pictures",
-            f"{file.name} holds {pictures} pictures in one file.",
-            "The engine reads movies, and image sequences with one picture in each file.",
-            "Convert it to a PNG sequence or to a movie, and choose that.",
-        )
 
 
 def _require_plain_exr(number: int, file: Path) -> None:
@@ -423,8 +423,10 @@ def _probe_movie(path: Path, first: int | None, last: int | None, step: int, col
             "footage.timestamps",
             f"It is not known which picture a frame of {path.name} shows.",
             f"Its timestamps are damaged: {error}.",
-            f"Write them anew at a constant frame rate, for example: "
-            f"{_ffmpeg(path, '-vf setpts=N/25/TB -r 25', 'constant')}",
+            "Write them anew at a constant frame rate, for example: "
+            + _ffmpeg(
+                path, f"-vf setpts=N*{error.rate.denominator}/{error.rate.numerator}/TB -r {error.rate}", "constant"
+            ),
         ) from error
     except ValueError as error:
         raise FootageError(
@@ -441,7 +443,7 @@ def _probe_movie(path: Path, first: int | None, last: int | None, step: int, col
             f"In {movie.combed} of {movie.judged} frames that move, the even lines were taken at another time than the "
             "odd ones, and no camera fits both.",
             f"Deinterlace it and solve what comes out, for example: {command} (film with pulldown: with -vf "
-            "fieldmatch,decimate).",
+            "fieldmatch=combmatch=full,decimate).",
         )
     numbers, missing = _selection(range(1, movie.count + 1), first, last, step, path.name)
     whole = movie.said if last is None else min(movie.said, last)  # of what was asked for
@@ -467,9 +469,10 @@ def _remarks(path: Path, movie: Movie) -> tuple[str, ...]:
     remarks = []
     name = path.name
     if movie.late:
+        frames = "first frame has" if movie.late == 1 else f"first {movie.late} frames have"
         remarks.append(
-            f"{name} begins without a key frame. Its first {movie.late} frames cannot be decoded and show, as in "
-            f"Blender, frame {movie.late + 1}."
+            f"The {frames} no picture in {name} that can be decoded, as where a recording begins without a key frame. "
+            f"As in Blender, frame {movie.late + 1} is shown there."
         )
     if movie.repeats or movie.unseen:
         remarks.append(

@@ -32,21 +32,30 @@ MOVIE_SUFFIXES = (
     ".mp4", ".mov", ".m4v", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".mts", ".m2ts", ".ts", ".mxf", ".wmv",
 )  # fmt: skip
 CUT_SHORT = 0.05  # of a movie's frames: containers often miscount by one or two
+MOST_BACKWARDS = 0.02  # of the pictures, with timestamps before that of the picture before
 LONGEST_PAUSE = 10_000  # frames that show one picture: more is a fault of the timestamps
 FASTEST = 1000  # frames per second
 # A playlist, a script or an address under the name of a movie must not open anything else.
-_OPEN = {"protocol_whitelist": "file", "format_whitelist": "mov,matroska,webm,avi,mpeg,mpegts,mpegvideo,mxf,asf"}
+_OPEN = {"protocol_whitelist": "file", "format_whitelist": "mov,matroska,avi,mpeg,mpegts,mxf,asf"}
 _MOST_THREADS = 16  # each has pictures in memory
 _AS_BLENDER = Interpolation.POINT | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
 _HDR = {int(ColorTrc.SMPTE2084): "PQ", int(ColorTrc.ARIB_STD_B67): "HLG"}
 _COMBED = 0.15  # of the pictures that can be judged: of film with pulldown it is 0.4
-_JUDGED_IN_A_ROW, _THEN_EVERY = 12, 8
+_JUDGED_IN_A_ROW, _THEN_EVERY, _ENOUGH = 12, 8, 48
 
 Picture = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 class TimestampError(ValueError):
-    """The movie's clock or rate makes no sense, so that nobody knows which picture a frame shows."""
+    """The movie's clock or rate makes no sense, so that nobody knows which picture a frame shows.
+
+    Attributes:
+        rate: frames per second that it may have.
+    """
+
+    def __init__(self, why: str, rate: Fraction) -> None:
+        super().__init__(why)
+        self.rate = rate
 
 
 @dataclass(frozen=True)
@@ -109,7 +118,8 @@ def survey(path: Path, last: int | None = None) -> Movie:
             else:
                 repeats, held = repeats + held, []
                 unseen += max(0, picture.index - shown.index - 1) if shown else 0
-                if picture.index < _JUDGED_IN_A_ROW or picture.index % _THEN_EVERY < 2:
+                looks = picture.index < _JUDGED_IN_A_ROW or picture.index % _THEN_EVERY < 2
+                if looks and judged < _ENOUGH:
                     before, grey = grey, (picture.index, _grey(picture.frame))
                     if (
                         before
@@ -214,7 +224,7 @@ class _Opened:
         self._stream.thread_count = min(os.cpu_count() or 1, _MOST_THREADS)
         self.rate: Fraction = self._stream.guessed_rate or Fraction(24)
         if not 0 < self.rate < FASTEST:
-            raise TimestampError(f"it says that it has {float(self.rate):.0f} frames per second")
+            raise TimestampError(f"it says that it has {float(self.rate):.0f} frames per second", Fraction(25))
         self.length = self._length()
 
     def frames(self) -> Iterator[tuple[int, int, _Decoded]]:
@@ -234,7 +244,9 @@ class _Opened:
             while picture is not None and picture.time < time:
                 earlier, picture = picture, next(pictures, None)
                 if picture is not None and picture.time - earlier.time > LONGEST_PAUSE * step:
-                    raise TimestampError(f"nothing new is shown for {LONGEST_PAUSE} frames after frame {number}")
+                    raise TimestampError(
+                        f"nothing new is shown for {LONGEST_PAUSE} frames after frame {number}", self.rate
+                    )
             if picture is not None:
                 shown = earlier if earlier is not None and earlier.time <= time < picture.time else picture
             elif earlier is None:
@@ -281,7 +293,7 @@ class _Opened:
 
     def _pictures(self, step: float) -> Iterator[_Decoded]:
         """All pictures that can be decoded; what is damaged is left out, as players do."""
-        index, time = 0, 0.0
+        index, time, backwards = 0, -math.inf, 0
         for packet in self._packets():
             try:
                 decoded = self._stream.decode(packet)
@@ -289,7 +301,11 @@ class _Opened:
                 continue
             for frame in decoded:
                 stamp = frame.pts if frame.pts is not None else frame.dts
-                time = time + step if stamp is None else float(stamp)
+                before, time = time, float(stamp) if stamp is not None else time + step if index else 0.0
+                backwards += time <= before
+                if backwards > 1 + MOST_BACKWARDS * (index + 1):
+                    why = f"{backwards} of its first {index + 1} pictures are said to come before their forerunners"
+                    raise TimestampError(why, self.rate)
                 yield _Decoded(index, round(time), frame)
                 index += 1
 
@@ -316,5 +332,7 @@ def _opened(path: Path) -> Iterator[_Opened]:
     try:
         with av.open(str(path), options=_OPEN, metadata_errors="replace") as container:
             yield _Opened(container)
+    except av.ArgumentError as error:  # of a kind that `_OPEN` does not let in, or of none
+        raise ValueError("what is in it is no movie of a kind that is read") from error
     except av.FFmpegError as error:
         raise ValueError(error.strerror or str(error)) from error

@@ -54,7 +54,7 @@ def prepare(footage: Footage, folder: Path, progress: Progress) -> None:
         if eye is not None and eye.cut_short is not None:
             progress.warning(
                 f"{eye.path.name} says that it has {eye.cut_short} frames, and only {numbers[-1]} can be decoded: it "
-                "is cut short or damaged. What can be decoded is solved."
+                "is cut short or damaged, or its sound is longer than its picture. What can be decoded is solved."
             )
         for remark in eye.remarks if eye is not None else ():
             progress.warning(remark)

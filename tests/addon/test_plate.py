@@ -141,6 +141,22 @@ def test_another_clip_in_the_plates_place_is_told(own_solve: Path, scene: bpy.ty
     assert any("not the plate" in message for message in said)
 
 
+def test_a_movie_that_is_shorter_than_its_solve_is_told(
+    movie_solve: Synthetic, scene: bpy.types.Scene, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(movie_solve.folder, tmp_path / "own.solve"))
+    document = json.loads((folder / "solve.json").read_text())
+    document["source"]["last"] = 7
+    document["frames"].append(document["frames"][-1] | {"frame": 7})
+    (folder / "solve.json").write_text(json.dumps(document))
+    said: list[str] = []
+    import_solve(scene, folder, report=lambda level, message: said.append(message))
+    assert any("has 6 frames, the solve goes to 7" in message for message in said)
+    said.clear()
+    import_solve(scene, movie_solve.folder, report=lambda level, message: said.append(message))
+    assert not any("frames, the solve goes to" in message for message in said)
+
+
 @pytest.mark.parametrize("lens", [{"k1": -0.3}, {"k1": -0.1, "p1": 0.05, "p2": -0.03}], ids=["polynomial", "brown"])
 def test_clip_settings_mean_the_solved_lens(
     make_solve: Callable[..., Synthetic], scene: bpy.types.Scene, tmp_path: Path, lens: dict[str, float]

@@ -15,9 +15,11 @@ import struct
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 
@@ -38,6 +40,7 @@ HOSTILE: list[Any] = [
     "\0", "..", "../x", "/etc/passwd", "a" * 5000, "C:\\x", "\udcff", "depth/000001.exr", "points.ply", [], [[]], {},
     [0] * 4, [[1, 0, 0, 0]] * 4, {"path": "/"}, "NaN", "cvd.solve/2", "cvd.request/9", 3.0, -3,
 ]  # fmt: skip
+MOVIES = {".avi": "mpeg4", ".mp4": "libx264", ".mkv": "ffv1", ".ts": "mpeg2video", ".mxf": "mpeg2video"}
 NAME_PARTS = (
     "plate", "_", ".", "0001", "0002", "1", "10", "-3", "\u0663", "\u00b2", "\udcff", " ", "00", ".png", ".png", ".png",
     ".exr", ".PNG", "99999999999999999999", "v2", "..", "#", "(1)",
@@ -69,7 +72,7 @@ class Targets:
         self.guard = Guard()
         self._solve = _whole_solve(folder / "a.solve")
         self._stills = _stills()
-        self._movie = _movie(folder / "seed.avi")
+        self._movies = {s: _movie(folder / f"seed{s}", codec) for s, codec in MOVIES.items()}
         (folder / "clip").mkdir()
         self.all: dict[str, Callable[[bytes], object]] = {
             "request": self.request,
@@ -82,7 +85,7 @@ class Targets:
             "tif": lambda data: self.still(data, ".tif"),
             "jpg": lambda data: self.still(data, ".jpg"),
             "dpx": lambda data: self.still(data, ".dpx"),
-            "movie": self.movie,
+            **{name[1:]: partial(self.movie, suffix=name) for name in MOVIES},
             "camera": self.camera,
             "tracks": self.tracks,
             "chan": self.chan,
@@ -156,10 +159,10 @@ class Targets:
         for _, picture in footage.read_frames(clip):
             assert picture.dtype == np.float32 and np.isfinite(picture).all()
 
-    def movie(self, data: bytes) -> None:
+    def movie(self, data: bytes, suffix: str) -> None:
         """A movie."""
-        path = self.folder / "movie.avi"
-        path.write_bytes(mutated_bytes(data, self._movie))
+        path = self.folder / f"movie{suffix}"
+        path.write_bytes(mutated_bytes(data, self._movies[suffix]))
         clip = footage.probe(path)
         assert movies.frame_rate(clip.fps[0] / clip.fps[1])[1] > 0
         for _, picture in footage.read_frames(clip, clip.numbers[:2]):
@@ -360,10 +363,13 @@ def _stills() -> dict[str, bytes]:
     return made
 
 
-def _movie(path: Path) -> bytes:
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 24.0, (32, 32))
+def _movie(path: Path, codec: str) -> bytes:
     generator = np.random.default_rng(0)
-    for _ in range(4):
-        writer.write(generator.integers(0, 255, (32, 32, 3), np.uint8))
-    writer.release()
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=24)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        for _ in range(4):
+            frame = av.VideoFrame.from_ndarray(generator.integers(0, 255, (32, 32, 3), np.uint8))
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
     return path.read_bytes()

@@ -32,8 +32,8 @@ FOUND = {
     "exr": ["4a58b791f1d8", "d46d44e5a833b3b80f27f9"],  # no part in it; a channel's name that is no text
 }
 NAMES = (
-    "request", "solve", "points", "status", "names", "exr", "png", "tif", "jpg", "dpx", "movie", "camera", "tracks",
-    "chan", "colmap",
+    "request", "solve", "points", "status", "names", "exr", "png", "tif", "jpg", "dpx", "avi", "mp4", "mkv", "ts",
+    "mxf", "camera", "tracks", "chan", "colmap",
 )  # fmt: skip
 
 
