@@ -332,7 +332,8 @@ def in_the_worker(arena: Arena, kind: str, every: int, first: int = 1) -> Iterat
             continue
         arena.at("poses")
         outcome = arena.run(stop_after="poses", worker=f"{kind}:{number}::{arena.solve}")
-        end = outcome.end if outcome.end in ("poses.crashed", "workspace.disk_full", "done") else "poses.crashed"
+        known = ("poses.crashed", "poses.defect", "workspace.disk_full", "done")
+        end = outcome.end if outcome.end in known else "poses.crashed"
         wrong = list(arena.check_after("poses", outcome, end))
         if outcome.end != "done":
             wrong += arena.check_resumed("poses", arena.run(stop_after="poses"))
