@@ -129,7 +129,7 @@ def probe(
     Raises:
         FootageError: `footage.missing`, `.name`, `.unreadable`, `.empty`, `.unsupported`, `.not_video`,
             `.unreadable_frame`, `.no_frames`, `.several_sequences`, `.negative_numbers`, `.letter_case`,
-            `.number_place`, `.number_limit`, `.gaps`, `.empty_range`, `.several_pictures`, `.exr_window`,
+            `.number_place`, `.number_limit`, `.gaps`, `.empty_range`, `.animation`, `.exr_window`,
             `.exr_layers`, `.exr_channels`, `.stereo_odd_width` or `.stereo_mismatch`.
     """
     footage = _probe_file(path, first, last, step, colourspace)
@@ -367,7 +367,7 @@ def _require_one_picture(file: Path) -> None:
     pictures = pictures_in(file)
     if pictures > 1:
         raise FootageError(
-            "footage.several_pictures",
+            "footage.animation",
             f"{file.name} holds {pictures} pictures in one file.",
             "The engine reads movies, and image sequences with one picture in each file.",
             "Convert it to a PNG sequence or to a movie, and choose that.",

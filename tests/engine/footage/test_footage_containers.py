@@ -208,7 +208,7 @@ def test_an_animation_in_one_file_is_told(tmp_path: Path, picture: np.ndarray, s
     pages[0].save(path, format=kind, save_all=True, append_images=pages[1:])
     with pytest.raises(FootageError, match=r"holds 5 pictures in one file\..*Convert it to a PNG sequence") as error:
         probe(path)
-    assert error.value.code == "footage.several_pictures"
+    assert error.value.code == "footage.animation"
 
 
 def test_colourspace_can_be_forced(tmp_path: Path, picture: np.ndarray) -> None:
