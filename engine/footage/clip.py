@@ -370,7 +370,8 @@ def _require_one_picture(file: Path) -> None:
             "footage.animation",
             f"{file.name} holds {pictures} pictures in one file.",
             "The engine reads movies, and image sequences with one picture in each file.",
-            "Convert it to a PNG sequence or to a movie, and choose that.",
+            "Convert it to a PNG sequence or to a movie, and choose that, for example: "
+            f'magick "{file.name}" -coalesce "{file.stem}_frame_%04d.png"',
         )
 
 
