@@ -212,7 +212,7 @@ def _probe_existing(path: Path, first: int | None, last: int | None, step: int, 
 def _animation(path: Path) -> FootageError:
     return FootageError(
         "footage.animation",
-        f"{path.name} holds several pictures in one file.",
+        f"{path.name} holds {pictures_in(path)} pictures in one file.",
         "The engine reads movies, and image sequences with one picture in each file.",
         f'Convert it to an image sequence and choose that, for example: magick "{path.name}" -coalesce '
         f'"{path.stem}_frame_%04d.png"',
