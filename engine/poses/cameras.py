@@ -73,7 +73,7 @@ def solve(
     """
     folder.mkdir(parents=True, exist_ok=True)
     preflight = proxies.with_name("preflight.json")
-    checks = {"duplicates": [], "cuts": []}
+    checks: dict[str, list[int]] = {"duplicates": [], "cuts": []}
     if preflight.exists():
         checks = json.loads(preflight.read_text(encoding="utf-8"))
     twins = find_twins(footage.numbers, checks["duplicates"], proxies)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pycolmap
@@ -138,7 +139,8 @@ def test_cameras_that_predict_little_are_doubted(monkeypatch: pytest.MonkeyPatch
     job = Job("", ["000001.png"] * 3, None, WIDTH, HEIGHT, "", "AUTO", None, 0)
     monkeypatch.setattr(worker, "say", lambda kind, value: said.append(value) if kind == "warning" else None)
     monkeypatch.setattr(worker, "tracks_of", lambda *_: None)
-    monkeypatch.setattr(worker, "adjust", lambda *_: None)
+    made = SimpleNamespace(rows=np.arange(3))
+    monkeypatch.setattr(worker, "adjust", lambda *_: made)
     best = Candidate(pycolmap.Reconstruction(), 3, share, plausible=True)
-    worker._travelling(job, 3, best, sliding([1.0, 1.0]), Path(), [])
+    assert worker._travelling(job, 3, [best], sliding([1.0, 1.0]), Path(), []) is made
     assert any("Mask what moves" in text for text in said) == doubted
