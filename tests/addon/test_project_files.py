@@ -174,7 +174,7 @@ def test_what_is_missing_is_seen_in_the_picture(
     scene.frame_set(FRAME)
     whole = render(scene, FRAME, tmp_path / "whole.png")
     assert not warned(whole).any() and load(tmp_path / "matte_1003.png").max() > 0.5
-    where.rename(where.with_name("away"))
+    where.rename(tmp_path / "away")
     bpy.ops.wm.save_mainfile()
     scene = opened(project / "scenes" / "shot.blend")
     shown = render(scene, FRAME, tmp_path / "lost.png")
