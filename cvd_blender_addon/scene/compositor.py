@@ -199,7 +199,7 @@ def _group(scene: bpy.types.Scene, solve: Solve, clip: bpy.types.MovieClip) -> b
         tree.animation_data_clear()
     action = owned.find(bpy.data.actions, solve.key, "compositor")
     if action is not None:
-        bpy.data.actions.remove(action)  # its keys are made anew
+        compat.clear_fcurves(action)  # they are made anew
     tree.nodes.clear()
     for item in [item for item in tree.interface.items_tree if item.item_type == "SOCKET"]:
         if item.in_out == "INPUT" and item.name not in {name for name, *_ in INPUTS}:
