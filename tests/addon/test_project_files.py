@@ -14,7 +14,7 @@ import pytest
 from rendering import add_ball, load, render
 from synthetic import Synthetic
 
-from cvd_blender_addon import monitor, paths, plate_watch
+from cvd_blender_addon import monitor, paths, plate_watch, project_files
 from cvd_blender_addon.scene import compositor, import_solve, inputs, matte, owned
 from cvd_blender_addon.solve_reader import SolveError, read
 
@@ -177,6 +177,7 @@ def test_what_is_missing_is_seen_in_the_picture(
     where.rename(tmp_path / "away")
     bpy.ops.wm.save_mainfile()
     scene = opened(project / "scenes" / "shot.blend")
+    project_files.unregister()  # it would end this process, which has no window
     shown = render(scene, FRAME, tmp_path / "lost.png")
     assert shown.shape == whole.shape and warned(shown).all() and shown[..., 3].min() == 1.0
     assert load(tmp_path / "matte_1003.png").max() == 0.0
