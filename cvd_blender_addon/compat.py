@@ -54,6 +54,13 @@ def remove_fcurve(action: bpy.types.Action, block: bpy.types.ID, path: str) -> N
         bag.fcurves.remove(curve)
 
 
+def clear_fcurves(action: bpy.types.Action) -> None:
+    """Remove all F-curves of a slotted action; its slots stay."""
+    for bag in (bag for layer in action.layers for strip in layer.strips for bag in strip.channelbags):
+        for curve in list(bag.fcurves):
+            bag.fcurves.remove(curve)
+
+
 # --- clips ------------------------------------------------------------------------------------------------------------
 
 

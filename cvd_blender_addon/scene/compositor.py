@@ -199,7 +199,7 @@ def _group(scene: bpy.types.Scene, solve: Solve, clip: bpy.types.MovieClip) -> b
         tree.animation_data_clear()
     action = owned.find(bpy.data.actions, solve.key, "compositor")
     if action is not None:
-        bpy.data.actions.remove(action)  # its keys are made anew
+        compat.clear_fcurves(action)  # they are made anew
     tree.nodes.clear()
     for item in [item for item in tree.interface.items_tree if item.item_type == "SOCKET"]:
         if item.in_out == "INPUT" and item.name not in {name for name, *_ in INPUTS}:
@@ -236,6 +236,7 @@ def _group(scene: bpy.types.Scene, solve: Solve, clip: bpy.types.MovieClip) -> b
     over = effects.over(build, shadowed, effects.fog(build, cut.outputs[0], own, *fog))
     through_lens = effects.defocus(build, over, seen, *_lens(build, scene, solve, plate_image, inputs))
 
+    build.put(_dynamic_matte(build, solve, distortion) if solve.dynamic_frames else 0.0, outputs["Dynamic Matte"])
     lost = _lost(build, solve)
     warning = compat.add_multiply_alpha(tree)
     build.put(WARNING_COLOUR, warning.inputs["Image"])
@@ -243,7 +244,6 @@ def _group(scene: bpy.types.Scene, solve: Solve, clip: bpy.types.MovieClip) -> b
     build.put(effects.over(build, through_lens, warning.outputs[0]), outputs["Image"])
     build.put(build.math("MULTIPLY", matte, build.math("SUBTRACT", 1.0, lost)), outputs["Matte"])
     build.put(plate_image, outputs["Plate"])
-    build.put(_dynamic_matte(build, solve, distortion) if solve.dynamic_frames else 0.0, outputs["Dynamic Matte"])
     build.put(effects.distance(build, seen), outputs["Depth"])
     build.put(normal, outputs["Normal"])
     build.arrange()

@@ -87,6 +87,8 @@ class _Before:
             (collection, _marks(collection), {ob.session_uid for ob in collection.objects})
             for collection in (scene.collection, *scene.collection.children_recursive)
         ]
+        files = (block for blocks in (bpy.data.images, bpy.data.movieclips) for block in blocks if _is_ours(block, key))
+        self.files = [(block, _marks(block)) for block in files]
         tree = compat.compositor_tree(scene)
         self.tree = None if tree is None else _Tree(tree)
         # Last: all the rest speaks of what these were made of.
@@ -121,6 +123,8 @@ class _Before:
         bpy.data.batch_remove([block for block in _all_blocks() if block.session_uid not in kept])
         for copy in self.copies:
             copy.take_the_name()
+        for block, marks in self.files:
+            _set_marks(block, marks)
         for collection, marks, members in self.members:
             _set_marks(collection, marks)
             for ob in [ob for ob in collection.objects if ob.session_uid not in members]:
