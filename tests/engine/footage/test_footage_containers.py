@@ -207,7 +207,7 @@ def test_an_animation_in_one_file_is_told(tmp_path: Path, picture: np.ndarray, s
     path = tmp_path / f"room_0001{suffix[-4:].replace('webp', '.webp')}"
     kind = {".webp": "WEBP", ".png": "PNG", ".tif": "TIFF", ".gif as .png": "GIF"}[suffix]
     pages[0].save(path, format=kind, save_all=True, append_images=pages[1:])
-    with pytest.raises(FootageError, match=r"several pictures in one file\..*to an image sequence") as error:
+    with pytest.raises(FootageError, match=r"holds 5 pictures in one file\..*to an image sequence") as error:
         probe(path)
     assert error.value.code == "footage.animation"
 
