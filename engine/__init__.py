@@ -2,7 +2,7 @@
 
 import os
 
-__version__ = "0.6.2"
+__version__ = "0.7.0"
 
 # A damaged picture that says it has more pixels than that is refused before memory is taken for it. It stands here
 # since OpenCV reads it when it is loaded.
