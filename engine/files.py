@@ -71,10 +71,15 @@ def is_temporary(name: str) -> bool:
 
 def remove_temporaries(root: Path) -> None:
     """Remove what killed writers left anywhere below `root`. For whoever knows that nobody writes there now."""
-    for folder, _, names in os.walk(root):
-        for name in names:
-            if is_temporary(name):
-                Path(folder, name).unlink(missing_ok=True)
+    for folder, _, _ in os.walk(root):
+        remove_temporaries_in(Path(folder))
+
+
+def remove_temporaries_in(folder: Path) -> None:
+    """The same in a folder itself."""
+    for path in folder.iterdir():
+        if is_temporary(path.name) and not path.is_dir():
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

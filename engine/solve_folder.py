@@ -102,9 +102,7 @@ def _others(folder: Path, known: re.Pattern[str], with_folders: bool = False) ->
 
 def remove_temporaries(root: Path) -> None:
     """Remove what killed writers left where an engine writes. For whoever knows that nobody writes there now."""
-    for path in root.iterdir():
-        if files.is_temporary(path.name) and not path.is_dir():
-            path.unlink(missing_ok=True)
+    files.remove_temporaries_in(root)
     for name in _TEMPORARIES_IN:
         files.remove_temporaries(root / name)
 

@@ -74,6 +74,7 @@ def deliver(
     """
     _refuse_foreign_folder(out)
     with open_workspace(out / WORK, listener) as workspace:
+        files.remove_temporaries_in(out)
         solved = read_solved(solve, placed)
         wanted, left_out = _choose(solved, kinds)
         delivery = _Delivery(solved, wanted, workspace)
@@ -83,17 +84,17 @@ def deliver(
                 (stage.folder / "stage.json").unlink(missing_ok=True)
         workspace.plan(stages)
         for stage in stages:
+            target = out / name_of(stage.name)
+            others = [folder for folder in stage.folder.parent.glob(f"{stage.name}@*") if folder != stage.folder]
             if stage.is_done:
                 workspace.reuse(stage)
-                continue
-            target, others = out / name_of(stage.name), list(stage.folder.parent.glob(f"{stage.name}@*"))
-            if target.exists() and not any((other / PUBLISHED).exists() for other in others):
-                raise _foreign(target, "no delivery has made it")
-            for other in others:
-                if other != stage.folder:  # of another solve, or placed elsewhere
-                    shutil.rmtree(other)
-            with workspace.stage(stage):
-                _make(delivery, stage, target)
+            else:
+                if target.exists() and not any((folder / PUBLISHED).exists() for folder in (*others, stage.folder)):
+                    raise _foreign(target, "no delivery has made it")
+                with workspace.stage(stage):
+                    _make(delivery, stage, target)
+            for other in others:  # of another solve, or placed elsewhere; only now, as it says whose the target was
+                shutil.rmtree(other)
         write_readme(out / README, solved, wanted, left_out)
     return out
 

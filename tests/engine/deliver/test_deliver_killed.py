@@ -23,10 +23,10 @@ def quiet(_document: dict) -> None:
 
 
 def products(out: Path) -> dict[str, str]:
-    """Path -> hash of everything that is to be seen."""
+    """Path -> hash of everything that is to be seen: hidden files are not."""
     if not out.is_dir():
         return {}
-    paths = (p for p in out.rglob("*") if p.is_file() and WORK not in p.relative_to(out).parts)
+    paths = (p for p in out.rglob("*") if p.is_file() and not any(part[0] == "." for part in p.relative_to(out).parts))
     return {p.relative_to(out).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}
 
 
