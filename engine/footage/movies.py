@@ -121,12 +121,9 @@ def survey(path: Path, last: int | None = None) -> Movie:
                 looks = picture.index < _JUDGED_IN_A_ROW or picture.index % _THEN_EVERY < 2
                 if looks and judged < _ENOUGH:
                     before, grey = grey, (picture.index, _grey(picture.frame))
-                    if (
-                        before
-                        and before[0] == picture.index - 1
-                        and (said := are_combed(before[1], grey[1])) is not None
-                    ):
-                        judged, combed = judged + 1, combed + said
+                    follows = before is not None and before[0] == picture.index - 1
+                    fields = are_combed(before[1], grey[1]) if before is not None and follows else None
+                    judged, combed = judged + (fields is not None), combed + bool(fields)
                 shown = picture
             late += time < first.time
             if number == last:
@@ -238,22 +235,20 @@ class _Opened:
         pictures = self._pictures(step)
         earlier, picture = None, next(pictures, None)
         start = stream.start_time if stream.start_time is not None else picture.time if picture else 0
-        number, most = 0, self.length or math.inf
+        number, most, longest = 0, self.length or math.inf, LONGEST_PAUSE * step
         while number < most:
             time = start + math.floor(number * step + 0.5)
             while picture is not None and picture.time < time:
                 earlier, picture = picture, next(pictures, None)
-                if picture is not None and picture.time - earlier.time > LONGEST_PAUSE * step:
-                    raise TimestampError(
-                        f"nothing new is shown for {LONGEST_PAUSE} frames after frame {number}", self.rate
-                    )
+            if picture is not None and picture.time - (time if earlier is None else earlier.time) > longest:
+                raise TimestampError(f"nothing new is shown for {LONGEST_PAUSE} frames after frame {number}", self.rate)
             if picture is not None:
                 shown = earlier if earlier is not None and earlier.time <= time < picture.time else picture
             elif earlier is None:
                 return
             else:
                 shown = earlier
-                over = time >= earlier.time + (earlier.frame.duration or step)
+                over = time >= earlier.time + min(earlier.frame.duration or step, longest)
                 if over and (not self.length or self.length - number > max(2, CUT_SHORT * self.length)):
                     return
             number += 1
