@@ -131,7 +131,7 @@ def survey(path: Path, last: int | None = None) -> Movie:
         if first is None:
             raise ValueError("no picture in it can be decoded")
         size = first.frame.width, first.frame.height
-        width, height = size[::-1] if first.frame.rotation % 180 == 90 else size
+        width, height = size[::-1] if _quarters(first.frame) % 2 else size
         return Movie(
             width=width,
             height=height,
@@ -171,8 +171,14 @@ def rgb(frame: VideoFrame) -> Picture:
     deep = max(component.bits for component in frame.format.components) > 8
     unsited = _without_chroma_site(frame)
     picture: Any = unsited.to_ndarray(format="rgb48le" if deep else "rgb24", interpolation=int(_AS_BLENDER))
-    upright: Picture = np.ascontiguousarray(np.rot90(picture, frame.rotation // 90))
+    upright: Picture = np.ascontiguousarray(np.rot90(picture, _quarters(frame)))
     return upright
+
+
+def _quarters(frame: VideoFrame) -> int:
+    """Quarter turns, anticlockwise, that bring it upright; 0 for angles between them, which Blender leaves alone."""
+    turns = round(frame.rotation / 90)
+    return turns if abs(frame.rotation - 90 * turns) <= 1 else 0
 
 
 def _without_chroma_site(frame: VideoFrame) -> VideoFrame:
