@@ -253,7 +253,8 @@ PLAYLISTS = {
     "<BaseURL>http://{host}/a.mp4</BaseURL></Representation></AdaptationSet></Period></MPD>",
     "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video {port} RTP/AVP 96\n"
     "a=rtpmap:96 H264/90000\n",
-    "ffconcat": "ffconcat version 1.0\nfile real.mkv\nfile http://{host}/a.mp4\n",
+    "ffconcat": "ffconcat version 1.0\nfile http://{host}/a.mp4\n",
+    "ffconcat of a file": "ffconcat version 1.0\nfile real.mkv\n",
     "images": "real.mkv",
 }
 
