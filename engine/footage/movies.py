@@ -121,12 +121,9 @@ def survey(path: Path, last: int | None = None) -> Movie:
                 looks = picture.index < _JUDGED_IN_A_ROW or picture.index % _THEN_EVERY < 2
                 if looks and judged < _ENOUGH:
                     before, grey = grey, (picture.index, _grey(picture.frame))
-                    if (
-                        before
-                        and before[0] == picture.index - 1
-                        and (said := are_combed(before[1], grey[1])) is not None
-                    ):
-                        judged, combed = judged + 1, combed + said
+                    follows = before is not None and before[0] == picture.index - 1
+                    fields = are_combed(before[1], grey[1]) if before is not None and follows else None
+                    judged, combed = judged + (fields is not None), combed + bool(fields)
                 shown = picture
             late += time < first.time
             if number == last:
@@ -134,7 +131,7 @@ def survey(path: Path, last: int | None = None) -> Movie:
         if first is None:
             raise ValueError("no picture in it can be decoded")
         size = first.frame.width, first.frame.height
-        width, height = size[::-1] if first.frame.rotation % 180 == 90 else size
+        width, height = size[::-1] if _quarters(first.frame) % 2 else size
         return Movie(
             width=width,
             height=height,
@@ -174,8 +171,14 @@ def rgb(frame: VideoFrame) -> Picture:
     deep = max(component.bits for component in frame.format.components) > 8
     unsited = _without_chroma_site(frame)
     picture: Any = unsited.to_ndarray(format="rgb48le" if deep else "rgb24", interpolation=int(_AS_BLENDER))
-    upright: Picture = np.ascontiguousarray(np.rot90(picture, frame.rotation // 90))
+    upright: Picture = np.ascontiguousarray(np.rot90(picture, _quarters(frame)))
     return upright
+
+
+def _quarters(frame: VideoFrame) -> int:
+    """Quarter turns, anticlockwise, that bring it upright; 0 for angles between them, which Blender leaves alone."""
+    turns = round(frame.rotation / 90)
+    return turns if abs(frame.rotation - 90 * turns) <= 1 else 0
 
 
 def _without_chroma_site(frame: VideoFrame) -> VideoFrame:
@@ -238,22 +241,20 @@ class _Opened:
         pictures = self._pictures(step)
         earlier, picture = None, next(pictures, None)
         start = stream.start_time if stream.start_time is not None else picture.time if picture else 0
-        number, most = 0, self.length or math.inf
+        number, most, longest = 0, self.length or math.inf, LONGEST_PAUSE * step
         while number < most:
             time = start + math.floor(number * step + 0.5)
             while picture is not None and picture.time < time:
                 earlier, picture = picture, next(pictures, None)
-                if picture is not None and picture.time - earlier.time > LONGEST_PAUSE * step:
-                    raise TimestampError(
-                        f"nothing new is shown for {LONGEST_PAUSE} frames after frame {number}", self.rate
-                    )
+            if picture is not None and picture.time - (time if earlier is None else earlier.time) > longest:
+                raise TimestampError(f"nothing new is shown for {LONGEST_PAUSE} frames after frame {number}", self.rate)
             if picture is not None:
                 shown = earlier if earlier is not None and earlier.time <= time < picture.time else picture
             elif earlier is None:
                 return
             else:
                 shown = earlier
-                over = time >= earlier.time + (earlier.frame.duration or step)
+                over = time >= earlier.time + min(earlier.frame.duration or step, longest)
                 if over and (not self.length or self.length - number > max(2, CUT_SHORT * self.length)):
                     return
             number += 1

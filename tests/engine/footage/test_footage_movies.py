@@ -17,6 +17,7 @@ from engine.footage import prepare, probe, read_frames
 from engine.footage.movies import movie_frames, survey
 from engine.progress import Silent
 from tests.movies.make_movies import BITS, picture
+from tests.movies.make_movies import write as write_timed
 
 MOVIES = Path(__file__).resolve().parents[2] / "movies"
 PICTURES: dict[str, list[int]] = json.loads((MOVIES / "pictures.json").read_text())
@@ -112,6 +113,19 @@ def test_a_movie_whose_timestamps_are_out_of_order_is_refused_with_a_cure(tmp_pa
     error = refusal(path)
     assert error.code == "footage.timestamps"
     assert 'ffmpeg -i "a.avi" -vf setpts=N*1/24/TB -r 24 ' in error.fix
+
+
+@pytest.mark.parametrize("durations", [[20] * 6 + [20_000_000] + [20] * 6, [20_000_000, *[20] * 6]])
+def test_a_pause_of_hours_is_no_footage(tmp_path: Path, durations: list[int]) -> None:
+    write_timed(tmp_path / "a.mov", durations)
+    error = refusal(tmp_path / "a.mov")
+    assert error.code == "footage.timestamps"
+    assert "-vf setpts=N*" in error.fix
+
+
+def test_a_last_picture_of_hours_ends_with_the_others(tmp_path: Path) -> None:
+    write_timed(tmp_path / "a.mov", [20] * 6 + [20_000_000])
+    assert len(probe(tmp_path / "a.mov").numbers) < 20_000
 
 
 def test_pictures_that_an_edit_list_hides_are_not_missed(tmp_path: Path) -> None:
@@ -239,7 +253,8 @@ PLAYLISTS = {
     "<BaseURL>http://{host}/a.mp4</BaseURL></Representation></AdaptationSet></Period></MPD>",
     "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video {port} RTP/AVP 96\n"
     "a=rtpmap:96 H264/90000\n",
-    "ffconcat": "ffconcat version 1.0\nfile real.mkv\nfile http://{host}/a.mp4\n",
+    "ffconcat": "ffconcat version 1.0\nfile http://{host}/a.mp4\n",
+    "ffconcat of a file": "ffconcat version 1.0\nfile real.mkv\n",
     "images": "real.mkv",
 }
 
