@@ -168,7 +168,8 @@ def test_an_import_after_a_failed_one_is_whole(
     for blocks in (bpy.data.meshes, bpy.data.actions, bpy.data.node_groups, bpy.data.materials):
         names = [(block.get(owned.ROLE), block.get(owned.SOLVE)) for block in blocks if owned.ROLE in block]
         assert len(names) == len(set(names)) or blocks is bpy.data.meshes
-        assert not [block.name for block in blocks if block.name.endswith(".001")]
+        # What was kept for the failure is gone: such copies have no role. Two roles may share a name.
+        assert not [block.name for block in blocks if block.name.endswith(".001") and owned.ROLE not in block]
 
 
 def test_steps_are_whole_or_not_done_too(
