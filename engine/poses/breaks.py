@@ -20,10 +20,12 @@ _CUT_SHARE = 0.2
 """Share of the matches that neighbouring frames usually have which some pair across a cut must have to join its two
 sides: frames around a flash have nearly all, shots of one place a few, wrong ones, or too few to join them soundly."""
 _DISSOLVE_SPANS = (2, 3, 4, 8, 16)
-_HARDLY_MOVED, _LOST, _STABLE = 0.1, 0.05, 0.25
+_HARDLY_MOVED, _LOST, _STABLE = 0.1, 0.1, 0.25
 """A dissolve: across so many frames the picture moves by less than that share of the long side, going by neighbouring
 frames, and yet hardly any of what they have matches (`_LOST`), whereas on either side much does over as many frames
 (`_STABLE`)."""
+_UNVERIFIED = 15
+"""Pairs with fewer matches are not kept: so many there may be where none are known."""
 _MIXED = 0.6
 """Share of the usual matches with the next frame below which a frame at the end of a dissolve still is part of it."""
 _BLURRED = 0.4
@@ -139,7 +141,7 @@ def _dissolves(matches: Matches) -> list[tuple[int, int]]:
         if not moved < _HARDLY_MOVED * side:
             return None
         if pair not in matches.pairs:
-            return 0
+            return _UNVERIFIED
         a, b = matches.pixels_of(pair)
         return int((np.linalg.norm(b - a, axis=1) < 3.0 * moved + 0.01 * side).sum())
 

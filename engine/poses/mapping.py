@@ -17,7 +17,7 @@ from engine.poses.child import left_out_after_a_crash
 from engine.poses.features import MAPPED, MATCHES, TOTAL, Matches, tracks_of
 from engine.poses.holdout import Tracks
 from engine.poses.job import COMMON_FOCAL, Job
-from engine.poses.judge import MIN_REGISTERED, Candidate, judged
+from engine.poses.judge import MIN_REGISTERED, NEARLY_ALL, Candidate, judged
 from engine.poses.speech import say
 from engine.poses.zoom import ROUGH, zoom_curve
 
@@ -181,12 +181,15 @@ def _with_tried_focals(
 
 
 def _as_good(tried: dict[float, Candidate | None]) -> dict[float, Candidate]:
-    """Those of the focal lengths tried that predict about as well as the best of them."""
+    """Those of the focal lengths tried that predict about as well as the best of them, and place nearly as many frames.
+
+    One frame more or less says nothing about the focal length.
+    """
     found = {ratio: candidate for ratio, candidate in tried.items() if candidate is not None}
-    *rank, share = max((c.merit() for c in found.values()), default=(0.0,))
-    return {
-        ratio: c for ratio, c in found.items() if [*c.merit()[:-1]] == rank and c.merit()[-1] > share - _EQUALLY_GOOD
-    }
+    most = max((c.registered for c in found.values()), default=0)
+    whole = {ratio: c for ratio, c in found.items() if c.registered >= NEARLY_ALL * most}
+    share = max((c.held_out_share for c in whole.values()), default=0.0)
+    return {ratio: c for ratio, c in whole.items() if c.held_out_share > share - _EQUALLY_GOOD}
 
 
 def map_globally(job: Job, database: Path, images: Path, folder: Path, *, hold_lens: bool = False) -> None:

@@ -365,6 +365,13 @@ def test_a_focal_length_that_is_only_tried_counts_where_it_is_bracketed(
     assert np.isinf(found.focal_std_pct) == np.isinf(high)
 
 
+def test_a_focal_length_that_places_a_frame_more_is_not_therefore_true() -> None:
+    model = models.reconstruction(scene.travelling(8), POINTS)
+    tried = {0.7: Candidate(model, 40, 0.57, True), 1.0: Candidate(model, 38, 0.9, True)}
+    few = Candidate(model, 20, 0.99, True)
+    assert list(mapping._as_good({**tried, 1.3: few, 1.6: None})) == [1.0]
+
+
 @pytest.mark.parametrize(("low", "high", "told"), [(400.0, 600.0, True), (60.0, 103268.0, False), (0.0, np.inf, False)])
 def test_a_range_that_says_nothing_is_said_to_be_unknown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, low: float, high: float, told: bool
