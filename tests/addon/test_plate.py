@@ -147,7 +147,8 @@ def test_a_movie_that_is_shorter_than_its_solve_is_told(
     folder = Path(shutil.copytree(movie_solve.folder, tmp_path / "own.solve"))
     document = json.loads((folder / "solve.json").read_text())
     document["source"]["last"] = 7
-    document["frames"].append(document["frames"][-1] | {"frame": 7})
+    document["frames"].append(document["frames"][-1] | {"frame": 7, "depth": "depth/000007.exr"})
+    shutil.copy(folder / "depth" / "000006.exr", folder / "depth" / "000007.exr")
     (folder / "solve.json").write_text(json.dumps(document))
     said: list[str] = []
     import_solve(scene, folder, report=lambda level, message: said.append(message))

@@ -10,6 +10,7 @@ import pytest
 from engine import preview
 from engine.errors import Cancelled
 from engine.request import schema
+from engine.solve_folder import PREVIEW, PREVIEW_DEPTH, PREVIEW_TRACK
 from engine.workspace import PREVIEW_INTERVAL_S, open_workspace
 
 
@@ -26,7 +27,7 @@ def test_the_track_follows_its_schema_and_is_small(tmp_path):
     document = preview.track_document(cameras(500), xyz, np.full((10000, 3), 9, np.uint8))
     with open_workspace(tmp_path / "a.solve", ignore) as workspace:
         preview.show_track(document, workspace)
-        path = workspace.root / preview.FOLDER / preview.TRACK
+        path = workspace.root / PREVIEW / PREVIEW_TRACK
         read = json.loads(path.read_text())
         jsonschema.validate(read, schema("preview-1"))
         assert len(read["cameras"]) == 500 and preview.MOST_POINTS / 2 < len(read["points"]) <= preview.MOST_POINTS
@@ -40,7 +41,7 @@ def test_near_is_bright_and_holes_are_black(tmp_path):
     depth[:, :80], depth[:30, 80:] = 2.0, 0.0
     with open_workspace(tmp_path / "a.solve", ignore) as workspace:
         preview.show_depth(depth, workspace)
-        picture = cv2.imread(str(workspace.root / preview.FOLDER / preview.DEPTH)).astype(int).sum(axis=2)
+        picture = cv2.imread(str(workspace.root / PREVIEW / PREVIEW_DEPTH)).astype(int).sum(axis=2)
     assert picture.shape == (90, 160)
     assert picture[60, 20] > picture[60, 140] + 100 > 100 and picture[10, 140] == 0
 

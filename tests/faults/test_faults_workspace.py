@@ -112,7 +112,8 @@ def test_a_clock_set_back_disturbs_neither_progress_nor_costs(tmp_path, monkeypa
             told.clear()
             opened.step(1, 2, "half")
             assert [d["fraction"] for d in told] == [0.5], "progress is told at once, not when the clock has caught up"
-            opened._began -= 10.0
+            opened._pace = workspace.Pace(time.monotonic() - 10.0, None)
+            opened._last_write -= 1.0
             opened.step(1, 2, "half")
             assert opened._status["eta_s"] == pytest.approx(10.0, abs=1.0)
         assert opened.record(stage_in(folder))["cost"]["wall_s"] >= 0.0
