@@ -128,7 +128,11 @@ def _travelling(
     if not found:
         raise _no_model(broken)
     for candidate in found:
-        _require(job, candidate, asked, broken)
+        problem = _problem(job, candidate, asked, broken)
+        if problem is not None and candidate is found[0]:
+            raise problem
+        if problem is not None:
+            continue
         say("metric", ["held_out_share", candidate.held_out_share])
         say("preview", first_look(candidate.reconstruction))
         say("step", [MAPPED, TOTAL, "refining cameras and lens"])
@@ -146,25 +150,26 @@ def _travelling(
     return None
 
 
-def _require(job: Job, candidate: Candidate, asked: int, broken: str) -> None:
-    """Raise where a candidate for `asked` frames is no solve: see `_travelling`."""
+def _problem(job: Job, candidate: Candidate, asked: int, broken: str) -> PoseError | None:
+    """Why a candidate for `asked` frames is no solve, see `_travelling`; None where it is one."""
     if not (candidate.plausible or job.focal_px):
-        raise _no_model(broken)
+        return _no_model(broken)
     if candidate.registered < max(3, MIN_REGISTERED * asked):
-        raise PoseError(
+        return PoseError(
             "poses.too_few_registered",
             f"Only {candidate.registered} of {asked} frames could be placed.",
             f"The shot falls apart for the solver: a stretch of blur, or a large thing that moves by itself.{broken}",
             "Mask what moves by itself, or solve a frame range without the blurred part.",
         )
     if candidate.held_out_share < POOR_HELD_OUT:
-        raise PoseError(
+        return PoseError(
             "poses.unreliable",
             f"Cameras were found, but they predict only {candidate.held_out_share:.0%} of the tracks held out to test "
             "them.",
             f"Much in the shot moves by itself, repeats, or is blurred.{broken}",
             "Mask what moves by itself, or use a sharper shot or a frame range with more of what stands still in view.",
         )
+    return None
 
 
 def _no_model(broken: str) -> PoseError:

@@ -10,6 +10,7 @@ import pycolmap
 import pytest
 from numpy.typing import NDArray
 
+from engine.errors import PoseError
 from engine.poses import adjust, worker
 from engine.poses.features import Matches
 from engine.poses.job import Job
@@ -144,3 +145,14 @@ def test_cameras_that_predict_little_are_doubted(monkeypatch: pytest.MonkeyPatch
     best = Candidate(pycolmap.Reconstruction(), 3, share, plausible=True)
     assert worker._travelling(job, 3, [best], sliding([1.0, 1.0]), Path(), []) is made
     assert any("Mask what moves" in text for text in said) == doubted
+
+
+def test_where_adjusting_leaves_nothing_of_the_best_a_worse_one_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Job("", ["000001.png"] * 3, None, WIDTH, HEIGHT, "", "AUTO", None, 0)
+    monkeypatch.setattr(worker, "say", lambda *_: None)
+    monkeypatch.setattr(worker, "tracks_of", lambda *_: None)
+    monkeypatch.setattr(worker, "adjust", lambda *_: None)
+    found = [Candidate(pycolmap.Reconstruction(), 3, 0.9, plausible=plausible) for plausible in (True, False)]
+    assert worker._travelling(job, 3, found, sliding([1.0, 1.0]), Path(), []) is None, "it may still only turn"
+    with pytest.raises(PoseError):
+        worker._travelling(job, 3, found[::-1], sliding([1.0, 1.0]), Path(), [])
