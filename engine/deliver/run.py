@@ -84,17 +84,21 @@ def deliver(
                 (stage.folder / "stage.json").unlink(missing_ok=True)
         workspace.plan(stages)
         for stage in stages:
-            target = out / name_of(stage.name)
-            others = [folder for folder in stage.folder.parent.glob(f"{stage.name}@*") if folder != stage.folder]
             if stage.is_done:
                 workspace.reuse(stage)
-            else:
-                if target.exists() and not any((folder / PUBLISHED).exists() for folder in (*others, stage.folder)):
-                    raise _foreign(target, "no delivery has made it")
-                with workspace.stage(stage):
-                    _make(delivery, stage, target)
-            for other in others:  # of another solve, or placed elsewhere; only now, as it says whose the target was
-                shutil.rmtree(other)
+                continue
+            target = out / name_of(stage.name)
+            earlier = list(stage.folder.parent.glob(f"{stage.name}@*"))
+            ours = workspace.root / "ours" / stage.name  # outlasts the folders of earlier solves
+            if target.exists() and not (ours.exists() or any((folder / PUBLISHED).exists() for folder in earlier)):
+                raise _foreign(target, "no delivery has made it")
+            ours.parent.mkdir(exist_ok=True)
+            ours.touch()
+            for other in earlier:
+                if other != stage.folder:  # of another solve, or placed elsewhere
+                    shutil.rmtree(other)
+            with workspace.stage(stage):
+                _make(delivery, stage, target)
         write_readme(out / README, solved, wanted, left_out)
     return out
 

@@ -79,3 +79,20 @@ def test_killed_while_it_replaces_an_earlier_delivery(synthetic: Synthetic, tmp_
             break
         number += 7
     assert number < 400
+
+
+def test_the_first_of_two_deliveries_comes_back_after_the_second_was_killed(
+    synthetic: Synthetic, tmp_path: Path
+) -> None:
+    solve, out, other = synthetic.folder, tmp_path / "out", [2.0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 2, 0, 0, 0, 0, 1]
+    deliver(solve, out, ["chan"], None, quiet)
+    first = products(out)
+    for number in range(1, 40, 2):
+        process = os.fork()
+        if process == 0:
+            Fault(str(out), "kill", number).install()
+            deliver(solve, out, ["chan"], other, quiet)
+            os._exit(0)
+        os.waitpid(process, 0)
+        deliver(solve, out, ["chan"], None, quiet)
+        assert products(out) == first, f"write {number}"
