@@ -28,13 +28,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engine.clip.work import WorkClip, work_size
 from engine.deepv2d import se3
 from engine.deepv2d.alternate import Alternated, Alternation, DeepV2DSettings
-from engine.deepv2d.network import load_deepv2d
-from engine.depth.clip import WorkClip, work_size
 from engine.evaluation.depth import DepthErrors, frame_errors, mean_of
 from engine.evaluation.trajectory import compare_tracks
-from engine.geometry import Lens
+from engine.geometry.arrays import Lens
+from engine.networks.deepv2d import load_deepv2d
 from engine.progress import Silent
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -35,27 +35,28 @@ from torch.nn.functional import avg_pool2d
 
 from bench import masks
 from engine import footage
-from engine.depth.clip import WorkClip
+from engine.clip.plate_grid import PlateGrid, upsample_depth
+from engine.clip.track import CameraTrack
+from engine.clip.work import WorkClip
 from engine.depth.cvd import consistency, solve_depth
 from engine.depth.data import Folders, TrainingData
 from engine.depth.evidence import load_evidence
-from engine.depth.scale import read_scale, scale_track
+from engine.depth.scale import read_scale
 from engine.depth.settings import PRESETS, DepthSettings, settings_of
 from engine.depth.training import train
 from engine.evaluation.compare import evaluate
 from engine.evaluation.stability import track_stability
 from engine.export.edges import EdgeSharpener
-from engine.export.upsample import PlateGrid, upsample_depth
 from engine.files import write_exr, write_json, write_npy
 from engine.flow.stage import load_pair
 from engine.footage import Footage, frame_name
-from engine.geometry import array_from_pixel, project, rigid_inverse, sample, transform, unproject
+from engine.geometry.arrays import array_from_pixel, rigid_inverse
+from engine.geometry.tensors import project, sample, transform, unproject
 from engine.masks.motion import load_dynamic
 from engine.pipeline import solve
 from engine.priors import choose_prior, load_prior
 from engine.progress import Silent
 from engine.request import FootageRequest, PriorRequest, Request
-from engine.track import CameraTrack
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -127,7 +128,7 @@ class Case:
     @cached_property
     def track(self) -> CameraTrack:
         """Cameras and points in the units of the depth."""
-        return scale_track(CameraTrack.load(self.stages["poses"]), self.scale)
+        return CameraTrack.load(self.stages["poses"]).scaled(self.scale)
 
     @cached_property
     def proxies(self) -> Path:

@@ -20,16 +20,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine import footage, poses
-from engine.depth.clip import WorkClip, work_size
+from engine.clip.track import CameraTrack
+from engine.clip.work import WorkClip, work_size
 from engine.depth.settings import PRESETS
 from engine.flow.stage import solve_flow
 from engine.footage import Footage, frame_name
-from engine.geometry import Lens
+from engine.geometry.arrays import Lens
 from engine.masks.motion import load_dynamic, read_mask, solve_motion
 from engine.masks.plate import PlateMattes
 from engine.progress import Silent
 from engine.request import LensRequest, MaskRequest
-from engine.track import CameraTrack
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data"

@@ -18,9 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.depth.network import load_network
 from engine.evaluation.depth import DepthErrors, frame_errors, mean_of
-from engine.priors.builtin import WEIGHTS
+from engine.networks.depth import WEIGHTS, load_network
 
 ROOT = Path(__file__).resolve().parent.parent
 CLIPS = tuple(ROOT.parent / "shared" / "data" / name for name in ("kitchen_a", "kitchen_short", "hololens_table"))

@@ -35,11 +35,10 @@ from bench.depth import Case, cases_of
 from bench.long_clip import make
 from engine.depth.batches import Batch, published
 from engine.depth.data import TrainingData
-from engine.depth.network import DepthNetwork, load_network
 from engine.depth.optimiser import Optimiser
 from engine.depth.settings import PRESETS
 from engine.depth.training import batches, in_mixed_precision, published_loss, rows_of
-from engine.priors.builtin import WEIGHTS
+from engine.networks.depth import WEIGHTS, DepthNetwork, load_network
 from engine.request import STAGES
 
 ROOT = Path(__file__).resolve().parent.parent

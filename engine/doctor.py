@@ -85,7 +85,7 @@ def _device() -> Check:
 
 def _priors() -> Check:
     """Optional, so nothing about it is wrong."""
-    from engine.models import is_installed
+    from engine.networks.pretrained import is_installed
     from engine.priors.huggingface import ready_models
 
     if not is_installed():

@@ -24,7 +24,7 @@ class Progress(Protocol):
         """Tell the user about something that degrades the result, and in which plate frames."""
 
     def preview(self, name: str, write: Callable[[Path], object]) -> None:
-        """Show something unfinished, see `engine.preview`: `write` is called with the file's path, or not at all."""
+        """Show something unfinished (`engine.clip.preview`): `write` is called with the file's path, or not at all."""
 
 
 class Silent:

@@ -22,7 +22,7 @@ from engine import files
 from engine.errors import CvdError, EvaluationError
 from engine.evaluation.compare import evaluate
 from engine.evaluation.mattes import Mask, boundary_f, intersection_over_union
-from engine.geometry import Lens, distort_map, pixel_centres
+from engine.geometry.arrays import Lens, distort_map, pixel_centres
 
 WAYS = {"COMPOSITOR": "depth compare", "HOLDOUT": "held-out depth mesh"}
 PARTLY = 0.05  # a frame counts when at least this share of the ball is hidden, and at least this share is not

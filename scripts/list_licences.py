@@ -20,7 +20,7 @@ PAGE = ROOT / "docs" / "licences.md"
 sys.path.insert(0, str(ROOT))
 
 import build  # noqa: E402 - the folder above is no package
-from engine.priors.licences import _PUBLISHED  # noqa: E402
+from engine.networks.licences import _PUBLISHED  # noqa: E402 - as above
 
 NVIDIA = "NVIDIA's own (LicenseRef-NVIDIA-Proprietary)"
 # What says nothing of itself in a form that can be read, or is for other systems than this page was made on.

@@ -27,10 +27,10 @@ from torch.nn import functional as F  # noqa: N812
 from engine.deepv2d import se3
 from engine.deepv2d.edges import find
 from engine.deepv2d.gauss_newton import NEAREST, keyframe_step
-from engine.deepv2d.network import ARCHITECTURE, DeepV2D, Features, Matched
 from engine.device import fast_in_half
 from engine.files import write_atomically
-from engine.geometry import project, transform, unproject
+from engine.geometry.tensors import project, transform, unproject
+from engine.networks.deepv2d import ARCHITECTURE, DeepV2D, Features, Matched
 from training.dataset import FAREST
 from training.views import ViewShots, write_shard
 

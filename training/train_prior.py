@@ -4,7 +4,7 @@ usage: python -m training.train_prior --data DIR --out DIR [--minutes M] [--devi
 
 Small and large shards come from `python -m training.dataset`; new ones are read as they appear. Writes, every few
 minutes and at the end, `OUT/checkpoint.pt`, from which the same command goes on, `OUT/prior.jsonl` (the log) and
-`OUT/builtin.safetensors` (what ships). The schedule follows the time that is spent of `--minutes`: a later run with
+`OUT/depth.safetensors` (what ships). The schedule follows the time that is spent of `--minutes`: a later run with
 more minutes goes on where this one was, with the rate that belongs there.
 """
 
@@ -22,9 +22,9 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F  # noqa: N812
 
-from engine.depth.network import ARCHITECTURE, DepthNetwork
 from engine.device import fast_in_half
 from engine.files import write_atomically
+from engine.networks.depth import ARCHITECTURE, DepthNetwork
 from training.dataset import load_shards, write_shard
 from training.evidence import simulate
 
@@ -126,7 +126,7 @@ def train(data: Path, out: Path, held: Examples, seconds: float, device: torch.d
             state = {"network": network.state_dict(), "average": average.state_dict(),
                      "optimiser": optimiser.state_dict(), "step": step, "spent": spent}  # fmt: skip
             write_atomically(checkpoint, lambda temporary, s=state: torch.save(s, temporary))  # type: ignore[misc]
-            export(average, out / "builtin.safetensors", step)
+            export(average, out / "depth.safetensors", step)
             examples = Examples.load(data / loaded)  # more may have been rendered meanwhile
 
 

@@ -15,7 +15,7 @@ from engine.cameras.document import READABLE, GivenCamera, named_lens, unreadabl
 from engine.cameras.knowledge import LensKnowledge
 from engine.errors import CameraError
 from engine.files import MAX_TEXT_BYTES, write_text
-from engine.geometry import Lens
+from engine.geometry.arrays import Lens
 
 _Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 _CV_FROM_CHAN = np.diag([1.0, -1.0, -1.0])

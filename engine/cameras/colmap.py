@@ -25,7 +25,7 @@ from engine.cameras.document import (
 )
 from engine.cameras.model import ModelCamera, ModelImage, read_model
 from engine.errors import CameraError
-from engine.geometry import Lens, rigid_inverse
+from engine.geometry.arrays import Lens, rigid_inverse
 
 _PARAMETERS = {
     "SIMPLE_PINHOLE": ("f", "cx", "cy"),

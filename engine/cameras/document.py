@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from engine.errors import CameraError
 from engine.files import read_json, write_json
-from engine.geometry import Lens
+from engine.geometry.arrays import Lens
 from engine.request import schema
 
 CAMERA_SCHEMA, TRACKS_SCHEMA = "cvd.camera/1", "cvd.tracks/1"

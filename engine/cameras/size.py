@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.clip.track import CameraTrack
 from engine.errors import CameraError
-from engine.geometry import normalised_from_pixel
+from engine.geometry.arrays import normalised_from_pixel
 from engine.progress import Progress
 from engine.request import WorldRequest
-from engine.track import CameraTrack
 
 _NEIGHBOURS = 8
 _REACH = 0.1

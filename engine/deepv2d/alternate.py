@@ -14,14 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F  # noqa: N812
 
+from engine.clip.views import choose_views, inverse_depth_range
+from engine.clip.work import WorkClip
 from engine.deepv2d import se3
 from engine.deepv2d.edges import Found, find
 from engine.deepv2d.gauss_newton import Sightings, Window, depth_step, global_step, window_equations
-from engine.deepv2d.network import CELL, DeepV2D, Features, padded
-from engine.depth.clip import WorkClip
-from engine.depth.views import choose_views, inverse_depth_range
 from engine.files import write_atomically
-from engine.geometry import Lens, unproject
+from engine.geometry.arrays import Lens
+from engine.geometry.tensors import unproject
+from engine.networks.deepv2d import CELL, DeepV2D, Features, padded
 from engine.progress import Progress
 
 PLANES = 32

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from engine.deepv2d.gauss_newton import NEAREST
-from engine.deepv2d.network import Features
-from engine.geometry import project, sample, transform, unproject
+from engine.geometry.tensors import project, sample, transform, unproject
+from engine.networks.deepv2d import Features
 
 # `MotionModule`, or something that calls it
 Motion = Callable[[Features, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]

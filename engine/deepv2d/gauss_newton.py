@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from engine.deepv2d import se3
-from engine.geometry import project, transform
+from engine.geometry.tensors import project, transform
 
 # Levenberg-Marquardt as published: H + EP I + LM diag(H), for pixels of the 1/4 grid; the focal length has its own.
 EP, LM = 100.0, 1e-4

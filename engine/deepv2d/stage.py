@@ -10,22 +10,22 @@ import torch
 from numpy.typing import NDArray
 
 from engine.cameras.knowledge import LensKnowledge
+from engine.clip.track import CameraTrack, SparsePoints
+from engine.clip.views import choose_views
+from engine.clip.work import WorkClip
 from engine.deepv2d.alternate import STATE, Alternated, Alternation, DeepV2DSettings
-from engine.deepv2d.network import load_deepv2d
-from engine.depth.clip import WorkClip
 from engine.depth.cvd import consistency, enlarged
 from engine.depth.data import CONFIDENCE, LOG_DEPTH, WEIGHT, TrainingData
 from engine.depth.evidence import HalfGrid, confirm
 from engine.depth.fuse import fuse
 from engine.depth.result import Made, write_frames
-from engine.depth.views import choose_views
 from engine.files import write_json, write_npy
 from engine.footage import Footage, frame_name
-from engine.geometry import Lens
+from engine.geometry.arrays import Lens
 from engine.masks.motion import load_given
+from engine.networks.deepv2d import load_deepv2d
 from engine.poses.world import scene_from_world
 from engine.progress import Part, Progress
-from engine.track import CameraTrack, SparsePoints
 
 LIKELY_FOCAL = 1.2  # times the picture's long side, where nothing is known
 UNKNOWN_FOCAL_PCT = 25.0  # one standard deviation of a focal length that only the alternation has estimated

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.geometry import Lens, normalised_from_pixel, pixel_centres
+from engine.geometry.arrays import Lens, normalised_from_pixel, pixel_centres
 
 Channels = dict[str, NDArray[np.floating]]
 EDGE = 0.02

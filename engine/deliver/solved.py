@@ -18,7 +18,7 @@ from engine.errors import DeliverError
 from engine.export.lens import lenses_of
 from engine.export.ply import VERTEX, read_mesh, read_vertices
 from engine.footage.sequence import around_number
-from engine.geometry import Lens
+from engine.geometry.arrays import Lens
 from engine.request import schema
 
 _RIGID = 1e-4

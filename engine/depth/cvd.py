@@ -11,10 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
-from engine.depth.clip import WorkClip
+from engine.clip.work import WorkClip
 from engine.depth.data import CONFIDENCE, LOG_DEPTH, WEIGHT, TrainingData
 from engine.depth.fuse import fuse
-from engine.depth.network import DepthNetwork
 from engine.depth.result import Made, write_frames
 from engine.depth.settings import DepthSettings
 from engine.depth.training import train
@@ -22,7 +21,9 @@ from engine.errors import DepthError
 from engine.files import write_json, write_npy
 from engine.flow.stage import load_pair
 from engine.footage import frame_name
-from engine.geometry import project, rigid_inverse, transform, unproject
+from engine.geometry.arrays import rigid_inverse
+from engine.geometry.tensors import project, transform, unproject
+from engine.networks.depth import DepthNetwork
 from engine.progress import Part, Progress
 
 TRAINING_SHARE = 0.85

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.depth.clip import WorkClip
+from engine.clip.views import choose_views
+from engine.clip.work import WorkClip
 from engine.depth.evidence import load_evidence
-from engine.depth.views import choose_views
 from engine.flow.stage import FlowPair, load_pairs
 from engine.masks.motion import load_dynamic
 from engine.priors import load_prior

@@ -13,15 +13,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.depth.clip import WorkClip
+from engine.clip.preview import show_depth
+from engine.clip.views import choose_views, inverse_depth_range
+from engine.clip.work import WorkClip
 from engine.depth.settings import DepthSettings
 from engine.depth.sweep import sweep
-from engine.depth.views import choose_views, inverse_depth_range
 from engine.files import write_npy
 from engine.footage import frame_name
-from engine.geometry import project, rigid_inverse, sample, transform, unproject
+from engine.geometry.arrays import rigid_inverse
+from engine.geometry.tensors import project, sample, transform, unproject
 from engine.parallel import each
-from engine.preview import show_depth
 from engine.progress import Part, Progress
 
 AGREE_DEPTH = 0.03  # relative

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from engine.depth.clip import WorkClip
+from engine.clip.work import WorkClip
 from engine.depth.cvd import enlarged
 from engine.depth.result import Made, write_frames
 from engine.errors import DepthError

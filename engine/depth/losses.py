@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from engine.geometry import project, sample, transform, unproject
+from engine.geometry.tensors import project, sample, transform, unproject
 
 ROBUST_PX = 2.0  # at this distance a flow vector has lost three quarters of its pull
 ROBUST_DISPARITY = 0.1  # the same for disparity, where the clip's median is 1

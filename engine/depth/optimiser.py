@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from engine.depth.network import DepthNetwork
 from engine.device import fast_in_half
+from engine.networks.depth import DepthNetwork
 
 # Full rates, chosen by how soon CVD's loss falls on two clips.
 FILTER_RATE = 0.03

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 
 from engine.depth.losses import MIN_DEPTH, bounded
-from engine.geometry import project, sample, transform, unproject
+from engine.geometry.tensors import project, sample, transform, unproject
 
 ALPHA = 0.85  # share of SSIM in the photometric error
 C1, C2 = 0.01**2, 0.03**2

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engine.clip.preview import show_depth
 from engine.errors import DepthError
 from engine.files import write_npy
 from engine.footage import frame_name
 from engine.parallel import each
-from engine.preview import show_depth
 from engine.progress import Progress
 
 TOGETHER = 4

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.depth.clip import WorkClip
+from engine.clip.work import WorkClip
 from engine.errors import DepthError
 from engine.files import write_json
 from engine.priors import load_prior
 from engine.progress import Progress
-from engine.track import CameraTrack
 
 MIN_POINTS = 10
 
@@ -96,15 +94,3 @@ def units_per_prior(folder: Path) -> float:
     """Units of the cameras in one of the prior's, by what `calibrate_scale` measured; 1 where nothing was."""
     per_frame = json.loads((folder / "scale.json").read_text(encoding="utf-8"))["per_frame"]
     return 1.0 / robust_mean(list(per_frame.values())) if per_frame else 1.0
-
-
-def scale_track(track: CameraTrack, scale: float) -> CameraTrack:
-    """The track with camera translations (CVD eq. 3) and points multiplied by `scale`."""
-    poses = {number: pose.copy() for number, pose in track.world_from_camera.items()}
-    for pose in poses.values():
-        pose[:3, 3] *= scale
-    filled = {number: pose.copy() for number, pose in track.filled.items()}
-    for pose in filled.values():
-        pose[:3, 3] *= scale
-    points = replace(track.points, xyz=track.points.xyz * scale)
-    return replace(track, world_from_camera=poses, filled=filled, points=points)

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.depth.clip import WorkClip
+from engine.clip.work import WorkClip
 from engine.errors import DepthError
-from engine.geometry import array_from_pixel
+from engine.geometry.arrays import array_from_pixel
 
 FRAMES = 24  # enough for thousands of points
 MIN_POINTS = 30

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from engine.clip.preview import show_depth
 from engine.depth.batches import Batch, published, shared
 from engine.depth.data import CONFIDENCE, WEIGHT, TrainingData
 from engine.depth.losses import anchor_loss, pair_losses, smoothness_loss
-from engine.depth.network import DepthNetwork, load_network
 from engine.depth.optimiser import Optimiser
 from engine.depth.photometric import disparity_smoothness, left_right_loss, photometric_loss, sparse_loss
 from engine.depth.settings import DepthSettings
@@ -25,9 +25,9 @@ from engine.device import fast_in_half, frugal
 from engine.errors import DepthError
 from engine.files import write_atomically
 from engine.flow.stage import load_pair
-from engine.geometry import rigid_inverse, sample
-from engine.preview import show_depth
-from engine.priors.builtin import WEIGHTS
+from engine.geometry.arrays import rigid_inverse
+from engine.geometry.tensors import sample
+from engine.networks.depth import WEIGHTS, DepthNetwork, load_network
 from engine.progress import Progress
 
 DISPARITY_WEIGHT = 0.1  # CVD, with the clip's median depth as the unit of length

@@ -13,7 +13,7 @@ from engine import files
 from engine.errors import EvaluationError
 from engine.evaluation import depth as depth_figures
 from engine.evaluation import edges, mattes, trajectory
-from engine.geometry import rigid_inverse
+from engine.geometry.arrays import rigid_inverse
 
 STEPS = (1, 4, 16)  # frame distances at which sliding is measured
 NO_DEPTH = 65535  # some sensors write it for "no value"

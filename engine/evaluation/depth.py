@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.geometry import pixel_centres, rigid_inverse
+from engine.geometry.arrays import pixel_centres, rigid_inverse
 
 Array = NDArray[np.floating]
 RATIO_STRIDE = 7  # every 7th pixel is enough for a median over a clip

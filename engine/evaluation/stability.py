@@ -11,8 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.geometry import normalised_from_pixel
-from engine.track import CameraTrack
+from engine.clip.track import CameraTrack
+from engine.geometry.arrays import normalised_from_pixel
 
 MIN_TRACK = 5
 

@@ -23,10 +23,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.depth.clip import WorkClip
-from engine.depth.views import choose_views
+from engine.clip.guided_filter import box_mean, guided_filter
+from engine.clip.views import choose_views
+from engine.clip.work import WorkClip
 from engine.footage import read_proxy
-from engine.geometry import Lens, pixel_centres, rigid_inverse, undistort_map
+from engine.geometry.arrays import Lens, pixel_centres, rigid_inverse, undistort_map
 from engine.parallel import Once
 
 Array = NDArray[np.float32]
@@ -208,19 +209,3 @@ def _choose(depth: Array, near: Array, far: Array, jump: Mask, is_far: Mask) -> 
     place = np.log(depth / near) / np.log(np.maximum(far / near, MIN_JUMP))
     kept = np.where(is_far, place > 1.0 - NEAR_ENOUGH, place < NEAR_ENOUGH)
     return np.where(jump & ~kept, np.where(is_far, far, near), depth)
-
-
-def box_mean(values: Array, radius: int) -> Array:
-    """Mean over a (2 radius + 1)^2 window, border reflected."""
-    side = 2 * radius + 1
-    return np.asarray(cv2.boxFilter(values, -1, (side, side), borderType=cv2.BORDER_REFLECT), np.float32)
-
-
-def guided_filter(guide: Array, values: Array, radius: int, epsilon: float) -> Array:
-    """`values` (H, W) smoothed everywhere but across the edges of `guide` (H, W) in [0, 1] (He et al. 2010)."""
-    guide_mean, mean = box_mean(guide, radius), box_mean(values, radius)
-    covariance = box_mean(guide * values, radius) - guide_mean * mean
-    variance = box_mean(guide * guide, radius) - guide_mean * guide_mean
-    slope = np.asarray(covariance / (variance + epsilon), np.float32)
-    offset = mean - slope * guide_mean
-    return box_mean(slope, radius) * guide + box_mean(offset, radius)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.geometry import Lens, distort, normalised_from_pixel, pixel_centres, rigid_inverse
+from engine.geometry.arrays import Lens, distort, normalised_from_pixel, pixel_centres, rigid_inverse
 
 FACES = 400_000
 """Triangles of a mesh at most, about; real clips, whose surfaces have holes, come to a quarter of it."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from engine import files, footage
 from engine.errors import WorkspaceError
-from engine.geometry import Lens, array_from_pixel, distort, distort_map, pixel_centres
+from engine.geometry.arrays import Lens, array_from_pixel, distort, distort_map, pixel_centres
 
 MAPS, PLATE = "lens", "undistorted"
 _MAX_OVERSCAN = 100.0

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine import files
+from engine.clip.track import SparsePoints
 from engine.export.fused import Mesh
-from engine.track import SparsePoints
 
 VERTEX = np.dtype(
     [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1"), ("track_length", "<i4")]

@@ -19,18 +19,19 @@ from numpy.typing import NDArray
 
 import engine
 from engine import files, footage
+from engine.clip import pictures
+from engine.clip.plate_grid import PlateGrid, upsample_depth
+from engine.clip.track import CameraTrack
 from engine.evaluation.stability import track_stability
-from engine.export import pictures, ply, report
+from engine.export import ply, report
 from engine.export.edges import EdgeSharpener
 from engine.export.fused_file import write_fused
-from engine.export.upsample import PlateGrid, upsample_depth
 from engine.footage import Footage
-from engine.geometry import Lens, array_from_pixel
+from engine.geometry.arrays import Lens, array_from_pixel
 from engine.parallel import each
 from engine.progress import Part, Progress
 from engine.request import Request
 from engine.solve_folder import CLEARED, KEY, RESULTS, UNFINISHED, refuse_foreign_files
-from engine.track import CameraTrack
 
 CONFIDENT = 0.5  # above it, geometry rather than the network decided
 PRIOR_ONLY = 0.05  # below it, nothing but the network did

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.geometry import array_from_pixel, pixel_centres
+from engine.geometry.arrays import array_from_pixel, pixel_centres
 
 ROUND_TRIP_PX = 1.0  # CVD section 4
 EPIPOLAR_PX = 2.0

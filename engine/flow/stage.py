@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine import files
-from engine.depth.clip import WorkClip
+from engine.clip.work import WorkClip
 from engine.errors import DepthError
 from engine.flow.dense import (
     Flow,
@@ -23,7 +23,7 @@ from engine.flow.dense import (
     returns,
 )
 from engine.flow.pairs import hierarchical_pairs
-from engine.geometry import rigid_inverse
+from engine.geometry.arrays import rigid_inverse
 from engine.parallel import each
 from engine.progress import Progress
 

@@ -16,7 +16,7 @@ from engine.flow.dense import Mask
 from engine.footage import Footage, frame_name, read_proxy
 from engine.masks import segmentation
 from engine.masks.artist import ArtistMasks
-from engine.priors.licences import is_non_commercial
+from engine.networks.licences import is_non_commercial
 from engine.progress import Progress
 from engine.request import MaskRequest
 

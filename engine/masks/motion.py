@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.depth.clip import WorkClip
+from engine.clip.work import WorkClip
 from engine.files import write_atomically, write_json
 from engine.flow.dense import Mask, sample_at
 from engine.footage import frame_name
-from engine.geometry import Lens, undistort_map
+from engine.geometry.arrays import Lens, undistort_map
 from engine.masks.outline import outlined
 from engine.masks.still import Still, View, half_grey, still_world
 from engine.progress import Progress

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.export.edges import guided_filter
-from engine.export.upsample import PlateGrid
+from engine.clip.guided_filter import guided_filter
+from engine.clip.plate_grid import PlateGrid
 from engine.footage import frame_name
-from engine.geometry import Lens
+from engine.geometry.arrays import Lens
 from engine.masks.artist import ArtistMasks
 from engine.masks.motion import load_dynamic, load_given, read_mask
 

@@ -1,6 +1,6 @@
 """People, animals, vehicles and balls, found by a network of Hugging Face `transformers` that the user has.
 
-Nothing is downloaded; see `engine.models`. Three kinds of answers are understood:
+Nothing is downloaded; see `engine.networks.pretrained`. Three kinds of answers are understood:
 - queries (MaskFormer, Mask2Former, DETR): a class each, with one class more for "nothing", and a mask each;
 - queries of RF-DETR: a yes or no for each class, and a mask each;
 - classes per pixel (SegFormer and its like).
@@ -21,7 +21,8 @@ from torch.nn import functional as F  # noqa: N812
 
 from engine.errors import MaskError
 from engine.flow.dense import Mask
-from engine.models import (
+from engine.networks.licences import licence_of
+from engine.networks.pretrained import (
     CONFIG,
     PREPROCESSOR,
     content_of,
@@ -32,7 +33,6 @@ from engine.models import (
     repository_of,
     whole,
 )
-from engine.priors.licences import licence_of
 
 SURE = 0.5  # of a query's class, and of a pixel's mask
 AUTO_CLASSES = {

@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.depth.clip import WorkClip
+from engine.clip.work import WorkClip
 from engine.flow.dense import Flow, Grey, Mask, looks_alike, returns, transfer
 from engine.flow.pairs import hierarchical_pairs
 from engine.flow.stage import NEAREST, load_pair
-from engine.geometry import pixel_centres, rigid_inverse
+from engine.geometry.arrays import pixel_centres, rigid_inverse
 
 FARTHEST = 4  # places between two frames whose flow is asked; farther on, flow on things that move is mostly wrong
 FAR = (4, 6, 8, 12, 16, 24, 32)  # places away from which frames are asked what is behind

@@ -13,15 +13,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.clip.track import CameraTrack, SparsePoints
 from engine.errors import PoseError
 from engine.footage import Footage, frame_name
-from engine.geometry import Lens
+from engine.geometry.arrays import Lens
 from engine.poses.child import run_worker
 from engine.poses.job import COMMON_SPREAD, Job, Model
 from engine.poses.world import MEDIAN_DEPTH, scene_from_world
 from engine.progress import Progress
 from engine.request import LensRequest
-from engine.track import CameraTrack, SparsePoints
 
 UNSURE_FOCAL_PCT = 1.5
 """One standard deviation of the focal length from which on the user is warned."""

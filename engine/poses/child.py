@@ -12,9 +12,9 @@ import threading
 from pathlib import Path
 from typing import IO, Any
 
+from engine.clip.preview import show_track
 from engine.errors import PoseError
 from engine.files import write_text
-from engine.preview import show_track
 from engine.progress import Progress
 
 _POLL_SECONDS = 0.2

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pycolmap
 
+from engine.clip.preview import track_document
 from engine.poses.job import Job, Model
 from engine.poses.judge import lens_of, pixels_in
 from engine.poses.turning import Turning
 from engine.poses.world import scene_from_world
-from engine.preview import track_document
 
 
 def model_of(job: Job, reconstruction: pycolmap.Reconstruction) -> Model:

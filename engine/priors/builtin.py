@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.depth.clip import WorkClip
+from engine.clip.work import WorkClip
 from engine.errors import PriorError
-from engine.geometry import Lens
+from engine.geometry.arrays import Lens
+from engine.networks.depth import WEIGHTS, load_network
 from engine.priors.source import Predict, Source, half_size
 
-WEIGHTS = Path(__file__).resolve().parent / "weights" / "builtin.safetensors"
 LICENCE = "CC0-1.0"
 
 
@@ -35,8 +35,6 @@ def builtin(weights: Path = WEIGHTS) -> Source:
     content = hashlib.blake2b(weights.read_bytes(), digest_size=16).hexdigest()
 
     def open_network(clip: WorkClip, _plate: Lens, device: torch.device) -> Predict:
-        from engine.depth.network import load_network
-
         network = load_network(weights, device).eval()
 
         @torch.inference_mode()

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.depth.clip import WorkClip
+from engine.clip.work import WorkClip
 from engine.errors import PriorError
-from engine.geometry import Lens
-from engine.models import (
+from engine.geometry.arrays import Lens
+from engine.networks.licences import KNOWN_MODELS, is_non_commercial, licence_of
+from engine.networks.pretrained import (
     CONFIG,
     PREPROCESSOR,
     content_of,
@@ -25,7 +26,6 @@ from engine.models import (
     repository_of,
 )
 from engine.priors import pictures
-from engine.priors.licences import KNOWN_MODELS, is_non_commercial, licence_of
 from engine.priors.source import Output, Predict, Source, half_size
 
 DEFAULT = "depth-anything/Depth-Anything-V2-Small-hf"

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.depth.clip import WorkClip
+from engine.clip.work import WorkClip
 from engine.errors import CvdError, PriorError
 from engine.footage.decode import read_exr, read_still
 from engine.footage.sequence import Sequence, names_in, only_sequence, sequence_of
-from engine.geometry import Lens, undistort_map
+from engine.geometry.arrays import Lens, undistort_map
 from engine.priors.source import Output, Predict, Source, half_size
 
 SUFFIXES = (".exr", ".png")

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from engine.models import factors, whole
+from engine.networks.pretrained import factors, whole
 
 Size = tuple[int, int]  # (height, width)
 _MODES = {2: "bilinear", 3: "bicubic"}  # PIL's numbers, which the processors' files use

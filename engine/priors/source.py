@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.depth.clip import WorkClip
-from engine.geometry import Lens
+from engine.clip.work import WorkClip
+from engine.geometry.arrays import Lens
 
 # What a prior's raw values are:
 #   disparity  1/z up to a scale and a shift of each frame's own (DPT/MiDaS, Depth Anything, maps of disparity)

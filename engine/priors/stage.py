@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.depth.clip import WorkClip
+from engine.clip.work import WorkClip
 from engine.errors import PriorError
 from engine.files import write_json, write_npy
 from engine.footage import frame_name
-from engine.geometry import Lens, sample
+from engine.geometry.arrays import Lens
+from engine.geometry.tensors import sample
 from engine.priors import huggingface
 from engine.priors.align import Samples, align
 from engine.priors.builtin import builtin

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import geometry
-from engine.geometry import Lens
+from engine.geometry.arrays import Lens
 
 BARREL = Lens("SIMPLE_RADIAL", 640, 360, 500.0, 510.0, 330.0, 170.0, k1=-0.12)
 

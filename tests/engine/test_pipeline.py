@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from engine.cameras.knowledge import what_is_known
-from engine.cameras.stage import identity
 from engine.depth.settings import settings_of
 from engine.errors import Cancelled, WorkspaceError
 from engine.footage import Footage, probe
 from engine.pipeline import plan, solve
+from engine.pipeline.cameras import identity
 from engine.priors import Source
 from engine.request import FootageRequest, LensRequest, MaskRequest, PriorRequest, Request, WorldRequest
 

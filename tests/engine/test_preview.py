@@ -7,7 +7,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from engine import preview
+from engine.clip import preview
 from engine.errors import Cancelled
 from engine.request import schema
 from engine.solve_folder import PREVIEW, PREVIEW_DEPTH, PREVIEW_TRACK

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.geometry import Lens, normalised_from_pixel
+from engine.geometry.arrays import Lens, normalised_from_pixel
 from tests.scenes.worlds import World
 from training.raycast import FAR, Scene, intersect, shade
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from engine.files import write_json
-from engine.geometry import Lens
+from engine.geometry.arrays import Lens
 from tests.scenes.imaging import expose
 from tests.scenes.shots import Shot
 from tests.scenes.surfaces import Bank

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from engine.geometry import Lens
+from engine.geometry.arrays import Lens
 from tests.scenes.imaging import Camera
 from tests.scenes.paths import Path, aimed, eased, handheld, turned
 from tests.scenes.surfaces import Bank

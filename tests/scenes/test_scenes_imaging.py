@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.geometry import Lens, distort
+from engine.geometry.arrays import Lens, distort
 from tests.scenes.imaging import Camera, cast, expose
 from tests.scenes.paths import aimed, handheld, turned
 from tests.scenes.surfaces import bank

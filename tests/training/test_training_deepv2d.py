@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from engine.deepv2d.network import load_deepv2d
-from engine.geometry import project, sample, transform, unproject
+from engine.geometry.tensors import project, sample, transform, unproject
+from engine.networks.deepv2d import load_deepv2d
 from training import train_deepv2d, views
 from training.train_deepv2d import draw
 from training.views import ViewShots, write_shard

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.depth.network import load_network
-from engine.priors.builtin import WEIGHTS
+from engine.networks.depth import WEIGHTS, load_network
 from training.dataset import SIZES, load_shards, write_shard
 from training.train_prior import SHAPES, Examples, batch, check, draw, loss, nearest_filled, train
 
@@ -87,7 +86,7 @@ def test_training_writes_goes_on_and_learns_to_use_evidence(rendered, tmp_path, 
     lines = [json.loads(line) for line in (tmp_path / "prior.jsonl").read_text().splitlines()]
     assert lines[: len(first)] == first and lines[-1]["step"] > first[-1]["step"] > 0
     assert lines[-1]["spent_s"] >= 2
-    network = load_network(tmp_path / "builtin.safetensors", CPU)
+    network = load_network(tmp_path / "depth.safetensors", CPU)
     assert check(network, held, CPU)["alone"] == pytest.approx(lines[-1]["alone"], abs=2e-3)
 
 

@@ -12,13 +12,13 @@ import numpy as np
 import pycolmap
 import pytest
 
-from engine.cameras import worker
 from engine.cameras.chan import read_chan
 from engine.cameras.colmap import read_colmap
 from engine.cameras.document import FollowedPoints, GivenCamera, named_lens
 from engine.cameras.knowledge import LensKnowledge
-from engine.cameras.place import _other_readings, content_of
 from engine.errors import CameraError
+from engine.poses import place_worker as worker
+from engine.poses.place import _other_readings, content_of
 from engine.request import CameraRequest
 
 W, H = 1920, 1080

@@ -11,12 +11,12 @@ import walk_scene as scene
 
 from engine.cameras.document import GivenCamera, named_lens
 from engine.cameras.knowledge import LensKnowledge
-from engine.cameras.place import place_points
+from engine.clip.track import CameraTrack
 from engine.errors import CvdError
 from engine.footage import prepare, probe
+from engine.poses.place import place_points
 from engine.progress import Silent
 from engine.request import CameraRequest
-from engine.track import CameraTrack
 
 LENS = named_lens(
     scene.WIDTH, scene.HEIGHT, fx=scene.FOCAL, fy=scene.FOCAL, cx=scene.WIDTH / 2, cy=scene.HEIGHT / 2,

@@ -11,11 +11,11 @@ import walk_scene as scene
 
 from engine.cameras.document import named_lens
 from engine.cameras.size import known_scale, place
+from engine.clip.track import CameraTrack, SparsePoints
 from engine.errors import CameraError
-from engine.geometry import distort
+from engine.geometry.arrays import distort
 from engine.progress import Silent
 from engine.request import KnownDistance, WorldRequest
-from engine.track import CameraTrack, SparsePoints
 
 SCALE = 0.5  # metres in a unit of the track
 PLAIN = {"k2": 0.0, "p1": 0.0, "p2": 0.0}

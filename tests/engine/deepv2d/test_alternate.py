@@ -9,10 +9,10 @@ import torch
 from scene import plane_clip
 
 from engine.deepv2d.alternate import Alternation, DeepV2DSettings
-from engine.deepv2d.network import load_deepv2d
 from engine.deepv2d.stage import solve_deepv2d
 from engine.depth.evidence import load_evidence
 from engine.errors import DepthError
+from engine.networks.deepv2d import load_deepv2d
 from engine.progress import Silent
 
 CPU = torch.device("cpu")

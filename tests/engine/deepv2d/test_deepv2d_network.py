@@ -6,7 +6,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from engine.deepv2d import se3
 from engine.deepv2d.edges import find
-from engine.deepv2d.network import (
+from engine.networks.deepv2d import (
     GROUPS,
     MATCH,
     RADIUS,

@@ -10,18 +10,18 @@ import torch
 from scene import plane_clip
 
 from engine.cameras.knowledge import LensKnowledge, what_is_known
-from engine.cameras.stage import identity
+from engine.clip.track import CameraTrack
+from engine.clip.work import WorkClip
 from engine.deepv2d.alternate import DeepV2DSettings
 from engine.deepv2d.stage import solve_deepv2d_cameras
-from engine.depth.clip import WorkClip
 from engine.depth.settings import settings_of
 from engine.errors import RequestError
 from engine.footage import Footage
-from engine.geometry import rigid_inverse
+from engine.geometry.arrays import rigid_inverse
 from engine.pipeline import plan
+from engine.pipeline.cameras import identity
 from engine.progress import Silent
 from engine.request import CameraRequest, FootageRequest, Request, parse_request
-from engine.track import CameraTrack
 
 CLIP = Footage(
     path=Path("/shots/a.mp4"), kind="movie", pattern=None, width=96, height=64, fps=(24, 1),

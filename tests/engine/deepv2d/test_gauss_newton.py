@@ -15,7 +15,7 @@ from engine.deepv2d.gauss_newton import (
     solve,
     window_equations,
 )
-from engine.geometry import project, transform, unproject
+from engine.geometry.tensors import project, transform, unproject
 
 HEIGHT, WIDTH = 24, 31
 HELD = 1e12  # trust in a depth that is not to move

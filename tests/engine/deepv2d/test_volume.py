@@ -5,8 +5,8 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from engine.deepv2d import se3
-from engine.deepv2d.volume import certainty, plane_grid, pooled_volume, soft_argmax
-from engine.geometry import project, sample, transform, unproject
+from engine.geometry.tensors import project, sample, transform, unproject
+from engine.networks.cost_volume import certainty, plane_grid, pooled_volume, soft_argmax
 
 
 def lens(height, width):

@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
-from engine.depth.clip import WorkClip
-from engine.geometry import Lens, pixel_centres, rigid_inverse
+from engine.clip.work import WorkClip
+from engine.geometry.arrays import Lens, pixel_centres, rigid_inverse
 
 NORMAL, OFFSET = np.array([0.15, 0.25, 1.0]), 4.0  # NORMAL . X = OFFSET in the world
 

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.depth.clip import WorkClip, work_size
+from engine.clip.track import CameraTrack, SparsePoints
+from engine.clip.work import WorkClip, work_size
 from engine.errors import Cancelled, DepthError, FootageError
-from engine.geometry import Lens, distort, pixel_centres
+from engine.geometry.arrays import Lens, distort, pixel_centres
 from engine.progress import Silent
-from engine.track import CameraTrack, SparsePoints
 
 LENS = Lens("SIMPLE_RADIAL", 320, 180, 300.0, 300.0, 166.0, 84.0, k1=0.08)
 

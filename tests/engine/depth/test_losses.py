@@ -6,7 +6,7 @@ import torch
 from scene import cameras, flow_between, plane_depth
 
 from engine.depth.losses import anchor_loss, pair_losses, smoothness_loss
-from engine.geometry import Lens, rigid_inverse
+from engine.geometry.arrays import Lens, rigid_inverse
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from engine.depth.network import ARCHITECTURE, DepthNetwork, load_network
 from engine.errors import DepthError
-from engine.priors.builtin import LICENCE, WEIGHTS
+from engine.networks.depth import ARCHITECTURE, WEIGHTS, DepthNetwork, load_network
+from engine.priors.builtin import LICENCE
 
 CPU = torch.device("cpu")
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from engine.depth.network import DepthNetwork
 from engine.depth.optimiser import FILTER_RATE, Muon, Optimiser, orthogonalised
+from engine.networks.depth import DepthNetwork
 
 
 def network():

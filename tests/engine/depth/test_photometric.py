@@ -14,7 +14,7 @@ from engine.depth.photometric import (
     sparse_loss,
     ssim,
 )
-from engine.geometry import Lens, rigid_inverse
+from engine.geometry.arrays import Lens, rigid_inverse
 
 
 def noise(*shape, seed=0, dtype=torch.float64):

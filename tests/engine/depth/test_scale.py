@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scene import plane_clip
 
-from engine.depth.scale import calibrate_scale, frame_scale, read_scale, robust_mean, scale_track
+from engine.clip.track import CameraTrack, SparsePoints
+from engine.depth.scale import calibrate_scale, frame_scale, read_scale, robust_mean
 from engine.errors import DepthError
 from engine.files import write_npy
-from engine.geometry import Lens
+from engine.geometry.arrays import Lens
 from engine.progress import Silent
-from engine.track import CameraTrack, SparsePoints
 
 
 @given(st.floats(0.01, 100.0), st.integers(0, 2**31))
@@ -98,7 +98,7 @@ def test_a_scaled_track_projects_its_points_to_the_same_pixels():
         np.ones((1, 2)),
     )
     track = CameraTrack(Lens("PINHOLE", 64, 48, 50, 50, 32, 24), True, None, {7: pose}, {}, {7: 0.1}, True, points)
-    scaled = scale_track(track, 2.5)
+    scaled = track.scaled(2.5)
     before = points.xyz[0] - pose[:3, 3]
     after = scaled.points.xyz[0] - scaled.world_from_camera[7][:3, 3]
     assert np.allclose(after, 2.5 * before)

@@ -9,14 +9,14 @@ import torch
 from scene import cameras, plane_depth
 from smooth_scene import plane_picture
 
-from engine.depth.clip import WorkClip, work_images
+from engine.clip.track import CameraTrack, SparsePoints
+from engine.clip.work import WorkClip, work_images
 from engine.depth.photometric import left_right_loss, photometric_loss
 from engine.depth.stereo import StereoRig, estimate_rig
 from engine.errors import DepthError
 from engine.footage import prepare, probe
-from engine.geometry import Lens, rigid_inverse
+from engine.geometry.arrays import Lens, rigid_inverse
 from engine.progress import Silent
-from engine.track import CameraTrack, SparsePoints
 
 BASELINE = 0.23
 LENS = Lens("PINHOLE", 256, 192, 270.0, 262.0, 134.0, 91.0)

@@ -5,12 +5,12 @@ import pytest
 import torch
 from scene import plane_clip
 
+from engine.clip.views import choose_views, inverse_depth_range
 from engine.depth.evidence import _without_speckles, load_evidence, solve_evidence
 from engine.depth.settings import PRESETS
 from engine.depth.sweep import box_mean, semi_global, sweep
-from engine.depth.views import choose_views, inverse_depth_range
 from engine.errors import Cancelled
-from engine.geometry import rigid_inverse
+from engine.geometry.arrays import rigid_inverse
 from engine.progress import Silent
 
 

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.clip.track import CameraTrack, SparsePoints
 from engine.evaluation import depth, mattes, trajectory
 from engine.evaluation.stability import track_stability
-from engine.geometry import Lens
-from engine.track import CameraTrack, SparsePoints
+from engine.geometry.arrays import Lens
 
 
 def rotation(axis, angle):

@@ -4,12 +4,13 @@ import cv2
 import numpy as np
 import pytest
 
-from engine.depth.clip import WorkClip
+from engine.clip.guided_filter import guided_filter
+from engine.clip.track import CameraTrack, SparsePoints
+from engine.clip.work import WorkClip
 from engine.evaluation.mattes import intersection_over_union
-from engine.export.edges import EdgeSharpener, guided_filter
-from engine.geometry import Lens, distort_map
+from engine.export.edges import EdgeSharpener
+from engine.geometry.arrays import Lens, distort_map
 from engine.progress import Silent
-from engine.track import CameraTrack, SparsePoints
 
 CARD_Z, WALL_Z = 2.0, 5.0
 CARD = (-0.35, -0.45, 0.4, 0.3)  # left, top, right, bottom in the plane of the card

@@ -13,18 +13,18 @@ import pytest
 import torch
 
 from engine import files, footage
-from engine.depth.clip import WorkClip
+from engine.clip.pictures import Animation, colour_depth, video_writer
+from engine.clip.plate_grid import PlateGrid, upsample_depth
+from engine.clip.track import CameraTrack, SparsePoints
+from engine.clip.work import WorkClip
 from engine.evaluation.compare import evaluate
 from engine.export.edges import EdgeSharpener
-from engine.export.pictures import Animation, colour_depth, video_writer
 from engine.export.plots import ticks
 from engine.export.ply import write_points
 from engine.export.stage import Account, DepthResult, export
-from engine.export.upsample import PlateGrid, upsample_depth
-from engine.geometry import Lens, pixel_centres
+from engine.geometry.arrays import Lens, pixel_centres
 from engine.progress import Silent
 from engine.request import FootageRequest, Request, schema
-from engine.track import CameraTrack, SparsePoints
 
 PLATE = Lens("SIMPLE_RADIAL", 320, 192, 260.0, 260.0, 155.0, 100.0, k1=-0.05)
 HOSTILE = "<script>alert('&')</script>"

@@ -14,7 +14,7 @@ import pytest
 from engine.cli import main
 from engine.errors import FootageError, WorkspaceError
 from engine.export.lens import pinhole, undistorting_maps, write_lens_products
-from engine.geometry import Lens, array_from_pixel, distort_map, pixel_centres
+from engine.geometry.arrays import Lens, array_from_pixel, distort_map, pixel_centres
 
 W, H = 240, 136
 BARREL = Lens("OPENCV", W, H, 180.0, 184.0, 125.0, 64.0, -0.15, 0.03, 0.004, -0.003)

@@ -13,7 +13,7 @@ from engine.flow.dense import (
     sample_at,
     transfer,
 )
-from engine.geometry import pixel_centres
+from engine.geometry.arrays import pixel_centres
 
 HEIGHT, WIDTH = 192, 256
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import walk_scene
 
-from engine.depth.clip import WorkClip
-from engine.geometry import Lens
+from engine.clip.work import WorkClip
+from engine.geometry.arrays import Lens
 
 WIDTH, HEIGHT, COUNT, FIRST = 288, 192, 12, 31
 LENS = Lens("SIMPLE_PINHOLE", WIDTH, HEIGHT, *[walk_scene.FOCAL * WIDTH / walk_scene.WIDTH] * 2, WIDTH / 2, HEIGHT / 2)

@@ -11,7 +11,7 @@ from moving_scene import COUNT, FIRST, HEIGHT, LENS, WIDTH, moving_clip
 
 from engine.errors import Cancelled
 from engine.flow.stage import solve_flow
-from engine.geometry import Lens, distort_map
+from engine.geometry.arrays import Lens, distort_map
 from engine.masks.motion import load_dynamic, load_given, solve_motion
 from engine.masks.still import StillByCameras, StillByTurning, still_world
 from engine.progress import Silent

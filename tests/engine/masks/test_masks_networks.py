@@ -135,7 +135,7 @@ def test_models_that_cannot_be_used_are_refused(tmp_path):
 
 def test_without_transformers_it_says_what_to_install(tmp_path, monkeypatch):
     save("segformer", tmp_path)
-    monkeypatch.setattr("engine.models.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("engine.networks.pretrained.importlib.util.find_spec", lambda name: None)
     assert code_of(tmp_path) == "mask.no_transformers"
 
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from engine.geometry import Lens, pixel_centres, undistort_map
+from engine.geometry.arrays import Lens, pixel_centres, undistort_map
 from engine.masks.artist import ArtistMasks
 from engine.masks.plate import PlateMattes, on_edges
 

@@ -6,7 +6,7 @@ import pytest
 import walk_scene
 from walk_scene import COUNT, FIRST, Frames, solved
 
-from engine.track import CameraTrack
+from engine.clip.track import CameraTrack
 
 
 @pytest.fixture(scope="session")

@@ -15,11 +15,12 @@ import pytest
 import walk_scene as scene
 from walk_scene import COUNT, FIRST, Frames, solved
 
-from engine.cameras import worker as given
+from engine.clip.track import CameraTrack
 from engine.errors import PoseError
 from engine.files import write_json
 from engine.footage import probe
 from engine.poses import LensRequest, adjust, child, mapping, solve, worker
+from engine.poses import place_worker as given
 from engine.poses.breaks import find_breaks
 from engine.poses.cameras import find_twins
 from engine.poses.features import Matches
@@ -29,7 +30,6 @@ from engine.poses.judge import Candidate, judged
 from engine.poses.output import drop_behind, model_of
 from engine.poses.whole import SUPPORT, connected_parts, keep_whole, without_leaps
 from engine.progress import Silent
-from engine.track import CameraTrack
 
 RNG = np.random.default_rng(0)
 POINTS = RNG.uniform([-2, 2, 0], [2, 5, 2], (200, 3))

@@ -17,13 +17,13 @@ import pytest
 import walk_scene as scene
 from walk_scene import COUNT, FIRST, Frames, solved
 
+from engine.clip.track import CameraTrack
 from engine.errors import Cancelled, PoseError
 from engine.footage import prepare, probe
-from engine.geometry import array_from_pixel
+from engine.geometry.arrays import array_from_pixel
 from engine.poses import LensRequest, child, features, solve
 from engine.poses.job import Job
 from engine.progress import Silent
-from engine.track import CameraTrack
 
 ROOT = Path(__file__).resolve().parents[3]
 DATA = ROOT.parent / "shared" / "data"

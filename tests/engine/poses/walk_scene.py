@@ -8,10 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from engine.clip.track import CameraTrack
 from engine.footage import frame_name, prepare, probe
 from engine.poses import LensRequest, solve
 from engine.progress import Progress, Silent
-from engine.track import CameraTrack
 
 WIDTH, HEIGHT, FOCAL = 480, 320, 430.0
 COUNT, FIRST = 8, 101

@@ -10,10 +10,10 @@ import transformers
 from scene import plane_clip
 from tiny_models import MAKERS, PREPROCESSORS, put_into_cache, save
 
-from engine import models
 from engine.errors import PriorError
+from engine.networks import pretrained as models
+from engine.networks.licences import is_non_commercial, licence_of
 from engine.priors import choose_prior, huggingface, load_prior, pictures, solve_prior
-from engine.priors.licences import is_non_commercial, licence_of
 from engine.progress import Silent
 from engine.request import PriorRequest
 

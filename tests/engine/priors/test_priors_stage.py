@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from scene import plane_clip, plane_depth
 from tiny_models import put_into_cache, save
 
-from engine.depth.network import ARCHITECTURE, DepthNetwork, load_network
 from engine.errors import Cancelled, PriorError
+from engine.networks.depth import ARCHITECTURE, DepthNetwork, load_network
 from engine.priors import Source, builtin, choose_prior, huggingface, load_prior, solve_prior, stage
 from engine.progress import Silent
 from engine.request import PriorRequest
@@ -139,7 +139,7 @@ def shipped(tmp_path, monkeypatch):
     with torch.no_grad():
         made.head.weight.normal_(0.0, 1.0)
         made.head.bias.fill_(2.0)
-    weights = tmp_path / "builtin.safetensors"
+    weights = tmp_path / "depth.safetensors"
     save_file(made.state_dict(), weights, {"architecture": ARCHITECTURE})
     monkeypatch.setattr(stage, "builtin", lambda: builtin.builtin(weights))
     return weights
@@ -169,7 +169,7 @@ def test_other_shipped_weights_are_another_identity(shipped):
 
 def test_missing_shipped_weights_are_a_typed_error(tmp_path):
     with pytest.raises(PriorError) as failure:
-        builtin.builtin(tmp_path / "builtin.safetensors")
+        builtin.builtin(tmp_path / "depth.safetensors")
     assert failure.value.code == "prior.not_found"
 
 
@@ -184,7 +184,7 @@ def test_auto_takes_depth_anything_where_it_is_at_hand(tmp_path, cache, shipped)
 
 def test_auto_without_transformers_is_the_builtin_network(tmp_path, cache, shipped, monkeypatch):
     put_into_cache(cache, huggingface.DEFAULT, save(tmp_path / "m", "depth_anything"))
-    monkeypatch.setattr("engine.models.is_installed", lambda: False)
+    monkeypatch.setattr("engine.networks.pretrained.is_installed", lambda: False)
     assert choose_prior(PriorRequest()).name == "built-in network"
 
 

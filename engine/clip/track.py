@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.geometry import Lens
+from engine.geometry.arrays import Lens
 
 
 @dataclass(frozen=True)
@@ -125,3 +125,16 @@ class CameraTrack:
     def lens_at(self, number: int) -> Lens:
         """The lens of a plate frame: `lens`, at the focal length that a zoom has there."""
         return self.lens.zoomed(self.focals.get(number, self.lens.fx))
+
+    def scaled(self, factor: float) -> CameraTrack:
+        """The track in a world `factor` times as large (CVD eq. 3)."""
+        poses = {number: _moved_away(pose, factor) for number, pose in self.world_from_camera.items()}
+        filled = {number: _moved_away(pose, factor) for number, pose in self.filled.items()}
+        points = replace(self.points, xyz=self.points.xyz * factor)
+        return replace(self, world_from_camera=poses, filled=filled, points=points)
+
+
+def _moved_away(pose: NDArray[np.float64], factor: float) -> NDArray[np.float64]:
+    moved = pose.copy()
+    moved[:3, 3] *= factor
+    return moved

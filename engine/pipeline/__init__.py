@@ -11,17 +11,18 @@ from typing import Any
 import torch
 
 import engine
-from engine import files, footage, preview
+from engine import files, footage
 from engine.cameras.knowledge import LensKnowledge, what_is_known
-from engine.cameras.stage import identity, solve_cameras
+from engine.clip import preview
+from engine.clip.track import CameraTrack
+from engine.clip.work import WorkClip, work_images
 from engine.deepv2d.alternate import DeepV2DSettings
 from engine.deepv2d.stage import finish_deepv2d, solve_deepv2d
-from engine.depth.clip import WorkClip, work_images
 from engine.depth.cvd import solve_depth
 from engine.depth.data import Folders, TrainingData
 from engine.depth.evidence import solve_evidence
 from engine.depth.guess import guess_depth
-from engine.depth.scale import calibrate_scale, read_scale, scale_track, units_per_prior
+from engine.depth.scale import calibrate_scale, read_scale, units_per_prior
 from engine.depth.settings import DepthSettings, settings_of
 from engine.depth.stereo import estimate_rig
 from engine.device import choose_device, within_memory
@@ -35,10 +36,10 @@ from engine.masks.artist import ArtistMasks
 from engine.masks.given import content_of, solve_given_masks
 from engine.masks.motion import load_dynamic, solve_motion
 from engine.masks.plate import PlateMattes
+from engine.pipeline.cameras import identity, solve_cameras
 from engine.priors import Source, choose_prior, solve_prior
 from engine.request import BY_DEEPV2D, STAGES, Request
 from engine.solve_folder import same_footage
-from engine.track import CameraTrack
 from engine.workspace import Listener, Stage, Workspace, free_bytes, open_workspace, stage_key
 
 # CPU seconds of a typical solve for each frame (bench/results/speed.md): shares of the work, for progress and ETA.
@@ -145,7 +146,7 @@ def _run(
     if track.scale != "free":
         metres = 1.0  # given with the cameras, or known of the scene: whatever the unit is, it stays
     scale = read_scale(run("scale", lambda f, _: calibrate_scale(work, guess, metres, f, workspace)))
-    track, work = scale_track(track, scale), work.scaled(scale)
+    track, work = track.scaled(scale), work.scaled(scale)
 
     def measure(folder: Path, device: torch.device) -> None:
         if request.method in BY_DEEPV2D:

@@ -1,15 +1,10 @@
-"""Every geometric convention of the project, once.
-
-Camera axes: x right, y down, z forward. Pixels: the image spans [0, W] x [0, H], the centre of the top-left pixel is
-(0.5, 0.5). Depth: planar z. Transforms are named `a_from_b`, are 4x4 and act on column vectors.
-"""
+"""Lens, pixels and rigid motions in numpy. Nothing here needs torch: the process that solves cameras does without."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.floating]
@@ -128,56 +123,3 @@ def rigid_inverse(a_from_b: FloatArray) -> FloatArray:
     inverse[..., :3, 3] = -(rotation @ a_from_b[..., :3, 3:])[..., 0]
     inverse[..., 3, 3] = 1.0
     return inverse
-
-
-def sample(image: torch.Tensor, pixels: torch.Tensor, mode: str = "bilinear") -> torch.Tensor:
-    """Value of `image` at pixel coordinates; outside the image the border value is repeated.
-
-    Args:
-        image: (B, C, H, W).
-        pixels: (B, h, w, 2), pixel coordinates of `image` (centre of the first pixel: (0.5, 0.5)).
-
-    Returns:
-        (B, C, h, w).
-    """
-    if image.ndim != 4 or pixels.ndim != 4 or pixels.shape[-1] != 2:
-        raise ValueError(f"sample wants (B,C,H,W) and (B,h,w,2), got {tuple(image.shape)} and {tuple(pixels.shape)}")
-    size = pixels.new_tensor([image.shape[-1], image.shape[-2]])
-    # align_corners=False maps [-1, 1] to the image's edges, which is exactly our [0, W] x [0, H].
-    return torch.nn.functional.grid_sample(
-        image, pixels / size * 2.0 - 1.0, mode=mode, padding_mode="border", align_corners=False
-    )
-
-
-def unproject(depth: torch.Tensor, lens_matrix: torch.Tensor) -> torch.Tensor:
-    """Camera points of every pixel centre, CVD eq. 8: `c(x) = D(x) K^-1 x~`.
-
-    Args:
-        depth: (B, 1, H, W) planar depth.
-        lens_matrix: (B, 3, 3).
-
-    Returns:
-        (B, H, W, 3) in the camera frame.
-    """
-    height, width = depth.shape[-2:]
-    v, u = torch.meshgrid(
-        torch.arange(height, device=depth.device, dtype=depth.dtype) + 0.5,
-        torch.arange(width, device=depth.device, dtype=depth.dtype) + 0.5,
-        indexing="ij",
-    )
-    x = (u - lens_matrix[:, 0, 2, None, None]) / lens_matrix[:, 0, 0, None, None]
-    y = (v - lens_matrix[:, 1, 2, None, None]) / lens_matrix[:, 1, 1, None, None]
-    return torch.stack([x, y, torch.ones_like(x)], dim=-1) * depth[:, 0, :, :, None]
-
-
-def transform(a_from_b: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """Points (B, H, W, 3) in frame b to frame a by (B, 4, 4)."""
-    return points @ a_from_b[:, None, :3, :3].transpose(-1, -2) + a_from_b[:, None, None, :3, 3]
-
-
-def project(points: torch.Tensor, lens_matrix: torch.Tensor, min_depth: float = 1e-4) -> torch.Tensor:
-    """Pixel coordinates (B, H, W, 2) of camera points (B, H, W, 3), CVD eq. 10; depth is clamped at `min_depth`."""
-    z = points[..., 2].clamp_min(min_depth)
-    u = points[..., 0] / z * lens_matrix[:, 0, 0, None, None] + lens_matrix[:, 0, 2, None, None]
-    v = points[..., 1] / z * lens_matrix[:, 1, 1, None, None] + lens_matrix[:, 1, 2, None, None]
-    return torch.stack([u, v], dim=-1)

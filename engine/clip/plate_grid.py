@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.geometry import Lens, distort_map, undistort_map
+from engine.geometry.arrays import Lens, distort_map, undistort_map
 
 Array = NDArray[np.float32]
 

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from engine.weights import with_weights
+from engine.networks.weights import with_weights
 
+WEIGHTS = Path(__file__).resolve().parent / "weights" / "depth.safetensors"
 CHANNELS = (32, 64, 128, 192, 288)  # from half the resolution down to a thirty-second
 INPUTS = 5  # colour, log depth measured, and how sure that is
 GROUPS = 8

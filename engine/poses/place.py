@@ -13,15 +13,15 @@ import numpy as np
 
 from engine.cameras.chan import NUKE_FILM_BACK_MM, read_chan
 from engine.cameras.document import MODEL_FOLDERS, READABLE, GivenCamera, unreadable
-from engine.cameras.job import PlaceJob
 from engine.cameras.knowledge import LensKnowledge
+from engine.clip.track import CameraTrack
 from engine.errors import CameraError
 from engine.footage import Footage, frame_name
 from engine.poses.child import run_worker
 from engine.poses.job import Job
+from engine.poses.place_job import PlaceJob
 from engine.progress import Progress
 from engine.request import CameraRequest
-from engine.track import CameraTrack
 
 
 def content_of(path: Path | None) -> str | None:
@@ -134,7 +134,7 @@ def place_points(
         tracks=None if tracks is None else str(tracks),
     )
     job.save(folder / "job.json")
-    run_worker(folder / "job.json", folder / "pycolmap.log", progress, "engine.cameras.worker")
+    run_worker(folder / "job.json", folder / "pycolmap.log", progress, "engine.poses.place_worker")
     track = CameraTrack.load(folder)
     progress.metric("registered_share", len(track.world_from_camera) / len(footage.numbers))
     progress.metric("reprojection_px", float(np.median(list(track.reprojection_px.values()))))

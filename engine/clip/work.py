@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engine.clip.track import CameraTrack
 from engine.errors import DepthError
 from engine.footage import read_proxy
-from engine.geometry import Lens, normalised_from_pixel, rigid_inverse, undistort_map
+from engine.geometry.arrays import Lens, normalised_from_pixel, rigid_inverse, undistort_map
 from engine.parallel import each
 from engine.progress import Progress
-from engine.track import CameraTrack
 
 SIDE_MULTIPLE = 32  # four halvings in the network, which itself runs at half the work size
 Sparse = tuple[NDArray[np.float64], NDArray[np.float64]]

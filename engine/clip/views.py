@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.depth.clip import WorkClip
-from engine.geometry import rigid_inverse
+from engine.clip.work import WorkClip
+from engine.geometry.arrays import rigid_inverse
 
 PARALLAX = 0.05  # of the image width: enough to measure depth by, little enough for the views to look alike
 DISTANCES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32)  # candidates, in frames

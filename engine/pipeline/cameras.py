@@ -11,15 +11,14 @@ import torch
 
 from engine import poses
 from engine.cameras.knowledge import LensKnowledge
-from engine.cameras.place import content_of, place_points
 from engine.cameras.size import known_scale
+from engine.clip.track import CameraTrack
 from engine.deepv2d.stage import solve_deepv2d_cameras
-from engine.depth.scale import scale_track
 from engine.footage import Footage
+from engine.poses.place import content_of, place_points
 from engine.poses.world import upright
 from engine.progress import Progress
 from engine.request import SOLVED, Request
-from engine.track import CameraTrack
 
 _SURE_DEG = 10.0
 """How far up may be off, one standard deviation, to count as estimated."""
@@ -93,7 +92,7 @@ def solve_cameras(
     progress.metric("up_std_deg", found.std_deg)
     scale = known_scale(track, request.world, found.ground, progress)
     if scale is not None:
-        track = replace(scale_track(track, scale), scale="metric")
+        track = replace(track.scaled(scale), scale="metric")
     track = replace(track, lens_origin=known.origin, up_estimated=found.std_deg < _SURE_DEG)
     track.save(folder)
     return track

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine import files
-from engine.export.pictures import colour_depth, shrink
+from engine.clip.pictures import colour_depth, shrink
 from engine.progress import Progress
 from engine.solve_folder import PREVIEW_DEPTH, PREVIEW_TRACK
 

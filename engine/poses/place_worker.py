@@ -1,4 +1,4 @@
-"""The process that puts points into the world of given cameras: `python -m engine.cameras.worker JOB.json`.
+"""The process that puts points into the world of given cameras: `python -m engine.poses.place_worker JOB.json`.
 
 It speaks like `engine.poses.worker` and finds and matches features with it; but no camera is moved. Its result is a
 `CameraTrack` in the job's work folder, in plate pixels and in the world and scale of the cameras given.
@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 
 from engine.cameras.colmap import read_colmap
 from engine.cameras.document import MAX_SHIFT, FollowedPoints, GivenCamera
-from engine.cameras.job import PlaceJob
 from engine.cameras.tracks import join_tracks
+from engine.clip.track import CameraTrack, SparsePoints
 from engine.errors import CameraError, CvdError
-from engine.geometry import rigid_inverse
+from engine.geometry.arrays import rigid_inverse
 from engine.poses import features
 from engine.poses.holdout import Tracks, held_out_errors
 from engine.poses.output import drop_behind
 from engine.poses.parallax import tolerance
+from engine.poses.place_job import PlaceJob
 from engine.poses.speech import end_with_parent, say
-from engine.track import CameraTrack, SparsePoints
 
 _WRONG, _DOUBTFUL = 0.01, 0.001
 """Of the long side: error in the median with which the cameras predict tracks that were held out. Cameras of depth

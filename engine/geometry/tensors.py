@@ -1,0 +1,58 @@
+"""Sampling, projection and rigid motions in torch."""
+
+from __future__ import annotations
+
+import torch
+
+
+def sample(image: torch.Tensor, pixels: torch.Tensor, mode: str = "bilinear") -> torch.Tensor:
+    """Value of `image` at pixel coordinates; outside the image the border value is repeated.
+
+    Args:
+        image: (B, C, H, W).
+        pixels: (B, h, w, 2), pixel coordinates of `image` (centre of the first pixel: (0.5, 0.5)).
+
+    Returns:
+        (B, C, h, w).
+    """
+    if image.ndim != 4 or pixels.ndim != 4 or pixels.shape[-1] != 2:
+        raise ValueError(f"sample wants (B,C,H,W) and (B,h,w,2), got {tuple(image.shape)} and {tuple(pixels.shape)}")
+    size = pixels.new_tensor([image.shape[-1], image.shape[-2]])
+    # align_corners=False maps [-1, 1] to the image's edges, which is exactly our [0, W] x [0, H].
+    return torch.nn.functional.grid_sample(
+        image, pixels / size * 2.0 - 1.0, mode=mode, padding_mode="border", align_corners=False
+    )
+
+
+def unproject(depth: torch.Tensor, lens_matrix: torch.Tensor) -> torch.Tensor:
+    """Camera points of every pixel centre, CVD eq. 8: `c(x) = D(x) K^-1 x~`.
+
+    Args:
+        depth: (B, 1, H, W) planar depth.
+        lens_matrix: (B, 3, 3).
+
+    Returns:
+        (B, H, W, 3) in the camera frame.
+    """
+    height, width = depth.shape[-2:]
+    v, u = torch.meshgrid(
+        torch.arange(height, device=depth.device, dtype=depth.dtype) + 0.5,
+        torch.arange(width, device=depth.device, dtype=depth.dtype) + 0.5,
+        indexing="ij",
+    )
+    x = (u - lens_matrix[:, 0, 2, None, None]) / lens_matrix[:, 0, 0, None, None]
+    y = (v - lens_matrix[:, 1, 2, None, None]) / lens_matrix[:, 1, 1, None, None]
+    return torch.stack([x, y, torch.ones_like(x)], dim=-1) * depth[:, 0, :, :, None]
+
+
+def transform(a_from_b: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """Points (B, H, W, 3) in frame b to frame a by (B, 4, 4)."""
+    return points @ a_from_b[:, None, :3, :3].transpose(-1, -2) + a_from_b[:, None, None, :3, 3]
+
+
+def project(points: torch.Tensor, lens_matrix: torch.Tensor, min_depth: float = 1e-4) -> torch.Tensor:
+    """Pixel coordinates (B, H, W, 2) of camera points (B, H, W, 3), CVD eq. 10; depth is clamped at `min_depth`."""
+    z = points[..., 2].clamp_min(min_depth)
+    u = points[..., 0] / z * lens_matrix[:, 0, 0, None, None] + lens_matrix[:, 0, 2, None, None]
+    v = points[..., 1] / z * lens_matrix[:, 1, 1, None, None] + lens_matrix[:, 1, 2, None, None]
+    return torch.stack([u, v], dim=-1)
