@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
@@ -167,9 +167,9 @@ class Stage:
         return (self.folder / "stage.json").is_file()
 
 
-def stage_key(name: str, settings: dict[str, Any], inputs: Sequence[str], version: str) -> str:
-    """Key of a stage: changes with its settings, the keys of its inputs and the engine's version."""
-    text = json.dumps([name, settings, list(inputs), version], sort_keys=True)
+def stage_key(name: str, version: int, settings: Mapping[str, Any], inputs: Sequence[str]) -> str:
+    """Key of a stage: changes with its version, its settings and the keys of its inputs."""
+    text = json.dumps([name, version, dict(settings), list(inputs)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

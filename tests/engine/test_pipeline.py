@@ -14,8 +14,10 @@ from engine.errors import Cancelled, WorkspaceError
 from engine.footage import Footage, probe
 from engine.pipeline import plan, solve
 from engine.pipeline.cameras import identity
+from engine.pipeline.solve import Inputs
+from engine.pipeline.stages import KINDS
 from engine.priors import Source
-from engine.request import FootageRequest, LensRequest, MaskRequest, PriorRequest, Request, WorldRequest
+from engine.request import STAGES, FootageRequest, LensRequest, MaskRequest, PriorRequest, Request, WorldRequest
 
 CLIP = Footage(
     path=Path("/shots/a.mp4"), kind="movie", pattern=None, width=640, height=360, fps=(24, 1), numbers=(1, 2, 3),
@@ -29,8 +31,9 @@ AFTER_POSES = ALL[3:]
 
 
 def stages(request=REQUEST, clip=CLIP, prior=PRIOR, given=GIVEN, device="cpu"):
-    camera = identity(request, what_is_known(request.lens, clip))
-    return plan(Path("/cache"), request, clip, settings_of(request), prior, given, camera, device)
+    known = what_is_known(request.lens, clip)
+    inputs = Inputs(request, clip, settings_of(request), prior, given, known, identity(request, known))
+    return plan(Path("/cache"), inputs, device)
 
 
 def keys(*args, **kwargs):
@@ -58,6 +61,35 @@ def keys(*args, **kwargs):
 )
 def test_a_changed_setting_redoes_exactly_the_stages_that_read_it(changed, redone):
     assert [name for name, key in keys().items() if changed[name] != key] == redone
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_new_version_of_a_stage_redoes_it_and_what_reads_it_and_nothing_else(name, monkeypatch):
+    before = keys()
+    newer = tuple(replace(kind, version=kind.version + 1) if kind.name == name else kind for kind in KINDS)
+    monkeypatch.setattr("engine.pipeline.run.KINDS", newer)
+    redone = {name}
+    for kind in KINDS:
+        if redone & set(kind.reads):
+            redone.add(kind.name)
+    assert {stage for stage, key in keys().items() if key != before[stage]} == redone
+
+
+def test_a_release_keeps_what_was_solved_by_the_one_before(monkeypatch):
+    before = keys()
+    monkeypatch.setattr("engine.__version__", "99.0.0")
+    assert keys() == before
+
+
+def test_the_stages_are_those_that_a_request_can_name():
+    assert tuple(kind.name for kind in KINDS) == STAGES
+
+
+def test_stages_read_only_those_before_them():
+    done = set()
+    for kind in KINDS:
+        assert set(kind.reads) <= done
+        done.add(kind.name)
 
 
 def test_only_the_stages_that_are_needed_are_planned():

@@ -197,14 +197,14 @@ def test_the_listener_is_never_called_by_two_threads_at_once(tmp_path):
 
 def test_stage_keys_differ_by_everything_that_matters():
     keys = {
-        stage_key("poses", {"seed": 0}, ["a"], "1"),
-        stage_key("poses", {"seed": 1}, ["a"], "1"),
-        stage_key("poses", {"seed": 0}, ["b"], "1"),
-        stage_key("poses", {"seed": 0}, ["a"], "2"),
-        stage_key("flow", {"seed": 0}, ["a"], "1"),
+        stage_key("poses", 1, {"seed": 0}, ["a"]),
+        stage_key("poses", 1, {"seed": 1}, ["a"]),
+        stage_key("poses", 1, {"seed": 0}, ["b"]),
+        stage_key("poses", 2, {"seed": 0}, ["a"]),
+        stage_key("flow", 1, {"seed": 0}, ["a"]),
     }
     assert len(keys) == 5
-    assert stage_key("poses", {"b": 1, "a": 2}, [], "1") == stage_key("poses", {"a": 2, "b": 1}, [], "1")
+    assert stage_key("poses", 1, {"b": 1, "a": 2}, []) == stage_key("poses", 1, {"a": 2, "b": 1}, [])
 
 
 def test_errors_have_three_parts():

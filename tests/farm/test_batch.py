@@ -16,7 +16,6 @@ from engine.batch.queue import PASSING, Batch
 from engine.batch.report import write_batch_report
 from engine.batch.shots import read_shots
 from engine.errors import Cancelled, WorkspaceError
-from engine.pipeline import SECONDS
 from engine.poses.child import _ended
 from engine.request import STAGES
 from engine.workspace import FolderLock
@@ -34,10 +33,6 @@ def states(path):
 
 def tried(path, name):
     return int((path.parent / "solves" / f"{name}.solve" / "tried").read_text())
-
-
-def test_the_stages_are_those_of_the_pipeline():
-    assert tuple(SECONDS) == STAGES
 
 
 @posix

@@ -20,6 +20,7 @@ from engine.footage import Footage
 from engine.geometry.arrays import rigid_inverse
 from engine.pipeline import plan
 from engine.pipeline.cameras import identity
+from engine.pipeline.solve import Inputs
 from engine.progress import Silent
 from engine.request import CameraRequest, FootageRequest, Request, parse_request
 
@@ -33,10 +34,10 @@ CPU = torch.device("cpu")
 
 
 def keys(request):
-    camera = identity(request, what_is_known(request.lens, CLIP))
+    known = what_is_known(request.lens, CLIP)
     given = {"artist": None, "segmentation": None}
-    stages = plan(Path("/cache"), request, CLIP, settings_of(request), None, given, camera, "cpu")
-    return {name: stage.key for name, stage in stages.items()}
+    inputs = Inputs(request, CLIP, settings_of(request), None, given, known, identity(request, known))
+    return {name: stage.key for name, stage in plan(Path("/cache"), inputs, "cpu").items()}
 
 
 @pytest.mark.parametrize("method", ["deepv2d", "deepv2d+cvd"])
