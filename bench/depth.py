@@ -35,12 +35,12 @@ from torch.nn.functional import avg_pool2d
 
 from bench import masks
 from engine import footage
+from engine.clip.depth_map import DepthFrames
 from engine.clip.plate_grid import PlateGrid, upsample_depth
 from engine.clip.track import CameraTrack
 from engine.clip.work import WorkClip
 from engine.depth.cvd import consistency, solve_depth
-from engine.depth.data import Folders, TrainingData
-from engine.depth.evidence import load_evidence
+from engine.depth.data import Found, TrainingData
 from engine.depth.scale import read_scale
 from engine.depth.settings import PRESETS, DepthSettings, settings_of
 from engine.depth.training import train
@@ -54,7 +54,7 @@ from engine.geometry.arrays import array_from_pixel, rigid_inverse
 from engine.geometry.tensors import project, sample, transform, unproject
 from engine.masks.motion import load_dynamic
 from engine.pipeline import solve
-from engine.priors import choose_prior, load_prior
+from engine.priors import choose_prior
 from engine.progress import Silent
 from engine.request import FootageRequest, PriorRequest, Request
 
@@ -135,6 +135,16 @@ class Case:
         """Working copies of the frames."""
         return self.stages["footage"] / "proxy"
 
+    @property
+    def prior(self) -> DepthFrames:
+        """What the built-in network says."""
+        return DepthFrames(self.stages["prior"], self.clip.half_lens, "solved")
+
+    @property
+    def evidence(self) -> DepthFrames:
+        """What was measured."""
+        return DepthFrames(self.stages["evidence"], self.clip.half_lens, "clip")
+
     @cached_property
     def clip(self) -> WorkClip:
         """What the dense stages see."""
@@ -149,9 +159,9 @@ class Case:
         """What a network is trained on, as the pipeline gives it."""
         prior = choose_prior(self.request.prior)
         assert prior is not None
-        evidence = self.stages["evidence"] if settings.measured else None
-        flow, motion, guess = (self.stages[name] for name in ("flow", "motion", "prior"))
-        return TrainingData.load(self.clip, Folders(flow, motion, guess, prior.output != "depth", evidence))
+        evidence = self.evidence if settings.measured else None
+        flow, motion = self.stages["flow"], self.stages["motion"]
+        return TrainingData.load(self.clip, Found(flow, motion, self.prior, prior.output != "depth", evidence))
 
     def cost(self, *stages: str) -> float:
         """CPU seconds of stages of `base`."""
@@ -176,7 +186,7 @@ class Case:
 def prior_alone(case: Case, folder: Path) -> float:
     """A picture at a time, fitted to the sparse points."""
     for number in case.numbers:
-        guess = load_prior(case.stages["prior"], number)
+        guess = case.prior.load(number).values
         write_npy(folder / "depth" / f"{frame_name(number)}.npy", _enlarged(case, guess, cv2.INTER_LINEAR))
     return case.cost("prior")
 
@@ -184,7 +194,7 @@ def prior_alone(case: Case, folder: Path) -> float:
 def sweep_measured(case: Case, folder: Path) -> float:
     """Where neighbours confirm the sweep, and nothing elsewhere."""
     for number in case.numbers:
-        depth = load_evidence(case.stages["evidence"], number)[0]
+        depth = case.evidence.load(number).values
         write_npy(folder / "depth" / f"{frame_name(number)}.npy", _enlarged(case, depth, cv2.INTER_NEAREST))
     return case.cost("evidence")
 
@@ -194,7 +204,7 @@ def sweep_filled(case: Case, folder: Path) -> float:
     start = time.process_time()
     unit = float(np.median(np.concatenate([depth for _, depth in case.clip.sparse])))
     for number in case.numbers:
-        depth = load_evidence(case.stages["evidence"], number)[0]
+        depth = case.evidence.load(number).values
         if depth.any():
             _, label = cv2.distanceTransformWithLabels(
                 (depth == 0).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
@@ -429,7 +439,7 @@ def steadiness(case: Case, folder: Path) -> Result:
     each frame); flat_pct: on all other pixels.
     """
     to_plate = case.track.lens.width / case.clip.lens.width
-    agreement = consistency(case.clip, case.data(PRESETS["cvd-2020"]), folder)
+    agreement = consistency(case.clip, case.data(PRESETS["cvd-2020"]), DepthFrames(folder, case.clip.lens, "clip"))
     depths = {
         number: np.load(folder / "depth" / f"{frame_name(number)}.npy", allow_pickle=False) for number in case.numbers
     }

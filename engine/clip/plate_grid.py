@@ -12,7 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.geometry.arrays import Lens, distort_map, undistort_map
+from engine.clip.depth_map import inverse_of
+from engine.clip.pinhole import ToPinhole
+from engine.geometry.arrays import Lens, distort_map
 
 Array = NDArray[np.float32]
 
@@ -35,12 +37,12 @@ class PlateGrid:
         self.work = work
         self.map_x, self.map_y = distort_map(plate, work)
         self.is_identity = plate.undistorted() == work and not plate.distortion().any()
-        self._shrunk_x, self._shrunk_y = undistort_map(plate.scaled(work.width, work.height))
+        self._to_pinhole = ToPinhole(plate.scaled(work.width, work.height))
 
     def shrink(self, image: Array) -> Array:
         """The plate image (H, W, 3) on the work grid (h, w, 3)."""
         small = cv2.resize(image, (self.work.width, self.work.height), interpolation=cv2.INTER_AREA)
-        return _remap(small, self._shrunk_x, self._shrunk_y)
+        return np.asarray(self._to_pinhole(small), np.float32)
 
     def enlarge(self, values: Array) -> Array:
         """Values of the work grid (h, w) on the plate (H, W), bilinear."""
@@ -63,8 +65,7 @@ def upsample_depth(depth: Array, image: Array, grid: PlateGrid) -> Array:
         raise ValueError(f"depth {depth.shape} does not fit the work grid {(grid.work.height, grid.work.width)}")
     if grid.is_identity:
         return depth
-    known = depth > 0
-    disparity = np.where(known, 1.0 / np.where(known, depth, 1.0), 0.0).astype(np.float32)
+    disparity = inverse_of(depth)
     result = grid.enlarge(disparity)
     edge = grid.enlarge(_edges(depth).astype(np.float32)) > 0
     rows, columns = np.nonzero(edge)

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engine.clip.pinhole import ToPinhole
 from engine.clip.track import CameraTrack
 from engine.errors import DepthError
 from engine.footage import read_proxy
-from engine.geometry.arrays import Lens, normalised_from_pixel, rigid_inverse, undistort_map
+from engine.geometry.arrays import Lens, normalised_from_pixel, rigid_inverse
 from engine.parallel import each
 from engine.progress import Progress
 
@@ -80,6 +81,11 @@ class WorkClip:
             sparse=_sparse(track, numbers, width, height),
         )
 
+    @property
+    def half_lens(self) -> Lens:
+        """Pinhole of half the work grid, where sweep, flow and networks live."""
+        return self.lens.scaled(self.lens.width // 2, self.lens.height // 2)
+
     def index(self, number: int) -> int:
         """Row of a plate frame number."""
         return int(np.searchsorted(self.numbers, number))
@@ -118,13 +124,10 @@ def work_images(proxies: Path, track: CameraTrack, width: int, height: int, prog
     images = np.empty((len(numbers), height, width, 3), np.uint8)
     shape = read_proxy(proxies, numbers[0]).shape
     # Undistort at the proxy's own size: resizing afterwards hides the second interpolation.
-    bent = track.lens.distortion().any()
-    maps = undistort_map(track.lens.scaled(shape[1], shape[0])) if bent else None
+    to_pinhole = ToPinhole(track.lens.scaled(shape[1], shape[0]))
 
     def bring(row: int) -> None:
-        picture = read_proxy(proxies, numbers[row])
-        if maps is not None:
-            picture = cv2.remap(picture, *maps, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        picture = to_pinhole(read_proxy(proxies, numbers[row]), cv2.INTER_CUBIC)
         cv2.resize(picture, (width, height), dst=images[row], interpolation=cv2.INTER_AREA)
 
     for _ in each(bring, range(len(numbers))):

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from engine.cameras.knowledge import LensKnowledge
+from engine.clip.depth_map import DepthFrames
 from engine.clip.track import CameraTrack, SparsePoints
 from engine.clip.views import choose_views
 from engine.clip.work import WorkClip
@@ -53,8 +54,7 @@ def solve_deepv2d(
         Cancelled: the user stopped it.
         DepthError: the weights cannot be used.
     """
-    for name in ("raw", "depth", "confidence"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / "raw").mkdir(parents=True, exist_ok=True)
     still = replace(settings, looks=0)
     work = Alternation(load_deepv2d(device), clip, True, still, device)
     found = work.run(folder, Part(progress, 0.0, ALTERNATING_SHARE))
@@ -85,8 +85,9 @@ def finish_deepv2d(
         fused = fuse(believed, known[:, LOG_DEPTH], known[:, WEIGHT], clip.colours(rows, device))
         return (fused.exp() * data.unit).cpu().numpy(), enlarged(known[:, CONFIDENCE]).cpu().numpy()
 
-    write_frames(folder, data.numbers, finish, device, progress)
-    write_json(folder / "consistency.json", consistency(clip, data, folder))
+    frames = DepthFrames(folder, clip.lens, "clip")
+    write_frames(frames, data.numbers, finish, device, progress)
+    write_json(folder / "consistency.json", consistency(clip, data, frames))
     progress.step(1.0, 1.0, "depth")
 
 

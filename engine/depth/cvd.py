@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
+from engine.clip.depth_map import DepthFrames
 from engine.clip.work import WorkClip
 from engine.depth.data import CONFIDENCE, LOG_DEPTH, WEIGHT, TrainingData
 from engine.depth.fuse import fuse
@@ -18,9 +19,8 @@ from engine.depth.result import Made, write_frames
 from engine.depth.settings import DepthSettings
 from engine.depth.training import train
 from engine.errors import DepthError
-from engine.files import write_json, write_npy
+from engine.files import write_json
 from engine.flow.stage import load_pair
-from engine.footage import frame_name
 from engine.geometry.arrays import rigid_inverse
 from engine.geometry.tensors import project, transform, unproject
 from engine.networks.depth import DepthNetwork
@@ -61,6 +61,7 @@ def solve_depth(
         DepthError: `depth.diverged` or `depth.not_finite`.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    frames = DepthFrames(folder, clip.lens, "clip")
     if (folder / "consistency.json").exists():
         (folder / "checkpoint.pt").unlink(missing_ok=True)
         return
@@ -73,14 +74,14 @@ def solve_depth(
         def predict(rows: list[int]) -> Made:
             return _predict(network, data, clip, settings, rows, device)
 
-        write_frames(folder, data.numbers, predict, device, Part(progress, TRAINING_SHARE, 1.0))
+        write_frames(frames, data.numbers, predict, device, Part(progress, TRAINING_SHARE, 1.0))
     except DepthError:
         (folder / "checkpoint.pt").unlink(missing_ok=True)  # nothing is to be gone on with
         raise
     if not settings.measured:
-        for number, confidence in _confirmed(clip, data, folder).items():
-            write_npy(folder / "confidence" / f"{frame_name(number)}.npy", confidence)
-    write_json(folder / "consistency.json", consistency(clip, data, folder))
+        for number, confidence in _confirmed(clip, data, frames).items():
+            frames.save(number, frames.load(number).values, confidence)
+    write_json(folder / "consistency.json", consistency(clip, data, frames))
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     progress.step(1.0, 1.0, "depth")
 
@@ -110,12 +111,12 @@ def enlarged(values: torch.Tensor) -> torch.Tensor:
     return interpolate(values[:, None], scale_factor=2.0, mode="bilinear", align_corners=False)[:, 0]
 
 
-def consistency(clip: WorkClip, data: TrainingData, folder: Path) -> dict[str, dict[str, float]]:
-    """What `solve_depth` writes to `consistency.json`, of the depth in `folder`/depth."""
+def consistency(clip: WorkClip, data: TrainingData, frames_of_depth: DepthFrames) -> dict[str, dict[str, float]]:
+    """What `solve_depth` writes to `consistency.json`, of that depth."""
     frames: dict[int, list[float]] = {number: [] for number in data.numbers}
     apart: dict[int, list[float]] = {}
     position = {number: row for row, number in enumerate(data.numbers)}
-    for a, b, miss, believed in _misses(clip, data, folder):
+    for a, b, miss, believed in _misses(clip, data, frames_of_depth):
         if believed.any():
             median = float(miss[believed].median())
             frames[a].append(median)
@@ -126,7 +127,9 @@ def consistency(clip: WorkClip, data: TrainingData, folder: Path) -> dict[str, d
     }
 
 
-def _misses(clip: WorkClip, data: TrainingData, folder: Path) -> Iterator[tuple[int, int, torch.Tensor, torch.Tensor]]:
+def _misses(
+    clip: WorkClip, data: TrainingData, frames: DepthFrames
+) -> Iterator[tuple[int, int, torch.Tensor, torch.Tensor]]:
     """Of each pair, both ways: frame, other frame, work pixels (h, w) between where the flow and where depth and
     cameras send each pixel, and where the flow is believed and nothing moves (h, w)."""
     position = {number: row for row, number in enumerate(data.numbers)}
@@ -134,8 +137,8 @@ def _misses(clip: WorkClip, data: TrainingData, folder: Path) -> Iterator[tuple[
     for pair in data.pairs:
         arrays = torch.from_numpy(load_pair(data.flow, pair.first, pair.second)).float()
         for k, (a, b) in enumerate(((pair.first, pair.second), (pair.second, pair.first))):
-            depth = np.load(folder / "depth" / f"{frame_name(a)}.npy", allow_pickle=False)
-            half = torch.nn.functional.avg_pool2d(torch.from_numpy(depth)[None, None], 2)
+            depth = torch.from_numpy(frames.load(a).values)
+            half = torch.nn.functional.avg_pool2d(depth[None, None], 2)
             relative = rigid_inverse(clip.world_from_camera[position[b]]) @ clip.world_from_camera[position[a]]
             points = unproject(half, K)
             moved = project(transform(torch.tensor(relative, dtype=torch.float32)[None], points), K)
@@ -143,11 +146,11 @@ def _misses(clip: WorkClip, data: TrainingData, folder: Path) -> Iterator[tuple[
             yield a, b, 2.0 * miss, (arrays[k, 2] > 0) & data.still[position[a], 0]
 
 
-def _confirmed(clip: WorkClip, data: TrainingData, folder: Path) -> dict[int, NDArray[np.float32]]:
+def _confirmed(clip: WorkClip, data: TrainingData, frames: DepthFrames) -> dict[int, NDArray[np.float32]]:
     """Confidence (H, W) of each frame: the share of its pairs in which the flow agrees with depth and cameras."""
     agreeing = {number: torch.zeros(data.images.shape[-2:]) for number in data.numbers}
     pairs = dict.fromkeys(data.numbers, 0)
-    for a, _, miss, believed in _misses(clip, data, folder):
+    for a, _, miss, believed in _misses(clip, data, frames):
         agreeing[a] += believed & (miss < AGREE_PX)
         pairs[a] += 1
     return {number: enlarged(count[None] / max(pairs[number], 1))[0].numpy() for number, count in agreeing.items()}

@@ -10,12 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engine.clip.depth_map import DepthFrames
 from engine.clip.views import choose_views
 from engine.clip.work import WorkClip
-from engine.depth.evidence import load_evidence
 from engine.flow.stage import FlowPair, load_pairs
 from engine.masks.motion import load_dynamic
-from engine.priors import load_prior
 
 SPARSE_CONFIDENCE = 0.2  # a single wrong point must not outweigh the pixels around it
 PRIOR_WEIGHT = 0.1  # of another network's depth, or the user's, where nothing was measured
@@ -27,23 +26,23 @@ LOG_DEPTH, WEIGHT, CONFIDENCE = 0, 1, 2  # channels of `TrainingData.evidence`
 
 
 @dataclass(frozen=True)
-class Folders:
-    """Where the stages before left their results.
+class Found:
+    """What the stages before have found.
 
     Attributes:
-        flow: flow stage.
-        motion: motion stage.
-        prior: prior stage, None = no prior.
+        flow: folder of the flow stage.
+        motion: folder of the motion stage.
+        prior: of the prior stage, None = no prior.
         fills: the prior has a say where nothing was measured: it is another network's depth, or the user's.
-        evidence: evidence stage, None = nothing was measured.
+        evidence: of the evidence stage, None = nothing was measured.
         prior_scale: brings the prior to the clip's units, where something else than the prior has decided them.
     """
 
     flow: Path
     motion: Path
-    prior: Path | None
+    prior: DepthFrames | None
     fills: bool
-    evidence: Path | None
+    evidence: DepthFrames | None
     prior_scale: float = 1.0
 
 
@@ -89,7 +88,7 @@ class TrainingData:
     right: RightEye | None = None
 
     @classmethod
-    def load(cls, clip: WorkClip, folders: Folders) -> TrainingData:
+    def load(cls, clip: WorkClip, found: Found) -> TrainingData:
         """Gather from the stages before."""
         count, height, width = len(clip.numbers), clip.images.shape[1] // 2, clip.images.shape[2] // 2
         images = np.empty((count, 3, height, width), np.uint8)
@@ -99,19 +98,19 @@ class TrainingData:
         unit = float(np.median(np.concatenate([depth for _, depth in clip.sparse])))
         for row, number in enumerate(clip.numbers.tolist()):
             images[row] = np.moveaxis(_small(clip.images[row], (width, height)), -1, 0)
-            mask = load_dynamic(folders.motion, number, clip.images.shape[1:3])
+            mask = load_dynamic(found.motion, number, clip.images.shape[1:3])
             moves[row] = mask.reshape(height, 2, width, 2).any(axis=(1, 3))
-            if folders.evidence is not None:
-                depth, confidence = load_evidence(folders.evidence, number)
-                evidence[row, LOG_DEPTH] = np.log(np.where(depth > 0, depth / unit, 1.0))
-                evidence[row, WEIGHT] = evidence[row, CONFIDENCE] = confidence
+            if found.evidence is not None:
+                measured = found.evidence.load(number)
+                evidence[row, LOG_DEPTH] = np.log(np.where(measured.known, measured.values / unit, 1.0))
+                evidence[row, WEIGHT] = evidence[row, CONFIDENCE] = measured.confidence
             evidence[row, :, moves[row]] = 0.0
             _add_sparse(evidence[row], clip, row, unit, moves[row])
-            if folders.prior is not None:
-                prior = load_prior(folders.prior, number) * folders.prior_scale
+            if found.prior is not None:
+                prior = found.prior.load(number).values * found.prior_scale
                 guess[row] = np.log(np.where(prior > 0, prior / unit, np.nan))
-        if folders.prior is not None:
-            _add_prior(evidence, guess, moves, folders.fills)
+        if found.prior is not None:
+            _add_prior(evidence, guess, moves, found.fills)
         poses = clip.world_from_camera.copy()
         poses[:, :3, 3] /= unit
         return cls(
@@ -120,12 +119,12 @@ class TrainingData:
             still=torch.from_numpy(~moves[:, None]),
             sparse=_padded(clip, unit),
             sources=torch.from_numpy(np.stack([_several(choose_views(clip, row, SOURCES)) for row in range(count)])),
-            lens_matrix=torch.tensor(clip.lens.scaled(width, height).matrix(), dtype=torch.float32),
+            lens_matrix=torch.tensor(clip.half_lens.matrix(), dtype=torch.float32),
             world_from_camera=poses,
             unit=unit,
             numbers=[int(n) for n in clip.numbers],
-            pairs=load_pairs(folders.flow),
-            flow=folders.flow,
+            pairs=load_pairs(found.flow),
+            flow=found.flow,
         )
 
     def with_right_eye(self, images: NDArray[np.uint8], right_from_left: NDArray[np.float64]) -> TrainingData:

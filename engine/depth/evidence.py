@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engine.clip.depth_map import DepthFrames
 from engine.clip.preview import show_depth
 from engine.clip.views import choose_views, inverse_depth_range
 from engine.clip.work import WorkClip
@@ -52,7 +53,7 @@ class HalfGrid:
         for row, image in enumerate(clip.images):
             full = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255.0
             cv2.resize(full, (width, height), dst=grey[row], interpolation=cv2.INTER_AREA)
-        lens_matrix = torch.tensor(clip.lens.scaled(width, height).matrix(), dtype=torch.float32, device=device)
+        lens_matrix = torch.tensor(clip.half_lens.matrix(), dtype=torch.float32, device=device)
         return cls(lens_matrix, torch.from_numpy(grey).to(device))
 
 
@@ -74,8 +75,7 @@ def solve_evidence(
     Raises:
         Cancelled: the user stopped it.
     """
-    for name in ("raw", "depth", "confidence"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / "raw").mkdir(parents=True, exist_ok=True)
     grid = HalfGrid.of(clip, device)
     count = len(clip.numbers)
     views = [choose_views(clip, row, settings.views) for row in range(count)]
@@ -110,24 +110,15 @@ def confirm(clip: WorkClip, grid: HalfGrid, views: list[NDArray[np.int64]], fold
         progress: receives progress; may cancel.
     """
 
+    frames = DepthFrames(folder, clip.half_lens, "clip")
+
     def check(row: int) -> None:
-        name = f"{frame_name(int(clip.numbers[row]))}.npy"
-        if not (folder / "confidence" / name).exists():
-            depth, confidence = _confirmed(clip, grid, row, views[row], folder)
-            write_npy(folder / "depth" / name, depth)
-            write_npy(folder / "confidence" / name, confidence)
+        number = int(clip.numbers[row])
+        if not frames.has(number):
+            frames.save(number, *_confirmed(clip, grid, row, views[row], folder))
 
     for row, _ in each(check, range(len(clip.numbers)), grid.grey.device):
         progress.step(row + 1, len(clip.numbers), f"checked frame {clip.numbers[row]}")
-
-
-def load_evidence(folder: Path, number: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Depth and confidence (h, w) of a frame on the half grid, see `solve_evidence`."""
-    name = f"{frame_name(number)}.npy"
-    return (
-        np.load(folder / "depth" / name, allow_pickle=False),
-        np.load(folder / "confidence" / name, allow_pickle=False),
-    )
 
 
 def _sweep(

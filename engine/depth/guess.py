@@ -7,21 +7,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from engine.clip.depth_map import DepthFrames
 from engine.clip.work import WorkClip
 from engine.depth.cvd import enlarged
 from engine.depth.result import Made, write_frames
 from engine.errors import DepthError
 from engine.files import write_json
-from engine.priors import load_prior
 from engine.progress import Progress
 
 
-def guess_depth(clip: WorkClip, prior: Path | None, scale: float, folder: Path, progress: Progress) -> None:
+def guess_depth(clip: WorkClip, prior: DepthFrames | None, scale: float, folder: Path, progress: Progress) -> None:
     """Write the prior's depth as the clip's, with a confidence of 0 everywhere; files as `solve_depth` leaves them.
 
     Args:
         clip: frames of a camera that does not travel, or zooms.
-        prior: folder of the prior stage.
+        prior: what the prior stage has made.
         scale: what the prior's depth is multiplied by.
         folder: written to.
         progress: receives progress; may cancel.
@@ -39,9 +39,9 @@ def guess_depth(clip: WorkClip, prior: Path | None, scale: float, folder: Path, 
     numbers = clip.numbers.tolist()
 
     def guess(rows: list[int]) -> Made:
-        known = np.stack([load_prior(prior, numbers[row]) for row in rows])
+        known = np.stack([prior.load(numbers[row]).values for row in rows])
         depth = enlarged(torch.from_numpy(known)).numpy() * np.float32(scale)
         return depth, np.zeros_like(depth)
 
-    write_frames(folder, numbers, guess, torch.device("cpu"), progress)
+    write_frames(DepthFrames(folder, clip.lens, "clip"), numbers, guess, torch.device("cpu"), progress)
     write_json(folder / "consistency.json", {"frames": {}, "distance": {}})

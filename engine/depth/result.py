@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engine.clip.depth_map import DepthFrames
 from engine.clip.preview import show_depth
 from engine.errors import DepthError
-from engine.files import write_npy
-from engine.footage import frame_name
 from engine.parallel import each
 from engine.progress import Progress
 
@@ -23,16 +21,16 @@ Made = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 def write_frames(
-    folder: Path,
+    frames: DepthFrames,
     numbers: Sequence[int],
     make: Callable[[list[int]], Made],
     device: torch.device,
     progress: Progress,
 ) -> None:
-    """Write depth and confidence of all frames, as `_write_frame` does, but those that a killed run has left.
+    """Write depth and confidence of all frames, but those that a killed run has left.
 
     Args:
-        folder: of the stage.
+        frames: written to.
         numbers: plate frame numbers.
         make: gives depth and confidence (B, H, W) of the frames at B places of `numbers`.
         device: where `make` computes.
@@ -42,15 +40,14 @@ def write_frames(
         Cancelled: the user stopped it.
         DepthError: `depth.not_finite`.
     """
-    for name in ("depth", "confidence"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
 
     def written(rows: list[int]) -> NDArray[np.float32] | None:
-        if all((folder / "depth" / f"{frame_name(numbers[row])}.npy").exists() for row in rows):
+        if all(frames.has(numbers[row]) for row in rows):
             return None
         depth, confidence = make(rows)
         for place, row in enumerate(rows):
-            _write_frame(folder, numbers[row], depth[place], confidence[place])
+            _require_finite(numbers[row], depth[place], confidence[place])
+            frames.save(numbers[row], depth[place], confidence[place])
         last: NDArray[np.float32] = depth[-1]
         return last
 
@@ -61,18 +58,7 @@ def write_frames(
         progress.step(some[-1] + 1, len(rows), f"depth of frame {numbers[some[-1]]}")
 
 
-def _write_frame(folder: Path, number: int, depth: NDArray[np.float32], confidence: NDArray[np.float32]) -> None:
-    """Write `confidence/000101.npy`, then `depth/000101.npy`, by which a frame counts as done.
-
-    Args:
-        folder: of the stage.
-        number: the plate's frame number.
-        depth: (H, W) planar, 0 = none.
-        confidence: (H, W) 0..1.
-
-    Raises:
-        DepthError: `depth.not_finite`, something in it is no number; nothing is written.
-    """
+def _require_finite(number: int, depth: NDArray[np.float32], confidence: NDArray[np.float32]) -> None:
     if not (np.isfinite(depth).all() and np.isfinite(confidence).all()):
         raise DepthError(
             "depth.not_finite",
@@ -80,6 +66,3 @@ def _write_frame(folder: Path, number: int, depth: NDArray[np.float32], confiden
             "The network or what it is given has left the range of floating point.",
             "Look at the camera track first; another seed or another prior may help.",
         )
-    name = f"{frame_name(number)}.npy"
-    write_npy(folder / "confidence" / name, confidence)
-    write_npy(folder / "depth" / name, depth)

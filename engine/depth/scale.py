@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.clip.depth_map import DepthFrames
 from engine.clip.work import WorkClip
 from engine.errors import DepthError
 from engine.files import write_json
-from engine.priors import load_prior
 from engine.progress import Progress
 
 MIN_POINTS = 10
 
 
 def calibrate_scale(
-    clip: WorkClip, prior: Path | None, metres_per_unit: float | None, folder: Path, progress: Progress
+    clip: WorkClip, prior: DepthFrames | None, metres_per_unit: float | None, folder: Path, progress: Progress
 ) -> None:
     """Find the factor of the cameras, and write `scale.json`.
 
@@ -28,7 +28,7 @@ def calibrate_scale(
 
     Args:
         clip: frames with sparse depth.
-        prior: folder of the prior stage; None = there is no prior.
+        prior: what the prior stage has made; None = there is no prior.
         metres_per_unit: known, as from a stereo clip's baseline; None = unknown.
         folder: written to.
         progress: receives progress; may cancel.
@@ -51,12 +51,12 @@ def calibrate_scale(
     write_json(folder / "scale.json", {"scale": scale, "per_frame": per_frame})
 
 
-def _scales(clip: WorkClip, prior: Path, progress: Progress) -> dict[int, float]:
+def _scales(clip: WorkClip, prior: DepthFrames, progress: Progress) -> dict[int, float]:
     """Plate frame number -> s_i, for the frames that have enough points."""
     scales: dict[int, float] = {}
     for row, number in enumerate(clip.numbers.tolist()):
         progress.step(row, len(clip.numbers), f"scale of frame {number}")
-        depth = load_prior(prior, number)
+        depth = prior.load(number).values
         pixels, sparse = clip.sparse[row]
         size = np.array([depth.shape[1], depth.shape[0]])
         column, line = np.floor(pixels * size / (clip.lens.width, clip.lens.height)).astype(int).T

@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from engine.device import frugal
+from engine.geometry.tensors import pixel_centres
 
 NOISE_STD = 2.0 / 255.0  # below this contrast a window holds sensor noise only, and its correlation goes to zero
 EDGE = 20.0  # per unit of intensity: a jump across black to white costs a twentieth
@@ -89,11 +90,7 @@ def matching_scores(
     """Correlation volume (D, H, W): mean over the better half of the views, 0 where no view sees the plane."""
     height, width = reference.shape
     device, dtype = reference.device, reference.dtype
-    v, u = torch.meshgrid(
-        torch.arange(height, device=device, dtype=dtype) + 0.5,
-        torch.arange(width, device=device, dtype=dtype) + 0.5,
-        indexing="ij",
-    )
+    u, v = pixel_centres(height, width, like=reference).unbind(-1)
     rays = torch.stack([u, v, torch.ones_like(u)], -1) @ torch.linalg.inv(lens_matrix).T
     # fold the scaling to grid_sample's [-1, 1] (align_corners=False: the image's edges) into the projection
     to_unit = torch.tensor(

@@ -26,7 +26,7 @@ from engine.errors import DepthError
 from engine.files import write_atomically
 from engine.flow.stage import load_pair
 from engine.geometry.arrays import rigid_inverse
-from engine.geometry.tensors import sample
+from engine.geometry.tensors import pixel_centres, sample
 from engine.networks.depth import WEIGHTS, DepthNetwork, load_network
 from engine.progress import Progress
 
@@ -308,6 +308,5 @@ def over_pairs(
 def _still_there(data: TrainingData, rows: list[int], flow: torch.Tensor, device: torch.device) -> torch.Tensor:
     """(B, 1, h, w): where the flow leads, nothing moves by itself."""
     height, width = flow.shape[-2:]
-    v, u = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
-    target = torch.stack([u + 0.5, v + 0.5], -1) + flow.permute(0, 2, 3, 1)
+    target = pixel_centres(height, width, like=flow) + flow.permute(0, 2, 3, 1)
     return sample(data.still[rows].to(device).float(), target, mode="nearest")

@@ -24,10 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.clip.guided_filter import box_mean, guided_filter
+from engine.clip.pinhole import ToPinhole
 from engine.clip.views import choose_views
 from engine.clip.work import WorkClip
 from engine.footage import read_proxy
-from engine.geometry.arrays import Lens, pixel_centres, rigid_inverse, undistort_map
+from engine.geometry.arrays import Lens, pixel_centres, rigid_inverse
 from engine.parallel import Once
 
 Array = NDArray[np.float32]
@@ -74,8 +75,8 @@ class EdgeSharpener:
         self._proxies, self._clip, self._depth, self._mask = proxies, clip, depth, moving
         factor = min(1.0, LONG_SIDE / max(plate.width, plate.height))
         distorted = plate.scaled(round(plate.width * factor), round(plate.height * factor))
-        self.lens = distorted.undistorted()
-        self._undistort = undistort_map(distorted) if distorted.distortion().any() else None
+        self._to_pinhole = ToPinhole(distorted)
+        self.lens = self._to_pinhole.lens
         self._cell = 2.0 * self.lens.width / clip.lens.width
         pixels = pixel_centres(self.lens.height, self.lens.width)
         self._rays = np.concatenate(
@@ -185,9 +186,7 @@ class EdgeSharpener:
         """RGB (H, W, 3) in [0, 1], undistorted, on the grid of `self.lens`."""
         stored = read_proxy(self._proxies, frame)
         picture = cv2.resize(stored, (self.lens.width, self.lens.height), interpolation=cv2.INTER_AREA)
-        if self._undistort is not None:
-            picture = cv2.remap(picture, *self._undistort, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        return np.asarray(picture, np.float32) / np.float32(255.0)
+        return np.asarray(self._to_pinhole(picture, cv2.INTER_CUBIC), np.float32) / np.float32(255.0)
 
     def _mismatch(self, depth: Array, picture: Array, views: list[tuple[Array, NDArray[np.float32]]]) -> Array:
         """Colour difference (H, W) at `depth`, mean over the better half of the views: others may not see the pixel."""

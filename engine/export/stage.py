@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 import engine
 from engine import files, footage
 from engine.clip import pictures
+from engine.clip.depth_map import DepthFrames
 from engine.clip.plate_grid import PlateGrid, upsample_depth
 from engine.clip.track import CameraTrack
 from engine.evaluation.stability import track_stability
@@ -27,7 +28,7 @@ from engine.export import ply, report
 from engine.export.edges import EdgeSharpener
 from engine.export.fused_file import write_fused
 from engine.footage import Footage
-from engine.geometry.arrays import Lens, array_from_pixel
+from engine.geometry.arrays import array_from_pixel
 from engine.parallel import each
 from engine.progress import Part, Progress
 from engine.request import Request
@@ -47,8 +48,7 @@ class DepthResult:
     """What the depth stage left in its folder, on the work grid.
 
     Attributes:
-        folder: holds `depth/000101.npy`, `confidence/000101.npy` (H, W) float32, and `consistency.json`.
-        lens: pinhole of the work grid.
+        frames: depth and confidence; the folder holds `consistency.json` as well.
         method: such as "cvd".
         prior: name of the network or of what stood in for one.
         licence: of the network's weights.
@@ -56,21 +56,12 @@ class DepthResult:
         scales: folder of the scale stage, which holds `scale.json`.
     """
 
-    folder: Path
-    lens: Lens
+    frames: DepthFrames
     method: str
     prior: str
     licence: str
     metric: bool
     scales: Path
-
-    def depth(self, frame: int) -> NDArray[np.float32]:
-        """Planar depth (H, W) of a plate frame, 0 = no value."""
-        return self._load("depth", frame)
-
-    def confidence(self, frame: int) -> NDArray[np.float32]:
-        """Confidence (H, W) of a plate frame, 0..1."""
-        return self._load("confidence", frame)
 
     def consistency(self) -> dict[int, float]:
         """Plate frame number -> median flow-reprojection distance over the frame's pairs, work pixels."""
@@ -86,12 +77,8 @@ class DepthResult:
         return {int(frame): scale for frame, scale in json.loads(text)["per_frame"].items()}
 
     def _consistency(self, part: str) -> dict[str, float]:
-        document = json.loads((self.folder / "consistency.json").read_text(encoding="utf-8"))
+        document = json.loads((self.frames.folder / "consistency.json").read_text(encoding="utf-8"))
         return dict(document[part])
-
-    def _load(self, kind: str, frame: int) -> NDArray[np.float32]:
-        path = self.folder / kind / f"{footage.frame_name(frame)}.npy"
-        return np.asarray(np.load(path, allow_pickle=False), np.float32)
 
 
 @dataclass(frozen=True)
@@ -167,7 +154,7 @@ def export(
         made, clip, track, sharpener, result, mattes, (near, far), Part(progress, 0.0, WRITING)
     )
     ply.write_points(made / "points.ply", track.points)
-    to_plate = track.lens.width / result.lens.width
+    to_plate = track.lens.width / result.frames.lens.width
     consistency = {frame: error * to_plate for frame, error in result.consistency().items()}
     by_distance = {gap: error * to_plate for gap, error in result.consistency_by_distance().items()}
     quality = _quality(clip, track, result, consistency, shares, account.warnings)
@@ -227,8 +214,8 @@ def depth_range(result: DepthResult, frames: Sequence[int]) -> tuple[float, floa
     """1st and 99th percentile of the depth over the clip, scene units."""
     samples = []
     for frame in frames:
-        depth = result.depth(frame)
-        samples.append(depth[depth > 0][::17])
+        depth = result.frames.load(frame)
+        samples.append(depth.values[depth.known][::17])
     near, far = np.percentile(np.concatenate(samples), [1, 99])
     return float(near), float(far)
 
@@ -262,7 +249,7 @@ def _write_frames(
 ) -> tuple[dict[int, FrameShares], report.Pictures]:
     for name in ("depth", "confidence"):
         (root / name).mkdir(exist_ok=True)
-    fine, coarse = PlateGrid(track.lens, sharpener.lens), PlateGrid(track.lens, result.lens)
+    fine, coarse = PlateGrid(track.lens, sharpener.lens), PlateGrid(track.lens, result.frames.lens)
     frames = track.frames()
     worst = set(report.frames_to_show(frames, result.consistency()))
     blank = np.zeros((clip.height, clip.width), np.uint8)
@@ -272,7 +259,7 @@ def _write_frames(
     def written(item: tuple[int, NDArray[np.float32]]) -> Written:
         frame, image = item
         name = footage.frame_name(frame) + ".exr"
-        confidence = np.clip(coarse.enlarge(result.confidence(frame)), 0.0, 1.0)
+        confidence = np.clip(coarse.enlarge(result.frames.load(frame).confidence), 0.0, 1.0)
         if (root / "depth" / name).is_file() and (root / "confidence" / name).is_file():
             depth = files.read_exr(root / "depth" / name)
         else:
@@ -344,10 +331,10 @@ def _quality(
     warnings: Sequence[str],
 ) -> dict[str, Any]:
     def depth_at(frame: int, rays: NDArray[np.float64]) -> NDArray[np.floating]:
-        lens = result.lens
+        lens = result.frames.lens
         pixels = np.stack([rays[:, 0] * lens.fx + lens.cx, rays[:, 1] * lens.fy + lens.cy], axis=1)
         at = array_from_pixel(pixels).astype(np.float32)[None]
-        sampled = cv2.remap(result.depth(frame), at, None, cv2.INTER_NEAREST, borderValue=0)
+        sampled = cv2.remap(result.frames.load(frame).values, at, None, cv2.INTER_NEAREST, borderValue=0)
         return np.asarray(sampled[0], np.float32)
 
     registered = len(track.frames()) / len(clip.numbers)
@@ -436,8 +423,8 @@ def _solve_document(
             "licence": result.licence,
             "width": clip.width,
             "height": clip.height,
-            "work_width": result.lens.width,
-            "work_height": result.lens.height,
+            "work_width": result.frames.lens.width,
+            "work_height": result.frames.lens.height,
             "planar": True,
             "near": span[0],
             "far": span[1],

@@ -5,6 +5,16 @@ from __future__ import annotations
 import torch
 
 
+def pixel_centres(height: int, width: int, like: torch.Tensor) -> torch.Tensor:
+    """Pixel coordinates (H, W, 2) of all pixel centres, (0.5, 0.5) for the top-left one; type and device of `like`."""
+    v, u = torch.meshgrid(
+        torch.arange(height, device=like.device, dtype=like.dtype) + 0.5,
+        torch.arange(width, device=like.device, dtype=like.dtype) + 0.5,
+        indexing="ij",
+    )
+    return torch.stack([u, v], dim=-1)
+
+
 def sample(image: torch.Tensor, pixels: torch.Tensor, mode: str = "bilinear") -> torch.Tensor:
     """Value of `image` at pixel coordinates; outside the image the border value is repeated.
 
@@ -34,12 +44,7 @@ def unproject(depth: torch.Tensor, lens_matrix: torch.Tensor) -> torch.Tensor:
     Returns:
         (B, H, W, 3) in the camera frame.
     """
-    height, width = depth.shape[-2:]
-    v, u = torch.meshgrid(
-        torch.arange(height, device=depth.device, dtype=depth.dtype) + 0.5,
-        torch.arange(width, device=depth.device, dtype=depth.dtype) + 0.5,
-        indexing="ij",
-    )
+    u, v = pixel_centres(depth.shape[-2], depth.shape[-1], like=depth).unbind(-1)
     x = (u - lens_matrix[:, 0, 2, None, None]) / lens_matrix[:, 0, 0, None, None]
     y = (v - lens_matrix[:, 1, 2, None, None]) / lens_matrix[:, 1, 1, None, None]
     return torch.stack([x, y, torch.ones_like(x)], dim=-1) * depth[:, 0, :, :, None]

@@ -15,11 +15,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.clip.pinhole import ToPinhole
 from engine.clip.work import WorkClip
 from engine.files import write_atomically, write_json
 from engine.flow.dense import Mask, sample_at
 from engine.footage import frame_name
-from engine.geometry.arrays import Lens, undistort_map
+from engine.geometry.arrays import Lens
 from engine.masks.outline import outlined
 from engine.masks.still import Still, View, half_grey, still_world
 from engine.progress import Progress
@@ -104,9 +105,7 @@ def load_given(given: Path, number: int, lens: Lens) -> Mask:
     if not path.exists():
         return np.zeros((lens.height, lens.width), bool)
     mask = cv2.resize(read_mask(path), (lens.width, lens.height), interpolation=cv2.INTER_AREA)
-    if lens.distortion().any():
-        mask = cv2.remap(mask, *undistort_map(lens), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(mask > 127)
+    return np.asarray(ToPinhole(lens)(mask) > 127)
 
 
 def find_motion(still: Still, clip: WorkClip, progress: Progress) -> dict[int, Mask]:

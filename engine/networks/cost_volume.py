@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F  # noqa: N812
 
+from engine.geometry.tensors import pixel_centres
+
 
 def plane_grid(
     lens_matrix: torch.Tensor, view_from_key: torch.Tensor, planes: torch.Tensor, height: int, width: int
@@ -23,11 +25,7 @@ def plane_grid(
         whether it is inside of the view and before its camera.
     """
     device, dtype = planes.device, planes.dtype
-    v, u = torch.meshgrid(
-        torch.arange(height, device=device, dtype=dtype) + 0.5,
-        torch.arange(width, device=device, dtype=dtype) + 0.5,
-        indexing="ij",
-    )
+    u, v = pixel_centres(height, width, like=planes).unbind(-1)
     pixels = torch.stack([u, v, torch.ones_like(u)])[None].flatten(2)
     to_unit = torch.tensor(
         [[2.0 / width, 0.0, -1.0], [0.0, 2.0 / height, -1.0], [0.0, 0.0, 1.0]], device=device, dtype=dtype

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from engine import footage
 from engine.cameras.knowledge import LensKnowledge, what_is_known
+from engine.clip.depth_map import DepthFrames, Unit
 from engine.clip.track import CameraTrack
 from engine.clip.work import WorkClip, work_images
 from engine.depth.scale import read_scale, units_per_prior
@@ -111,9 +112,12 @@ class Solve:
         return WorkClip.load(self.proxies, self.solved_track, self.inputs.settings.long_side, self.workspace)
 
     @property
-    def prior(self) -> Path | None:
-        """The prior's depth; None where none is asked for."""
-        return self.folder("prior") if "prior" in self.stages else None
+    def prior(self) -> DepthFrames | None:
+        """The prior's depth, on the half grid; None where none is asked for."""
+        if self.inputs.prior is None:
+            return None
+        unit: Unit = "metres" if self.inputs.prior.metric else "solved"
+        return DepthFrames(self.folder("prior"), self.unscaled_clip.half_lens, unit)
 
     @cached_property
     def right_images(self) -> NDArray[np.uint8] | None:
@@ -151,6 +155,18 @@ class Solve:
     def clip(self) -> WorkClip:
         """The frames on the work grid, scaled."""
         return self.unscaled_clip.scaled(self.scale)
+
+    @property
+    def evidence(self) -> DepthFrames | None:
+        """What was measured, on the half grid; None where nothing is."""
+        if "evidence" not in self.stages:
+            return None
+        return DepthFrames(self.folder("evidence"), self.clip.half_lens, "clip")
+
+    @property
+    def depth(self) -> DepthFrames:
+        """What the stage `depth` has made, on the work grid."""
+        return DepthFrames(self.folder("depth"), self.clip.lens, "clip")
 
     @property
     def rig(self) -> StereoRig | None:

@@ -10,14 +10,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from engine import footage
 from engine.clip import preview
 from engine.deepv2d.alternate import DeepV2DSettings
 from engine.deepv2d.stage import finish_deepv2d, solve_deepv2d
 from engine.depth.cvd import solve_depth
-from engine.depth.data import Folders, TrainingData
+from engine.depth.data import Found, TrainingData
 from engine.depth.evidence import solve_evidence
 from engine.depth.guess import guess_depth
 from engine.depth.scale import calibrate_scale
@@ -145,16 +147,16 @@ def _depth(solve: Solve, folder: Path, device: torch.device) -> None:
         return
     # What the built-in network says of a picture alone, it says better once it has been trained on the clip.
     fills = solve.inputs.prior is not None and solve.inputs.prior.output != "depth"
-    evidence = solve.folder("evidence") if "evidence" in solve.stages else None
+    evidence = solve.evidence
     data = TrainingData.load(
         clip,
-        Folders(solve.folder("flow"), solve.folder("motion"), solve.prior, fills, evidence, solve.units_per_prior),
+        Found(solve.folder("flow"), solve.folder("motion"), solve.prior, fills, evidence, solve.units_per_prior),
     )
     rig = solve.rig
     if rig is not None and solve.right_images is not None:
         data = data.with_right_eye(solve.right_images, rig.right_from_left())
     if request.method == "deepv2d" and evidence is not None:
-        finish_deepv2d(clip, data, evidence, folder, device, workspace)
+        finish_deepv2d(clip, data, evidence.folder, folder, device, workspace)
     else:
         solve_depth(clip, solve.inputs.settings, data, folder, request.seed, device, workspace)
 
@@ -169,8 +171,7 @@ def _export(solve: Solve, _folder: Path, _device: torch.device) -> None:
     prior, masks, clip = inputs.prior, inputs.request.masks, inputs.clip
     motion = solve.folder("motion")
     result = DepthResult(
-        folder=solve.folder("depth"),
-        lens=work.lens,
+        frames=solve.depth,
         method=inputs.request.method,
         prior=prior.name if prior is not None else "none",
         licence=prior.licence if prior is not None else "none needed",
@@ -183,10 +184,11 @@ def _export(solve: Solve, _folder: Path, _device: torch.device) -> None:
         return {**finished, "export": workspace.cost()}
 
     account = Account(solve.device.type, solve.stages["export"].key, costs, workspace.warnings)
-    shape = (work.lens.height, work.lens.width)
-    sharpener = EdgeSharpener(
-        solve.proxies, track.lens, work, result.depth, lambda frame: load_dynamic(motion, frame, shape)
-    )
+
+    def moving(frame: int) -> NDArray[np.bool_]:
+        return load_dynamic(motion, frame, (work.lens.height, work.lens.width))
+
+    sharpener = EdgeSharpener(solve.proxies, track.lens, work, lambda frame: solve.depth.load(frame).values, moving)
     artist = ArtistMasks.find(masks.path, clip.width, clip.height) if masks.path else None
     mattes = PlateMattes(motion, solve.masks, artist, track.lens, work.lens)
     export(

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 _MAX_TRACKS = 3000
 _MIN_LENGTH = 4
@@ -37,18 +39,12 @@ def build_tracks(matches: dict[tuple[int, int], NDArray[np.int64]], counts: dict
     images = sorted(counts)
     start = dict(zip(images, np.cumsum([0] + [counts[i] for i in images[:-1]]).tolist(), strict=True))
     owner = np.repeat(images, [counts[i] for i in images])
-    parent = np.arange(len(owner))
     edges = np.concatenate(
         [m + np.array([start[i], start[j]]) for (i, j), m in sorted(matches.items())] or [np.zeros((0, 2), np.int64)]
     )
-    for _ in range(64):  # the smallest label spreads along the matches; tracks are short
-        low = np.minimum(parent[edges[:, 0]], parent[edges[:, 1]])
-        before = parent.copy()
-        np.minimum.at(parent, edges[:, 0], low)
-        np.minimum.at(parent, edges[:, 1], low)
-        parent = parent[parent]
-        if np.array_equal(before, parent):
-            break
+    graph = coo_array((np.ones(len(edges), bool), (edges[:, 0], edges[:, 1])), shape=(len(owner), len(owner)))
+    label = connected_components(graph, directed=False)[1]
+    parent = np.unique(label, return_index=True)[1][label]  # the first of its observations
     node = np.flatnonzero(np.bincount(parent, minlength=len(parent))[parent] >= _MIN_LENGTH)
     node = node[np.lexsort((owner[node], parent[node]))]
     root, image = parent[node], owner[node]

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engine.clip.pinhole import ToPinhole
 from engine.clip.work import WorkClip
 from engine.errors import CvdError, PriorError
 from engine.footage.decode import read_exr, read_still
 from engine.footage.sequence import Sequence, names_in, only_sequence, sequence_of
-from engine.geometry.arrays import Lens, undistort_map
+from engine.geometry.arrays import Lens
 from engine.priors.source import Output, Predict, Source, half_size
 
 SUFFIXES = (".exr", ".png")
@@ -108,11 +109,8 @@ def to_half_grid(values: NDArray[np.float32], plate: Lens, half: tuple[int, int]
         )
     known = np.isfinite(values).astype(np.float32)
     filled = np.nan_to_num(values)
-    if plate.distortion().any():
-        where = undistort_map(plate.scaled(width, height))
-        filled, known = (
-            cv2.remap(part, *where, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT) for part in (filled, known)
-        )
+    to_pinhole = ToPinhole(plate.scaled(width, height))
+    filled, known = (to_pinhole(part, border=cv2.BORDER_CONSTANT) for part in (filled, known))
     smaller = width > half[1]
     filled, known = (
         cv2.resize(part, half[::-1], interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)

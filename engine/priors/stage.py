@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engine.clip.depth_map import DepthFrames
 from engine.clip.work import WorkClip
 from engine.errors import PriorError
 from engine.files import write_json, write_npy
@@ -83,8 +84,8 @@ def solve_prior(
     if (folder / "prior.json").exists():
         shutil.rmtree(folder / "raw", ignore_errors=True)  # killed after all but that
         return
-    for name in ("raw", "depth"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / "raw").mkdir(parents=True, exist_ok=True)
+    frames = DepthFrames(folder, clip.half_lens, "metres" if source.metric else "solved")
     count, names = len(clip.numbers), [f"{frame_name(int(number))}.npy" for number in clip.numbers]
     progress.step(0, count * 1.1, f"loading {source.name}")
     left = [row for row in range(count) if not (folder / "raw" / names[row]).exists()]
@@ -103,7 +104,7 @@ def solve_prior(
     for row in range(count):
         progress.step(count * 1.05 + 0.05 * row, count * 1.1, f"fitting frame {clip.numbers[row]}")
         depth = alignment.depth(row, np.load(folder / "raw" / names[row], allow_pickle=False))
-        write_npy(folder / "depth" / names[row], depth)
+        frames.save(int(clip.numbers[row]), depth)
         if not depth.any():
             bare.append(int(clip.numbers[row]))
         there = alignment.depth(row, samples[row][0])
@@ -115,12 +116,6 @@ def solve_prior(
         _report_fit(source, float(np.median(np.concatenate(errors))), progress)
     write_json(folder / "prior.json", {"name": source.name, "licence": source.licence, "metric": source.metric})
     shutil.rmtree(folder / "raw")
-
-
-def load_prior(folder: Path, number: int) -> NDArray[np.float32]:
-    """Depth (h, w) of a frame on the half grid, 0 = none; see `solve_prior`."""
-    depth: NDArray[np.float32] = np.load(folder / "depth" / f"{frame_name(number)}.npy", allow_pickle=False)
-    return depth
 
 
 def _at_points(clip: WorkClip, row: int, raw: NDArray[np.float32]) -> Samples:

@@ -17,7 +17,6 @@ from engine.batch.report import write_batch_report
 from engine.batch.shots import read_shots
 from engine.errors import Cancelled, WorkspaceError
 from engine.poses.child import _ended
-from engine.request import STAGES
 from engine.workspace import FolderLock
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")

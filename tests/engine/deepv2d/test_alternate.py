@@ -8,9 +8,9 @@ import pytest
 import torch
 from scene import plane_clip
 
+from engine.clip.depth_map import DepthFrames
 from engine.deepv2d.alternate import Alternation, DeepV2DSettings
 from engine.deepv2d.stage import solve_deepv2d
-from engine.depth.evidence import load_evidence
 from engine.errors import DepthError
 from engine.networks.deepv2d import load_deepv2d
 from engine.progress import Silent
@@ -96,7 +96,8 @@ def test_the_stage_writes_evidence(network, plane, tmp_path):
     solve_deepv2d(clip, HELD, tmp_path, CPU, Silent())
     misses = []
     for row, number in enumerate(clip.numbers.tolist()):
-        depth, confidence = load_evidence(tmp_path, number)
+        found = DepthFrames(tmp_path, clip.half_lens, "clip").load(number)
+        depth, confidence = found.values, found.confidence
         assert depth.shape == confidence.shape == truth[row].shape
         assert ((depth > 0) == (confidence > 0)).all()
         misses.append((depth / truth[row] - 1.0)[depth > 0])

@@ -9,9 +9,10 @@ import pytest
 import torch
 from scene import flow_between, plane_clip
 
+from engine.clip.depth_map import DepthFrames
 from engine.depth import cvd, training
 from engine.depth.cvd import solve_depth
-from engine.depth.data import Folders, TrainingData
+from engine.depth.data import Found, TrainingData
 from engine.depth.evidence import solve_evidence
 from engine.depth.settings import PRESETS
 from engine.errors import Cancelled, DepthError
@@ -75,9 +76,8 @@ def test_frames_that_show_different_things_are_no_pair(tmp_path):
 
 def load(stages, evidence=True):
     clip, _, done = stages
-    return TrainingData.load(
-        clip, Folders(done / "flow", done / "motion", None, False, done / "evidence" if evidence else None)
-    )
+    measured = DepthFrames(done / "evidence", clip.half_lens, "clip") if evidence else None
+    return TrainingData.load(clip, Found(done / "flow", done / "motion", None, False, measured))
 
 
 def solve(stages, folder, seed=0, progress=None, settings=TINY, data=None):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scene import plane_clip
 
+from engine.clip.depth_map import DepthFrames
 from engine.depth.data import (
     CONFIDENCE,
     LOG_DEPTH,
@@ -14,7 +15,7 @@ from engine.depth.data import (
     SOURCES,
     SPARSE_CONFIDENCE,
     WEIGHT,
-    Folders,
+    Found,
     TrainingData,
 )
 from engine.files import write_json, write_npy
@@ -31,7 +32,7 @@ def clip_and_depth():
 
 
 @pytest.fixture
-def folders(clip_and_depth, tmp_path):
+def found(clip_and_depth, tmp_path):
     clip, depths = clip_and_depth
     for name in ("flow", "motion/dynamic", "prior/depth", "evidence/depth", "evidence/confidence"):
         (tmp_path / name).mkdir(parents=True)
@@ -48,12 +49,13 @@ def folders(clip_and_depth, tmp_path):
         mask = np.zeros((96, 128), np.uint8)
         mask[2 * MOVING[0].start : 2 * MOVING[0].stop, 2 * MOVING[1].start : 2 * MOVING[1].stop] = 255
         cv2.imwrite(str(tmp_path / "motion" / "dynamic" / f"{name}.png"), mask)
-    return Folders(tmp_path / "flow", tmp_path / "motion", tmp_path / "prior", True, tmp_path / "evidence")
+    prior, measured = (DepthFrames(tmp_path / name, clip.half_lens, "clip") for name in ("prior", "evidence"))
+    return Found(tmp_path / "flow", tmp_path / "motion", prior, True, measured)
 
 
 @pytest.fixture
-def data(clip_and_depth, folders):
-    return TrainingData.load(clip_and_depth[0], folders)
+def data(clip_and_depth, found):
+    return TrainingData.load(clip_and_depth[0], found)
 
 
 def test_measured_depth_is_kept_with_its_confidence(clip_and_depth, data):
@@ -75,8 +77,8 @@ def test_a_prior_that_may_fill_speaks_where_nothing_was_measured_and_is_no_geome
     assert not confidence[HIDDEN][filled].any()
 
 
-def test_a_prior_that_may_not_fill_is_silent_there(clip_and_depth, folders):
-    silent = Folders(folders.flow, folders.motion, folders.prior, False, folders.evidence)
+def test_a_prior_that_may_not_fill_is_silent_there(clip_and_depth, found):
+    silent = Found(found.flow, found.motion, found.prior, False, found.evidence)
     weight = TrainingData.load(clip_and_depth[0], silent).evidence[2, WEIGHT].numpy()
     assert set(np.unique(weight[HIDDEN])) <= {np.float16(0), np.float16(SPARSE_CONFIDENCE)}
 
@@ -92,17 +94,17 @@ def test_what_moves_has_the_priors_depth_tied_to_its_surroundings(clip_and_depth
     assert data.still[:, 0, 30:].all()
 
 
-def test_without_a_prior_nothing_is_said_of_what_moves(clip_and_depth, folders):
-    alone = Folders(folders.flow, folders.motion, None, False, folders.evidence)
+def test_without_a_prior_nothing_is_said_of_what_moves(clip_and_depth, found):
+    alone = Found(found.flow, found.motion, None, False, found.evidence)
     evidence = TrainingData.load(clip_and_depth[0], alone).evidence.numpy()
     assert not evidence[(slice(None), slice(None), *MOVING)].any()
 
 
-def test_an_offset_that_jumps_in_one_frame_is_smoothed(clip_and_depth, folders):
+def test_an_offset_that_jumps_in_one_frame_is_smoothed(clip_and_depth, found):
     clip, depths = clip_and_depth
-    path = folders.prior / "depth" / f"{clip.numbers[2]:06d}.npy"
+    path = found.prior / "depth" / f"{clip.numbers[2]:06d}.npy"
     write_npy(path, np.load(path) * np.where(np.arange(64) < 55, 1.0, 1.2).astype(np.float32))
-    evidence = TrainingData.load(clip, folders).evidence[:, LOG_DEPTH].numpy().astype(np.float32)
+    evidence = TrainingData.load(clip, found).evidence[:, LOG_DEPTH].numpy().astype(np.float32)
     levels = [np.median(evidence[row][MOVING] - np.log(depths[row][MOVING])) for row in range(5)]
     assert np.ptp(levels) < 0.05
 
@@ -128,9 +130,9 @@ def test_the_right_eye_comes_to_the_same_grid_and_unit(clip_and_depth, data):
     assert stereo.right.right_from_left[0, 3].item() == pytest.approx(-0.2 / data.unit)
 
 
-def test_the_prior_follows_cameras_that_were_scaled_by_something_else(clip_and_depth, folders, data):
+def test_the_prior_follows_cameras_that_were_scaled_by_something_else(clip_and_depth, found, data):
     # twice as large a world, in which only the prior's files still are in the old units
-    scaled = replace(folders, evidence=None, prior_scale=2.0)
+    scaled = replace(found, evidence=None, prior_scale=2.0)
     evidence = TrainingData.load(clip_and_depth[0].scaled(2.0), scaled).evidence.numpy()
     filled = (evidence[:, WEIGHT] == np.float16(PRIOR_WEIGHT)) & (
         data.evidence[:, WEIGHT].numpy() == np.float16(PRIOR_WEIGHT)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scene import plane_clip
 
+from engine.clip.depth_map import DepthFrames
 from engine.clip.track import CameraTrack, SparsePoints
 from engine.depth.scale import calibrate_scale, frame_scale, read_scale, robust_mean
 from engine.errors import DepthError
@@ -54,7 +55,7 @@ def _write_prior(folder, clip, depths, factor):
 def test_the_cameras_come_to_the_units_of_the_prior(tmp_path):
     clip, depths = plane_clip(4)
     _write_prior(tmp_path / "prior", clip, depths, 3.7)
-    calibrate_scale(clip, tmp_path / "prior", None, tmp_path / "scale", Silent())
+    calibrate_scale(clip, DepthFrames(tmp_path / "prior", clip.half_lens, "solved"), None, tmp_path / "scale", Silent())
     scale = read_scale(tmp_path / "scale")
     assert scale == pytest.approx(3.7, rel=0.01)
     per_frame = json.loads((tmp_path / "scale" / "scale.json").read_text())["per_frame"]
@@ -69,7 +70,9 @@ def test_no_depth_at_any_point_is_a_typed_error(tmp_path):
     clip, depths = plane_clip(3)
     _write_prior(tmp_path / "prior", clip, depths, 0.0)
     with pytest.raises(DepthError) as failure:
-        calibrate_scale(clip, tmp_path / "prior", None, tmp_path / "scale", Silent())
+        calibrate_scale(
+            clip, DepthFrames(tmp_path / "prior", clip.half_lens, "solved"), None, tmp_path / "scale", Silent()
+        )
     assert failure.value.code == "depth.no_scale"
     assert not (tmp_path / "scale" / "scale.json").exists()
 
@@ -77,7 +80,7 @@ def test_no_depth_at_any_point_is_a_typed_error(tmp_path):
 def test_a_known_scale_goes_before_the_prior(tmp_path):
     clip, depths = plane_clip(3)
     _write_prior(tmp_path / "prior", clip, depths, 3.7)
-    calibrate_scale(clip, tmp_path / "prior", 0.25, tmp_path / "scale", Silent())
+    calibrate_scale(clip, DepthFrames(tmp_path / "prior", clip.half_lens, "solved"), 0.25, tmp_path / "scale", Silent())
     assert read_scale(tmp_path / "scale") == 0.25
 
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 from scene import plane_clip
 
+from engine.clip.depth_map import DepthFrames
 from engine.clip.views import choose_views, inverse_depth_range
-from engine.depth.evidence import _without_speckles, load_evidence, solve_evidence
+from engine.depth.evidence import _without_speckles, solve_evidence
 from engine.depth.settings import PRESETS
 from engine.depth.sweep import box_mean, semi_global, sweep
 from engine.errors import Cancelled
@@ -94,9 +95,10 @@ def test_the_prior_is_right_where_it_is_sure_and_survives_a_kill(scene, tmp_path
             solve_evidence(clip, settings, tmp_path / "cut", device, StopAfter(steps))
     solve_evidence(clip, settings, tmp_path / "cut", device, Silent())
     for row, number in enumerate(clip.numbers):
-        depth, confidence = load_evidence(tmp_path / "whole", number)
-        again, _ = load_evidence(tmp_path / "cut", number)
-        assert (depth == again).all()
+        found = DepthFrames(tmp_path / "whole", clip.half_lens, "clip").load(number)
+        again = DepthFrames(tmp_path / "cut", clip.half_lens, "clip").load(number)
+        depth, confidence = found.values, found.confidence
+        assert (depth == again.values).all()
         truth = depths[row].reshape(64, 2, 96, 2).mean(axis=(1, 3))
         assert ((depth > 0) == (confidence > 0)).mean() > 0.999
         sure = confidence > 0.5

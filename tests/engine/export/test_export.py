@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from engine import files, footage
+from engine.clip.depth_map import DepthFrames
 from engine.clip.pictures import Animation, colour_depth, video_writer
 from engine.clip.plate_grid import PlateGrid, upsample_depth
 from engine.clip.track import CameraTrack, SparsePoints
@@ -180,7 +181,7 @@ def solved(tmp_path):
     def run(key="k1", mattes=None):
         costs = {"export": {"wall_s": 1.0, "cpu_s": 1.0, "peak_memory_mb": 9.0}}
         account = Account("cpu", key, lambda: costs, [HOSTILE])
-        result = DepthResult(result_folder, lens, "cvd", HOSTILE, HOSTILE, True, tmp_path)
+        result = DepthResult(DepthFrames(result_folder, lens, "clip"), "cvd", HOSTILE, HOSTILE, True, tmp_path)
         sharpener = EdgeSharpener(tmp_path / "proxy", lens, work, result.depth)
         export(request.output, request, clip, track, sharpener, result, account, Silent(), mattes)
         return request.output

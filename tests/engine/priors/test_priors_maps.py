@@ -10,12 +10,16 @@ from scene import plane_clip, plane_depth
 from engine.errors import PriorError
 from engine.files import write_exr
 from engine.geometry.arrays import Lens, normalised_from_pixel, pixel_centres
-from engine.priors import choose_prior, load_prior, solve_prior
+from engine.priors import choose_prior, solve_prior
 from engine.priors.maps import read_map, to_half_grid
 from engine.progress import Silent
 from engine.request import PriorRequest
 
 CPU = torch.device("cpu")
+
+
+def load_prior(folder, number):
+    return np.load(folder / "depth" / f"{number:06d}.npy", allow_pickle=False)
 
 
 def brought(path, kind="depth"):

@@ -13,13 +13,17 @@ from tiny_models import MAKERS, PREPROCESSORS, put_into_cache, save
 from engine.errors import PriorError
 from engine.networks import pretrained as models
 from engine.networks.licences import is_non_commercial, licence_of
-from engine.priors import choose_prior, huggingface, load_prior, pictures, solve_prior
+from engine.priors import choose_prior, huggingface, pictures, solve_prior
 from engine.progress import Silent
 from engine.request import PriorRequest
 
 CPU = torch.device("cpu")
 NOISE = np.random.default_rng(3).integers(0, 256, (96, 160, 3), np.uint8)
 PICTURE = cv2.GaussianBlur(NOISE, (0, 0), 3)
+
+
+def load_prior(folder, number):
+    return np.load(folder / "depth" / f"{number:06d}.npy", allow_pickle=False)
 
 
 def of(path, **more):
