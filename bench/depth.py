@@ -52,7 +52,7 @@ from engine.flow.stage import load_pair
 from engine.footage import Footage, frame_name
 from engine.geometry.arrays import array_from_pixel, rigid_inverse
 from engine.geometry.tensors import project, sample, transform, unproject
-from engine.masks.motion import load_dynamic
+from engine.masks.files import load_dynamic
 from engine.pipeline import solve
 from engine.priors import choose_prior
 from engine.progress import Silent

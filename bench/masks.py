@@ -26,7 +26,8 @@ from engine.depth.settings import PRESETS
 from engine.flow.stage import solve_flow
 from engine.footage import Footage, frame_name
 from engine.geometry.arrays import Lens
-from engine.masks.motion import load_dynamic, read_mask, solve_motion
+from engine.masks.files import load_dynamic, read_mask
+from engine.masks.motion import solve_motion
 from engine.masks.plate import PlateMattes
 from engine.progress import Silent
 from engine.request import LensRequest, MaskRequest

@@ -14,7 +14,7 @@ from engine.clip.depth_map import DepthFrames
 from engine.clip.views import choose_views
 from engine.clip.work import WorkClip
 from engine.flow.stage import FlowPair, load_pairs
-from engine.masks.motion import load_dynamic
+from engine.masks.files import load_dynamic
 
 SPARSE_CONFIDENCE = 0.2  # a single wrong point must not outweigh the pixels around it
 PRIOR_WEIGHT = 0.1  # of another network's depth, or the user's, where nothing was measured

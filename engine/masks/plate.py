@@ -13,7 +13,7 @@ from engine.clip.plate_grid import PlateGrid
 from engine.footage import frame_name
 from engine.geometry.arrays import Lens
 from engine.masks.artist import ArtistMasks
-from engine.masks.motion import load_dynamic, load_given, read_mask
+from engine.masks.files import load_dynamic, load_given, read_mask
 
 REACH = 3.0  # cells of the coarse mask: how far its outline may be off
 EPSILON = 4e-4  # variance of the picture below which there is no edge to follow

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from engine.networks.cost_volume import certainty, pooled_volume, soft_argmax
-from engine.networks.weights import with_weights
+from engine.networks.loading import with_weights
 
 ARCHITECTURE = "deepv2d one-encoder group-correlation 32-16-8"
 MATCH, CONTEXT, GROUPS = 32, 32, 8

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from engine.networks.weights import with_weights
+from engine.networks.loading import with_weights
 
 WEIGHTS = Path(__file__).resolve().parent / "weights" / "depth.safetensors"
 CHANNELS = (32, 64, 128, 192, 288)  # from half the resolution down to a thirty-second

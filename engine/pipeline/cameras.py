@@ -13,7 +13,7 @@ from engine import poses
 from engine.cameras.knowledge import LensKnowledge
 from engine.cameras.size import known_scale
 from engine.clip.track import CameraTrack
-from engine.deepv2d.stage import solve_deepv2d_cameras
+from engine.deepv2d.cameras import solve_deepv2d_cameras
 from engine.footage import Footage
 from engine.poses.place import content_of, place_points
 from engine.poses.world import upright

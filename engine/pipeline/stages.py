@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from engine import footage
 from engine.clip import preview
 from engine.deepv2d.alternate import DeepV2DSettings
-from engine.deepv2d.stage import finish_deepv2d, solve_deepv2d
+from engine.deepv2d.evidence import solve_deepv2d
+from engine.deepv2d.finish import finish_deepv2d
 from engine.depth.cvd import solve_depth
 from engine.depth.data import Found, TrainingData
 from engine.depth.evidence import solve_evidence
@@ -27,8 +28,9 @@ from engine.export.edges import EdgeSharpener
 from engine.export.stage import Account, DepthResult, export
 from engine.flow.stage import solve_flow
 from engine.masks.artist import ArtistMasks
+from engine.masks.files import load_dynamic
 from engine.masks.given import solve_given_masks
-from engine.masks.motion import load_dynamic, solve_motion
+from engine.masks.motion import solve_motion
 from engine.masks.plate import PlateMattes
 from engine.pipeline.cameras import solve_cameras
 from engine.pipeline.solve import Inputs, Solve

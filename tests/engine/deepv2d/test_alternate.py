@@ -10,7 +10,7 @@ from scene import plane_clip
 
 from engine.clip.depth_map import DepthFrames
 from engine.deepv2d.alternate import Alternation, DeepV2DSettings
-from engine.deepv2d.stage import solve_deepv2d
+from engine.deepv2d.evidence import solve_deepv2d
 from engine.errors import DepthError
 from engine.networks.deepv2d import load_deepv2d
 from engine.progress import Silent

@@ -13,7 +13,7 @@ from engine.cameras.knowledge import LensKnowledge, what_is_known
 from engine.clip.track import CameraTrack
 from engine.clip.work import WorkClip
 from engine.deepv2d.alternate import DeepV2DSettings
-from engine.deepv2d.stage import solve_deepv2d_cameras
+from engine.deepv2d.cameras import solve_deepv2d_cameras
 from engine.depth.settings import settings_of
 from engine.errors import RequestError
 from engine.footage import Footage

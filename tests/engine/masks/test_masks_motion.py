@@ -12,7 +12,8 @@ from moving_scene import COUNT, FIRST, HEIGHT, LENS, WIDTH, moving_clip
 from engine.errors import Cancelled
 from engine.flow.stage import solve_flow
 from engine.geometry.arrays import Lens, distort_map
-from engine.masks.motion import load_dynamic, load_given, solve_motion
+from engine.masks.files import load_dynamic, load_given
+from engine.masks.motion import solve_motion
 from engine.masks.still import StillByCameras, StillByTurning, still_world
 from engine.progress import Silent
 from engine.request import MaskRequest

@@ -1,4 +1,4 @@
-"""DeepV2D as stages of a solve: depth for given cameras, the cameras themselves, and depth at the work size."""
+"""Cameras by DeepV2D: where nothing is known but the pictures."""
 
 from __future__ import annotations
 
@@ -10,85 +10,21 @@ import torch
 from numpy.typing import NDArray
 
 from engine.cameras.knowledge import LensKnowledge
-from engine.clip.depth_map import DepthFrames
 from engine.clip.track import CameraTrack, SparsePoints
-from engine.clip.views import choose_views
 from engine.clip.work import WorkClip
 from engine.deepv2d.alternate import STATE, Alternated, Alternation, DeepV2DSettings
-from engine.depth.cvd import consistency, enlarged
-from engine.depth.data import CONFIDENCE, LOG_DEPTH, WEIGHT, TrainingData
-from engine.depth.evidence import HalfGrid, confirm
-from engine.depth.fuse import fuse
-from engine.depth.result import Made, write_frames
-from engine.files import write_json, write_npy
-from engine.footage import Footage, frame_name
+from engine.footage import Footage
 from engine.geometry.arrays import Lens
-from engine.masks.motion import load_given
+from engine.masks.files import load_given
 from engine.networks.deepv2d import load_deepv2d
 from engine.poses.world import scene_from_world
-from engine.progress import Part, Progress
+from engine.progress import Progress
 
 LIKELY_FOCAL = 1.2  # times the picture's long side, where nothing is known
 UNKNOWN_FOCAL_PCT = 25.0  # one standard deviation of a focal length that only the alternation has estimated
 LOOKS_AT = 256  # pixels of the work size's long side for cameras: more makes poses hardly better
-ALTERNATING_SHARE = 0.9
 POINTS = (12, 9)  # columns and lines of the places that become sparse points in each frame
 SURE = 0.5  # certainty of depth that becomes a point
-
-
-def solve_deepv2d(
-    clip: WorkClip, settings: DeepV2DSettings, folder: Path, device: torch.device, progress: Progress
-) -> None:
-    """Depth of every frame by the depth module, for the clip's own cameras.
-
-    Writes what `engine.depth.evidence.solve_evidence` writes, in the same form: `raw/`, `depth/` and `confidence/`.
-
-    Args:
-        clip: undistorted frames with cameras and sparse points.
-        settings: how much is done; the cameras stay as they are.
-        folder: written to; what a killed run left there is used.
-        device: where to compute.
-        progress: receives progress; may cancel.
-
-    Raises:
-        Cancelled: the user stopped it.
-        DepthError: the weights cannot be used.
-    """
-    (folder / "raw").mkdir(parents=True, exist_ok=True)
-    still = replace(settings, looks=0)
-    work = Alternation(load_deepv2d(device), clip, True, still, device)
-    found = work.run(folder, Part(progress, 0.0, ALTERNATING_SHARE))
-    for number, depth, certainty in zip(clip.numbers.tolist(), found.depth, found.certainty, strict=True):
-        write_npy(folder / "raw" / f"{frame_name(number)}.npy", np.stack([depth, certainty]))
-    views = [choose_views(clip, row, settings.views) for row in range(len(clip.numbers))]
-    confirm(clip, HalfGrid.of(clip, device), views, folder, Part(progress, ALTERNATING_SHARE, 1.0))
-    (folder / STATE).unlink(missing_ok=True)
-
-
-def finish_deepv2d(
-    clip: WorkClip, data: TrainingData, measured: Path, folder: Path, device: torch.device, progress: Progress
-) -> None:
-    """Depth at the work size from what `solve_deepv2d` left in `measured`: the depth stage of method `deepv2d`.
-
-    What neighbours confirm is carried on along surfaces; elsewhere the depth module is believed. Writes what
-    `engine.depth.cvd.solve_depth` writes.
-
-    Raises:
-        Cancelled: the user stopped it.
-    """
-
-    def finish(rows: list[int]) -> Made:
-        names = [f"{frame_name(data.numbers[row])}.npy" for row in rows]
-        raw = np.stack([np.load(measured / "raw" / name, allow_pickle=False)[0] for name in names])
-        believed = (torch.from_numpy(raw).to(device) / data.unit).log()
-        known = data.evidence[rows].to(device).float()
-        fused = fuse(believed, known[:, LOG_DEPTH], known[:, WEIGHT], clip.colours(rows, device))
-        return (fused.exp() * data.unit).cpu().numpy(), enlarged(known[:, CONFIDENCE]).cpu().numpy()
-
-    frames = DepthFrames(folder, clip.lens, "clip")
-    write_frames(frames, data.numbers, finish, device, progress)
-    write_json(folder / "consistency.json", consistency(clip, data, frames))
-    progress.step(1.0, 1.0, "depth")
 
 
 def solve_deepv2d_cameras(
