@@ -29,7 +29,16 @@ from engine.errors import CvdError, PoseError
 from engine.poses.adjust import adjust
 from engine.poses.attempt import attempted
 from engine.poses.breaks import Break, blurred_frames, find_breaks, sharpness_of
-from engine.poses.features import MAPPED, TOTAL, Matches, extract_features, match, pictures, tracks_of
+from engine.poses.features import (
+    MAPPED,
+    TOTAL,
+    Matches,
+    extract_features,
+    match,
+    picture_size,
+    pictures,
+    tracks_of,
+)
 from engine.poses.fill import fill_gaps
 from engine.poses.job import COMMON_SPREAD, Job, Model
 from engine.poses.judge import GOOD_HELD_OUT, MIN_REGISTERED, NEARLY_ALL, POOR_HELD_OUT, Candidate
@@ -37,6 +46,7 @@ from engine.poses.keyframes import LONG, key_frames, match_long
 from engine.poses.mapping import mapped
 from engine.poses.motion import Motion, motion_of
 from engine.poses.output import first_look, turning_model
+from engine.poses.overlay import drop_overlay
 from engine.poses.speech import end_with_parent, say
 from engine.poses.turning import Turning
 
@@ -70,11 +80,13 @@ def solve(job: Job) -> None:
     sharpness = sharpness_of(images, job.names)
     exhaustive, found, long, asked = False, list[Candidate](), len(job.names) >= LONG, len(job.names)
     cuts = [row for row, name in enumerate(job.names) if name in job.cuts]
+    overlay, long_side = 0.0, max(picture_size(images / job.names[0]))
     while True:
         if long:
             match_long(job, database)
         else:
             match(job, database, exhaustive)
+        overlay = max(overlay, drop_overlay(database, long_side, "exhaustive" if exhaustive else "sequential"))
         if job.tracks is not None:
             frames = {name: int(Path(name).stem) for name in job.names}
             join_tracks(database, FollowedPoints.load(Path(job.tracks)), frames, job.seed)
@@ -96,6 +108,12 @@ def solve(job: Job) -> None:
         if found and found[0].plausible and found[0].registered >= NEARLY_ALL * asked:
             break
         exhaustive = True
+    if overlay:
+        say(
+            "warning",
+            "Something stands still on the picture, such as a logo, a timecode or the lines of a viewfinder. No camera "
+            "was solved from it, but depth takes it for a part of the scene: mask it, or use a plate without it.",
+        )
     turning = motion.turning
     if motion.kind == "travels" and turning is not None:
         motion = _decided(turning, found, asked)

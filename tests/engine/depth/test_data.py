@@ -102,7 +102,7 @@ def test_without_a_prior_nothing_is_said_of_what_moves(clip_and_depth, found):
 
 def test_an_offset_that_jumps_in_one_frame_is_smoothed(clip_and_depth, found):
     clip, depths = clip_and_depth
-    path = found.prior / "depth" / f"{clip.numbers[2]:06d}.npy"
+    path = found.prior.folder / "depth" / f"{clip.numbers[2]:06d}.npy"
     write_npy(path, np.load(path) * np.where(np.arange(64) < 55, 1.0, 1.2).astype(np.float32))
     evidence = TrainingData.load(clip, found).evidence[:, LOG_DEPTH].numpy().astype(np.float32)
     levels = [np.median(evidence[row][MOVING] - np.log(depths[row][MOVING])) for row in range(5)]

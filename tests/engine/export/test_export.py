@@ -182,7 +182,7 @@ def solved(tmp_path):
         costs = {"export": {"wall_s": 1.0, "cpu_s": 1.0, "peak_memory_mb": 9.0}}
         account = Account("cpu", key, lambda: costs, [HOSTILE])
         result = DepthResult(DepthFrames(result_folder, lens, "clip"), "cvd", HOSTILE, HOSTILE, True, tmp_path)
-        sharpener = EdgeSharpener(tmp_path / "proxy", lens, work, result.depth)
+        sharpener = EdgeSharpener(tmp_path / "proxy", lens, work, lambda frame: result.frames.load(frame).values)
         export(request.output, request, clip, track, sharpener, result, account, Silent(), mattes)
         return request.output
 
