@@ -5,48 +5,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import bpy
 from mathutils import Matrix
 
-from . import compat, masks, paths, preferences
+from . import compat, masks, paths, properties
 from .jobs import SOLVED, StartError
 
 CAMERA, TRACKS = "camera.json", "tracks.json"
 _SAME_PX = 0.05
 # Blender's camera looks along -z with y up, the engine's along +z with y down.
 BLENDER_FROM_CV = Matrix.Diagonal((1.0, -1.0, -1.0, 1.0))
-
-
-@cache
-def _database() -> dict[str, dict[str, Any]]:
-    path = preferences.engine_root() / "engine" / "cameras" / "database.json"
-    if not path.is_file():  # the add-on is there without its engine
-        return {}
-    cameras: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["cameras"]
-    return cameras
-
-
-@cache
-def _items() -> tuple[tuple[str, str, str], ...]:
-    # Kept: Blender does not keep the texts of a dynamic enum alive.
-    return tuple(
-        (name, name, f"{entry['sensor_mm'][0]:g} mm wide" if "sensor_mm" in entry else "A start for the focal length")
-        for name, entry in _database().items()
-    )
-
-
-def bodies(_cvd: Any, _context: Any) -> tuple[tuple[str, str, str], ...]:
-    """The cameras of the engine's database, for an enum."""
-    return _items()
-
-
-def has_sensor(body: str) -> bool:
-    """The camera's sensor is known, so that a focal length in mm says what it shows."""
-    return "sensor_mm" in _database().get(body, {})
 
 
 def source(cvd: Any, folder: Path) -> tuple[str, Path | None]:
@@ -63,7 +34,7 @@ def provide(scene: bpy.types.Scene, clip: Path, folder: Path) -> None:
     Raises:
         StartError: there are none, or they cannot be used.
     """
-    cvd = scene.cvd
+    cvd = properties.of(scene)
     if cvd.camera_source != "SCENE" and not uses_tracks(cvd):
         return
     numbers = masks.frames_to_solve(cvd, clip)

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import bpy
 from bpy_extras import anim_utils
+
+F = TypeVar("F", bound=Callable[..., object])
 
 # The compositor became a node group of its own in 5.0, and options of its nodes became menu sockets.
 COMPOSITOR_IS_GROUP = bpy.app.version >= (5, 0, 0)
@@ -16,6 +19,13 @@ MODIFIER_INPUTS_ARE_PROPERTIES = bpy.app.version >= (5, 2, 0)
 NEAREST_FILTER, LINEAR_FILTER = "Nearest", "Bilinear"
 # Materials always have nodes from 5.0 on, and saying so warns.
 MATERIALS_ALWAYS_HAVE_NODES = bpy.app.version >= (5, 0, 0)
+
+
+def persistent(handler: F) -> F:
+    """Keep a handler when another file is opened."""
+    # Blender's own decorator has no type.
+    marked: F = bpy.app.handlers.persistent(handler)
+    return marked
 
 
 def uses_eevee(scene: bpy.types.Scene) -> bool:

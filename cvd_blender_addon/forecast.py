@@ -13,7 +13,7 @@ from pathlib import Path
 
 import bpy
 
-from . import estimate, jobs, masks, own_files, paths
+from . import estimate, jobs, masks, own_files, paths, properties
 from .sequences import numbered_files, require_frames
 
 PACES = "paces.json"
@@ -54,7 +54,7 @@ class Forecast:
 
 def forecast(scene: bpy.types.Scene) -> Forecast | None:
     """What solving `scene.cvd` will take; None where there is no clip, or it is not known yet."""
-    cvd = scene.cvd
+    cvd = properties.of(scene)
     if not cvd.clip_path:
         return None
     where = cvd.clip_path, cvd.solve_folder

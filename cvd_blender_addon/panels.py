@@ -8,7 +8,17 @@ from typing import Any
 
 import bpy
 
-from . import cameras, compat, forecast, installer, jobs, plate_watch, preferences, thumbnails
+from . import (
+    camera_bodies,
+    compat,
+    forecast,
+    installer,
+    jobs,
+    plate_watch,
+    preferences,
+    properties,
+    thumbnails,
+)
 from .operators import install
 from .scene import depth_mesh, occlusion, orientation, owned
 
@@ -61,13 +71,13 @@ def _switch(layout: bpy.types.UILayout, cvd: bpy.types.PropertyGroup, name: str)
 
 
 def _clip(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    layout.prop(context.scene.cvd, "clip_path", text="")
+    layout.prop(properties.of(context.scene), "clip_path", text="")
     if context.space_data.type == "CLIP_EDITOR":
         layout.operator("cvd.use_clip")
 
 
 def _range(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    cvd = context.scene.cvd
+    cvd = properties.of(context.scene)
     layout.prop(cvd, "use_range")
     row = layout.row(align=True)
     row.active = cvd.use_range
@@ -84,7 +94,7 @@ def _range(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
 
 
 def _camera(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    cvd = context.scene.cvd
+    cvd = properties.of(context.scene)
     layout.prop(cvd, "camera_source")
     if cvd.camera_source == "SCENE":
         layout.prop(cvd, "camera")
@@ -100,7 +110,7 @@ def _camera(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
 
 
 def _lens(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    cvd = context.scene.cvd
+    cvd = properties.of(context.scene)
     if cvd.camera_source in ("SCENE", "colmap"):
         _text(layout, "The lens comes with the camera")
         return
@@ -110,7 +120,7 @@ def _lens(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         layout.prop(cvd, "sensor_width")
     elif cvd.lens == "BODY":
         layout.prop(cvd, "body")
-        if cameras.has_sensor(cvd.body):
+        if camera_bodies.has_sensor(cvd.body):
             layout.prop(cvd, "focal_mm")
     elif cvd.lens == "PX":
         layout.prop(cvd, "focal_px")
@@ -122,7 +132,7 @@ def _lens(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
 
 
 def _size(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    cvd = context.scene.cvd
+    cvd = properties.of(context.scene)
     if cvd.camera_source not in jobs.SOLVED:
         _text(layout, "A given camera has a size of its own")
         return
@@ -138,7 +148,7 @@ def _size(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
 
 
 def _masks(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    cvd = context.scene.cvd
+    cvd = properties.of(context.scene)
     layout.prop(cvd, "mask_source")
     if cvd.mask_source == "SEQUENCE":
         layout.prop(cvd, "mask_path")
@@ -161,7 +171,7 @@ def _licence_switch(layout: bpy.types.UILayout, cvd: bpy.types.PropertyGroup) ->
 
 
 def _prior(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    cvd = context.scene.cvd
+    cvd = properties.of(context.scene)
     layout.prop(cvd, "prior")
     if cvd.prior == "transformers":
         layout.prop(cvd, "prior_model")
@@ -173,7 +183,7 @@ def _prior(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
 
 
 def _solve(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    cvd = context.scene.cvd
+    cvd = properties.of(context.scene)
     if cvd.job_running:
         _running(layout, cvd)
         return
@@ -307,7 +317,7 @@ class CVD_UL_queue(bpy.types.UIList):
 
 
 def _queue(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    queue = context.window_manager.cvd_queue
+    queue = properties.queue_of(context)
     row = layout.row()
     row.template_list(CVD_UL_queue.bl_idname, "", queue, "shots", queue, "index", rows=3)
     column = row.column(align=True)
@@ -343,8 +353,8 @@ def _result(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     without_plate = plate_watch.words(context.scene)
     if without_plate:
         _text(layout, without_plate, "ERROR")
-        _import_known(layout, "Build Again", context.scene.cvd.built_folder)
-    for line in context.scene.cvd.result.splitlines():
+        _import_known(layout, "Build Again", properties.of(context.scene).built_folder)
+    for line in properties.of(context.scene).result.splitlines():
         _text(layout, line)
 
 
@@ -352,7 +362,7 @@ def _orientation(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
     layout.label(text="Points on real surfaces:")
     scene, row = context.scene, layout.row(align=True)
     for number in range(1, orientation.PICKS + 1):
-        picked = orientation.find_pick(scene, scene.cvd.solve_key, number)
+        picked = orientation.find_pick(scene, properties.of(scene).solve_key, number)
         icon = "CHECKMARK" if picked else "EYEDROPPER"
         row.operator("cvd.pick_point", text=f"Pick {number}", icon=icon).number = number
     layout.label(text="Move, turn and scale the scene:")
@@ -369,7 +379,7 @@ def _orientation(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
 
 
 def _build(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    cvd = context.scene.cvd
+    cvd = properties.of(context.scene)
     row = layout.row()
     row.scale_y = 1.5
     row.operator("cvd.drop_ball", icon="SPHERE")
@@ -395,7 +405,7 @@ def _build(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
 
 
 def _depth_mesh_of(context: bpy.types.Context) -> bpy.types.Object | None:
-    return owned.find(context.scene.objects, context.scene.cvd.solve_key, "depth_mesh")
+    return owned.find(context.scene.objects, properties.of(context.scene).solve_key, "depth_mesh")
 
 
 def _depth_mesh(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
@@ -413,7 +423,7 @@ def _depth_mesh(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
 
 
 def _deliver(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    delivery = context.scene.cvd.delivery
+    delivery = properties.of(context.scene).delivery
     if delivery.running:
         layout.progress(factor=delivery.fraction, type="BAR", text=f"{delivery.fraction:.0%}")
         _text(layout, delivery.message)
@@ -460,7 +470,7 @@ CLOSED = ("range", "camera", "lens", "size", "masks", "prior", "depth_mesh", "de
 
 
 def _has_queue(context: bpy.types.Context) -> bool:
-    return len(context.window_manager.cvd_queue.shots) > 0
+    return len(properties.queue_of(context).shots) > 0
 
 
 # Nobody needs an empty one.
@@ -493,6 +503,19 @@ def _panel(space: str, region: str, order: int, identifier: str, label: str, dra
             "draw": draw_panel,
         },
     )
+
+
+class CvdPreferences(preferences.Settings, bpy.types.AddonPreferences):
+    """Settings of the add-on."""
+
+    bl_idname = preferences.PACKAGE
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the preferences."""
+        draw_engine(self.layout, context)
+        self.layout.separator()
+        self.layout.prop(self, "engine_python")
+        self.layout.prop(self, "cache_folder")
 
 
 CLASSES: tuple[type, ...] = (CVD_UL_queue,)

@@ -7,18 +7,19 @@ from pathlib import Path
 
 import bpy
 
-from .. import paths
+from .. import fields, paths, properties
 from .. import scene as scene_builder
+from ..mixins import Result
 from ..scene import plate
 from ..solve_reader import Solve, SolveError, summary
 
 
 def remember(scene: bpy.types.Scene, solve: Solve) -> None:
     """Note in the scene which solve it shows."""
-    scene.cvd.built_folder = paths.stored(solve.folder)
-    scene.cvd.solve_key = solve.key
-    scene.cvd.plate = paths.stored(plate.find_file(solve) or solve.source.path)
-    scene.cvd.result = "\n".join(summary(solve))
+    properties.of(scene).built_folder = paths.stored(solve.folder)
+    properties.of(scene).solve_key = solve.key
+    properties.of(scene).plate = paths.stored(plate.find_file(solve) or solve.source.path)
+    properties.of(scene).result = "\n".join(summary(solve))
 
 
 def _look(scene: bpy.types.Scene) -> None:
@@ -43,21 +44,21 @@ class CVD_OT_import_solve(bpy.types.Operator):
     bl_label = "Import Solve"
     bl_options = {"REGISTER", "UNDO"}
 
-    directory: bpy.props.StringProperty(subtype="DIR_PATH", options={"SKIP_SAVE", "HIDDEN"})
-    filepath: bpy.props.StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE", "HIDDEN"})
-    filter_glob: bpy.props.StringProperty(default="solve.json", options={"HIDDEN"})
+    directory = fields.string(subtype="DIR_PATH", options={"SKIP_SAVE", "HIDDEN"})
+    filepath = fields.string(subtype="FILE_PATH", options={"SKIP_SAVE", "HIDDEN"})
+    filter_glob = fields.string(default="solve.json", options={"HIDDEN"})
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Result:
         """Ask for the folder, unless it has been dropped onto the window."""
         if self.filepath or self.directory:
             return self.execute(context)
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> Result:
         """Build everything, or nothing."""
         folder = self._folder()
-        cvd = context.scene.cvd
+        cvd = properties.of(context.scene)
         camera = context.scene.camera
         try:
             solve = scene_builder.import_solve(

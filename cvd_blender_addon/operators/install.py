@@ -8,7 +8,8 @@ from pathlib import Path
 
 import bpy
 
-from .. import installer, jobs, preferences
+from .. import fields, installer, jobs, preferences
+from ..mixins import Result
 
 INTERVAL_S = 0.5
 INTERRUPTED = "engine.crashed"
@@ -99,7 +100,7 @@ class CVD_OT_install_engine(bpy.types.Operator):
     bl_label = "Install Engine"
     bl_options = {"REGISTER"}
 
-    torch: bpy.props.EnumProperty(
+    torch = fields.enum(
         name="PyTorch",
         description="Which build of PyTorch is installed",
         items=(
@@ -121,7 +122,7 @@ class CVD_OT_install_engine(bpy.types.Operator):
             return True
         return False
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Result:
         """Say what will happen."""
         return context.window_manager.invoke_props_dialog(self, width=420, confirm_text="Download and Install")
 
@@ -138,7 +139,7 @@ class CVD_OT_install_engine(bpy.types.Operator):
         column.label(text=str(folder))
         self.layout.prop(self, "torch")
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> Result:
         """Start."""
         return _run(self, ["--torch", self.torch])
 
@@ -165,7 +166,7 @@ class CVD_OT_check_engine(bpy.types.Operator):
             return True
         return False
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> Result:
         """Start."""
         return _run(self, ["--check", str(preferences.engine_python(context))])
 
@@ -184,7 +185,7 @@ class CVD_OT_cancel_install(bpy.types.Operator):
             cls.poll_message_set("Nothing is being installed")
         return running()
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> Result:
         """Ask it to stop."""
         if _Work.job is not None:
             _Work.job.cancel()

@@ -3,27 +3,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
 
 import bpy
 
-from .. import monitor
+from .. import fields, mixins, monitor, properties
 from ..jobs import Job
+from ..mixins import Result
 from ..scene import owned
 
 ROLE = "log"
 
 
-class OfFolder:
+class OfFolder(mixins.Operator):
     """Common to both: a solve folder, the scene's own unless another is named."""
 
-    # What every operator has.
-    report: Callable[[set[str], str], None]
-    poll_message_set: ClassVar[Callable[[str], None]]
-
-    folder: bpy.props.StringProperty(
+    folder = fields.string(
         name="Solve Folder",
         description="Empty: the one of this scene",
         subtype="DIR_PATH",
@@ -33,7 +28,7 @@ class OfFolder:
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """There is a solve folder, of the scene or in the queue."""
-        if monitor.folder_of(context.scene) is None and not context.window_manager.cvd_queue.shots:
+        if monitor.folder_of(context.scene) is None and not properties.queue_of(context).shots:
             cls.poll_message_set("Solve a clip or import a solve first")
             return False
         return True
@@ -58,7 +53,7 @@ class CVD_OT_show_log(OfFolder, bpy.types.Operator):
     bl_label = "Show Log"
     bl_options = {"REGISTER", "UNDO"}
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> Result:
         """Read it anew into the one text that shows logs."""
         folder = self.where(context)
         if folder is None:
@@ -93,7 +88,7 @@ class CVD_OT_open_folder(OfFolder, bpy.types.Operator):
     bl_label = "Open Folder"
     bl_options = {"REGISTER"}
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> Result:
         """Open it."""
         folder = self.where(context)
         if folder is None:

@@ -11,7 +11,20 @@ from typing import Any
 
 import bpy
 
-from .. import cameras, forecast, jobs, masks, monitor, paths, preferences, solve_folders
+from .. import (
+    camera_bodies,
+    cameras,
+    fields,
+    forecast,
+    jobs,
+    masks,
+    monitor,
+    paths,
+    preferences,
+    properties,
+    solve_folders,
+)
+from ..mixins import Result
 
 WITH_LENS = ("json", "colmap")  # cameras that are given together with their lens
 
@@ -31,9 +44,9 @@ class CVD_OT_use_clip(bpy.types.Operator):
             cls.poll_message_set("Open a clip in the clip editor first")
         return clip is not None
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> Result:
         """Take its path, and its frame numbers for masks that are drawn on it."""
-        cvd = context.scene.cvd
+        cvd = properties.of(context.scene)
         cvd.clip_path = context.space_data.clip.filepath
         cvd.mask_clip = context.space_data.clip
         return {"FINISHED"}
@@ -46,18 +59,18 @@ class CVD_OT_take_clip(bpy.types.Operator):
     bl_label = "Solve This Clip"
     bl_options = {"REGISTER", "UNDO", "INTERNAL"}
 
-    filepath: bpy.props.StringProperty(
+    filepath = fields.string(
         name="Clip", description="A movie, or any file of an image sequence", subtype="FILE_PATH", options={"SKIP_SAVE"}
     )
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Nothing is running."""
-        if context.scene.cvd.job_running:
+        if properties.of(context.scene).job_running:
             cls.poll_message_set("A solve is running")
-        return not context.scene.cvd.job_running
+        return not properties.of(context.scene).job_running
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> Result:
         """Take its path."""
         if not Path(bpy.path.abspath(self.filepath)).is_file():
             self.report(
@@ -65,7 +78,7 @@ class CVD_OT_take_clip(bpy.types.Operator):
                 f"No clip was chosen. There is no file at '{self.filepath}'. Choose a movie or a sequence's picture.",
             )
             return {"CANCELLED"}
-        context.scene.cvd.clip_path = self.filepath
+        properties.of(context.scene).clip_path = self.filepath
         return {"FINISHED"}
 
 
@@ -94,7 +107,7 @@ class CVD_OT_lens_from_clip(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """A clip is chosen, and some clip is open."""
-        if not context.scene.cvd.clip_path:
+        if not properties.of(context.scene).clip_path:
             cls.poll_message_set("Choose a clip first")
         elif not bpy.data.movieclips:
             cls.poll_message_set("Open the clip in the clip editor and set its lens there first")
@@ -102,10 +115,10 @@ class CVD_OT_lens_from_clip(bpy.types.Operator):
             return True
         return False
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> Result:
         """Take them."""
         try:
-            cameras.lens_from_clip(context.scene.cvd, footage(context.scene.cvd))
+            cameras.lens_from_clip(properties.of(context.scene), footage(properties.of(context.scene)))
         except jobs.StartError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
@@ -131,9 +144,9 @@ class CVD_OT_distance_of_tracks(bpy.types.Operator):
             cls.poll_message_set(f"Select the two tracks whose distance you know; {count} are selected")
         return count == 2
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> Result:
         """Remember their names."""
-        cvd = context.scene.cvd
+        cvd = properties.of(context.scene)
         cvd.distance_a, cvd.distance_b = _selected_tracks(context.space_data.clip)
         self.report({"INFO"}, f"{cvd.distance:g} m between {cvd.distance_a} and {cvd.distance_b}")
         return {"FINISHED"}
@@ -158,7 +171,7 @@ def asked(context: bpy.types.Context, python: Path, replace: bool = False) -> di
             other footage that is not to be replaced.
     """
     scene = context.scene
-    cvd = scene.cvd
+    cvd = properties.of(scene)
     clip, folder = chosen(context)
     masks.require_plate(cvd, clip)
     other = None if replace else solve_folders.other_clip(folder, clip, bpy.path.extensions_movie)
@@ -190,13 +203,13 @@ def chosen(context: bpy.types.Context) -> tuple[Path, Path]:
     Raises:
         StartError: there is no such clip.
     """
-    clip = footage(context.scene.cvd)
+    clip = footage(properties.of(context.scene))
     parent = Path(bpy.data.filepath).parent if bpy.data.filepath else preferences.cache_folder(context)
     folder = monitor.folder_of(context.scene)
     return clip, folder or solve_folders.default_folder(clip.absolute(), parent, bpy.path.extensions_movie)
 
 
-def confirm_replacing(operator: Any, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+def confirm_replacing(operator: Any, context: bpy.types.Context, event: bpy.types.Event) -> Result:
     """Run an operator that has `replace`; where a solve of other footage would be replaced, ask first."""
     try:
         clip, folder = chosen(context)
@@ -204,7 +217,7 @@ def confirm_replacing(operator: Any, context: bpy.types.Context, event: bpy.type
     except jobs.StartError:
         other = None  # which the operator says itself
     if other is None:
-        return set(operator.execute(context))
+        return operator.execute(context)
     operator.replace = True
     message = f"{folder.name} holds the solve of {other.name}. Solving {clip.name} there replaces it."
     return set(
@@ -221,35 +234,35 @@ class CVD_OT_solve_depth(bpy.types.Operator):
     bl_label = "Solve Depth"
     bl_options = {"REGISTER"}
 
-    engine_python: bpy.props.StringProperty(
+    engine_python = fields.string(
         name="Engine Python", description="Instead of the one in the preferences", options={"SKIP_SAVE", "HIDDEN"}
     )
-    replace: bpy.props.BoolProperty(
+    replace = fields.boolean(
         name="Replace", description="Replace the solve of other footage in the solve folder", options={"SKIP_SAVE"}
     )
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """A clip is chosen and nothing is running."""
-        cvd = context.scene.cvd
+        cvd = properties.of(context.scene)
         if not cvd.clip_path:
             cls.poll_message_set("Choose a clip first")
         elif cvd.job_running:
             cls.poll_message_set("A solve is running")
-        elif context.window_manager.cvd_queue.active:
+        elif properties.queue_of(context).active:
             cls.poll_message_set("The queue is at work: add this shot to it, or stop it first")
         else:
             return True
         return False
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Result:
         """Ask before another clip's solve is replaced."""
         return confirm_replacing(self, context, event)
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> Result:
         """Start the engine; without a window, also wait for it."""
         scene = context.scene
-        cvd = scene.cvd
+        cvd = properties.of(scene)
         cvd.job_error = cvd.job_in_the_way = ""
         try:
             python = engine_python(context, self.engine_python)
@@ -283,7 +296,7 @@ def engine_python(context: bpy.types.Context, instead: str = "") -> Path:
 
 
 def _request(cvd: Any, clip: Path, folder: Path, replace: bool) -> dict[str, Any]:
-    with_focal = cvd.lens == "MM" or (cvd.lens == "BODY" and cameras.has_sensor(cvd.body))
+    with_focal = cvd.lens == "MM" or (cvd.lens == "BODY" and camera_bodies.has_sensor(cvd.body))
     camera, camera_path = cameras.source(cvd, folder)
     first, last = (cvd.first, cvd.last) if cvd.use_range else (None, None)
     prior_path = {"transformers": cvd.prior_model, "maps": cvd.prior_maps}.get(cvd.prior, "")
@@ -363,7 +376,7 @@ class CVD_OT_check_masks(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """A clip and a kind of mask are chosen."""
-        cvd = context.scene.cvd
+        cvd = properties.of(context.scene)
         if not cvd.clip_path:
             cls.poll_message_set("Choose a clip first")
         elif cvd.mask_source == "NONE":
@@ -372,9 +385,9 @@ class CVD_OT_check_masks(bpy.types.Operator):
             return True
         return False
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> Result:
         """Look, and say it in the panel."""
-        cvd = context.scene.cvd
+        cvd = properties.of(context.scene)
         try:
             with tempfile.TemporaryDirectory() as folder, progress(context) as show:
                 masks.provide(cvd, footage(cvd), Path(folder), show)
@@ -395,16 +408,16 @@ class CVD_OT_cancel_solve(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Something is running."""
-        if not context.scene.cvd.job_running:
+        if not properties.of(context.scene).job_running:
             cls.poll_message_set("No solve is running")
-        return context.scene.cvd.job_running
+        return properties.of(context.scene).job_running
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> Result:
         """Ask the engine to stop; the monitor sees to it that it does."""
         job = monitor.job_of(context.scene)
         if job is not None:
             job.cancel()
-            context.scene.cvd.job_message = "stopping"
+            properties.of(context.scene).job_message = "stopping"
         return {"FINISHED"}
 
 
@@ -415,18 +428,18 @@ class CVD_OT_attach_solve(bpy.types.Operator):
     bl_label = "Attach"
     bl_options = {"REGISTER"}
 
-    cancel: bpy.props.BoolProperty(name="Cancel", description="Stop it as well", options={"SKIP_SAVE"})
+    cancel = fields.boolean(name="Cancel", description="Stop it as well", options={"SKIP_SAVE"})
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Solve Depth has met an engine at work."""
-        if not context.scene.cvd.job_in_the_way:
+        if not properties.of(context.scene).job_in_the_way:
             cls.poll_message_set("No other solve is in the way")
-        return bool(context.scene.cvd.job_in_the_way)
+        return bool(properties.of(context.scene).job_in_the_way)
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> Result:
         """Choose its folder, which is to follow it."""
-        cvd = context.scene.cvd
+        cvd = properties.of(context.scene)
         cvd.solve_folder = cvd.job_in_the_way
         if not cvd.job_running:
             self.report({"INFO"}, "That solve has ended meanwhile")
