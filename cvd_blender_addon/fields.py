@@ -76,52 +76,62 @@ class _Flags(_Named, total=False):
 
 def string(**options: Unpack[_String]) -> str:
     """Text, or a path."""
-    return _deferred(bpy.props.StringProperty, options)
+    value: str = _deferred(bpy.props.StringProperty, options)
+    return value
 
 
 def boolean(**options: Unpack[_Boolean]) -> bool:
     """A switch."""
-    return _deferred(bpy.props.BoolProperty, options)
+    value: bool = _deferred(bpy.props.BoolProperty, options)
+    return value
 
 
 def integer(**options: Unpack[_Integer]) -> int:
     """A whole number."""
-    return _deferred(bpy.props.IntProperty, options)
+    value: int = _deferred(bpy.props.IntProperty, options)
+    return value
 
 
 def number(**options: Unpack[_Number]) -> float:
     """A number."""
-    return _deferred(bpy.props.FloatProperty, options)
+    value: float = _deferred(bpy.props.FloatProperty, options)
+    return value
 
 
 def vector(**options: Unpack[_Vector]) -> Sequence[float]:
     """`size` numbers."""
-    return _deferred(bpy.props.FloatVectorProperty, options)
+    value: Sequence[float] = _deferred(bpy.props.FloatVectorProperty, options)
+    return value
 
 
 def enum(**options: Unpack[_Enum]) -> str:
     """One of several identifiers."""
-    return _deferred(bpy.props.EnumProperty, options)
+    value: str = _deferred(bpy.props.EnumProperty, options)
+    return value
 
 
 def flags(**options: Unpack[_Flags]) -> set[str]:
     """Any of several identifiers."""
-    return _deferred(bpy.props.EnumProperty, {**options, "options": {"ENUM_FLAG"}})
+    value: set[str] = _deferred(bpy.props.EnumProperty, {**options, "options": {"ENUM_FLAG"}})
+    return value
 
 
 def group(type: type[G], **options: Unpack[_Named]) -> G:
     """A group of properties, which is always there."""
-    return _deferred(bpy.props.PointerProperty, {**options, "type": type})
+    value: G = _deferred(bpy.props.PointerProperty, {**options, "type": type})
+    return value
 
 
 def block(type: type[B], poll: Callable[[Any, B], bool] | None = None, **options: Unpack[_Common]) -> B | None:
     """A data-block that can be chosen, `poll` says which."""
-    return _deferred(bpy.props.PointerProperty, {**options, "type": type} | ({"poll": poll} if poll else {}))
+    value: B | None = _deferred(bpy.props.PointerProperty, {**options, "type": type} | ({"poll": poll} if poll else {}))
+    return value
 
 
 def collection(type: type[G], **options: Unpack[_Named]) -> bpy.types.bpy_prop_collection_idprop[G]:
     """Groups of properties, any number of them."""
-    return _deferred(bpy.props.CollectionProperty, {**options, "type": type})
+    value: bpy.types.bpy_prop_collection_idprop[G] = _deferred(bpy.props.CollectionProperty, {**options, "type": type})
+    return value
 
 
 def _deferred(declare_property: Callable[..., object], options: Any) -> Any:

@@ -26,7 +26,7 @@ def present(value: T | None, what: str) -> T:
         AbsentError: it is None.
     """
     if value is None:
-        raise AbsentError(f"Blender has no {what} here.")
+        raise AbsentError(f"Blender has no {what} here")
     return value
 
 
@@ -48,5 +48,5 @@ def data_of(ob: bpy.types.Object, kind: type[D]) -> D:
     """
     data = ob.data
     if not isinstance(data, kind):
-        raise AbsentError(f"{ob.name} is not a {kind.__name__}.")
+        raise AbsentError(f"{ob.name} is not a {kind.__name__}")
     return data

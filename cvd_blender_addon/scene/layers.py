@@ -96,7 +96,7 @@ def set_roles(scene: bpy.types.Scene, collections: Collections, catch: bool, lig
         background[child].holdout = eevee
     foreground_layer(scene).use = True
     background_layer(scene).use = catch
-    if scene.render.engine == "CYCLES":
+    if compat.uses_cycles(scene):
         background_layer(scene).cycles.use_pass_shadow_catcher = catch and light
     without = without_cg_layer(scene)
     if catch and eevee:

@@ -10,6 +10,7 @@ from typing import Any
 import bpy
 
 from .. import paths
+from ..present import data_of, present
 from ..solve_reader import Solve, frame_ranges
 from . import owned
 from .camera import find_camera
@@ -61,6 +62,16 @@ def _ensure(collection: Any, solve: Solve) -> Any:
     return plate
 
 
+def colour_space(block: bpy.types.Image | bpy.types.MovieClip) -> bpy.types.ColorManagedInputColorspaceSettings:
+    """How the colours of a file are to be read."""
+    return present(block.colorspace_settings, "colour space")
+
+
+def tracking_camera(clip: bpy.types.MovieClip) -> bpy.types.MovieTrackingCamera:
+    """The lens that a clip knows."""
+    return present(present(clip.tracking, "tracking").camera, "tracking camera")
+
+
 def follow(solve: Solve) -> None:
     """Let the plate that is built find its file, where that has moved."""
     for collection in (bpy.data.movieclips, bpy.data.images):
@@ -78,8 +89,8 @@ def ensure_clip(solve: Solve) -> bpy.types.MovieClip | None:
     if solve.source.sequence:
         clip[owned.FRAMES] = frame_ranges(tuple(frame.number for frame in solve.registered))
     clip.frame_offset = 0
-    clip.colorspace_settings.name = LINEAR if solve.source.linear else SRGB
-    lens, camera = solve.lens, clip.tracking.camera
+    colour_space(clip).name = LINEAR if solve.source.linear else SRGB
+    lens, camera = solve.lens, tracking_camera(clip)
     camera.pixel_aspect = lens.fy / lens.fx
     camera.units = "PIXELS"
     camera.focal_length_pixels = lens.fx
@@ -102,12 +113,12 @@ def ensure_image(solve: Solve) -> bpy.types.Image | None:
     if image is None:
         return None
     image.source = "SEQUENCE" if solve.source.sequence else "MOVIE"
-    image.colorspace_settings.name = LINEAR if solve.source.linear else SRGB
+    colour_space(image).name = LINEAR if solve.source.linear else SRGB
     return image
 
 
-def set_image_frames(user: bpy.types.ImageUser | bpy.types.Node, solve: Solve) -> None:
-    """Let an image user show plate frame n at scene frame n.
+def set_image_frames(user: Any, solve: Solve) -> None:
+    """Let an image user, or a node that is one, show plate frame n at scene frame n.
 
     Blender shows the file number `frame - frame_start + 1 + frame_offset` and stops after `frame_duration` files.
     """
@@ -137,7 +148,8 @@ def build(scene: bpy.types.Scene, solve: Solve, report: Report) -> bpy.types.Mov
             "version of the plate, or this Blender reads it differently",
         )
     scene.active_clip = clip
-    backgrounds = camera.data.background_images
+    data = data_of(camera, bpy.types.Camera)
+    backgrounds = data.background_images
     background = next((entry for entry in backgrounds if entry.clip == clip), None)
     if background is None:
         background = backgrounds.new()
@@ -146,11 +158,11 @@ def build(scene: bpy.types.Scene, solve: Solve, report: Report) -> bpy.types.Mov
         background.alpha = 1.0
         background.display_depth = "BACK"
         background.frame_method = "STRETCH"
-        camera.data.show_background_images = True
+        data.show_background_images = True
     # CG is seen by a pinhole camera, so the plate has to be, too.
     background.clip_user.use_render_undistorted = solve.lens.distorted
     # Under AgX or Filmic a plate comes out of the render with other colours than it went in (mean error 2-3 %).
-    view = scene.view_settings
+    view = present(scene.view_settings, "view settings")
     if view.view_transform != "Standard":
         report("INFO", f"View transform changed from {view.view_transform} to Standard: the plate keeps its colours")
         view.look = "None"
