@@ -55,6 +55,26 @@ def sockets(tree: bpy.types.NodeTree, in_out: str) -> list[Any]:
     return [item for item in items if isinstance(item, bpy.types.NodeTreeInterfaceSocket) and item.in_out == in_out]
 
 
+def colour_space(block: bpy.types.Image | bpy.types.MovieClip) -> Any:
+    """How the colours of a file are to be read. Which names there are follows from the colour configuration."""
+    return block.colorspace_settings
+
+
+def view_settings(scene: bpy.types.Scene) -> Any:
+    """How a render is shown. Which names there are follows from the colour configuration."""
+    return scene.view_settings
+
+
+def pixels_of(image: bpy.types.Image) -> Any:
+    """All values of an image, in which the types see a single number."""
+    return image.pixels
+
+
+def of_cycles(struct: bpy.types.Scene | bpy.types.ViewLayer) -> Any:
+    """What Cycles, an add-on, keeps there."""
+    return struct.cycles
+
+
 def is_job_running(kind: str) -> bool:
     """Blender is at a job such as RENDER."""
     app: Any = bpy.app
@@ -96,6 +116,12 @@ def enable_world_nodes(world: bpy.types.World) -> None:
 def nodes_of(block: bpy.types.Material | bpy.types.World) -> bpy.types.NodeTree:
     """The node tree of a material or world that has been given one."""
     return present(block.node_tree, "node tree")
+
+
+def render_with_cycles(scene: bpy.types.Scene) -> None:
+    """Choose Cycles."""
+    render: Any = scene.render
+    render.engine = "CYCLES"
 
 
 # --- animation --------------------------------------------------------------------------------------------------------
@@ -250,7 +276,7 @@ def new_compositor_tree(scene: bpy.types.Scene, name: str) -> tuple[bpy.types.No
     return tree, tree.nodes.new("CompositorNodeComposite").inputs["Image"]
 
 
-def add_dilate(tree: bpy.types.NodeTree, size: int) -> bpy.types.Node:
+def add_dilate(tree: bpy.types.NodeTree, size: int) -> Any:
     """Node that takes the maximum over `size` pixels around each."""
     node = new_node(tree, "CompositorNodeDilateErode")
     if COMPOSITOR_IS_GROUP:
@@ -261,7 +287,7 @@ def add_dilate(tree: bpy.types.NodeTree, size: int) -> bpy.types.Node:
     return node
 
 
-def add_disc_blur(tree: bpy.types.NodeTree) -> bpy.types.Node:
+def add_disc_blur(tree: bpy.types.NodeTree) -> Any:
     """Node that takes the mean over a disc; its input Size may be an image of radii."""
     node = new_node(tree, "CompositorNodeBlur")
     if COMPOSITOR_IS_GROUP:
@@ -271,7 +297,7 @@ def add_disc_blur(tree: bpy.types.NodeTree) -> bpy.types.Node:
     return node
 
 
-def add_map_uv(tree: bpy.types.NodeTree, filtering: str) -> bpy.types.Node:
+def add_map_uv(tree: bpy.types.NodeTree, filtering: str) -> Any:
     """Node that looks an image up at UVs, by NEAREST_FILTER or LINEAR_FILTER."""
     node = new_node(tree, "CompositorNodeMapUV")
     if COMPOSITOR_IS_GROUP:
@@ -281,7 +307,7 @@ def add_map_uv(tree: bpy.types.NodeTree, filtering: str) -> bpy.types.Node:
     return node
 
 
-def add_scale_to_render(tree: bpy.types.NodeTree) -> bpy.types.Node:
+def add_scale_to_render(tree: bpy.types.NodeTree) -> Any:
     """Node that stretches an image to the size of the render."""
     node = new_node(tree, "CompositorNodeScale")
     if COMPOSITOR_IS_GROUP:
@@ -295,7 +321,7 @@ def add_scale_to_render(tree: bpy.types.NodeTree) -> bpy.types.Node:
     return node
 
 
-def add_multiply_alpha(tree: bpy.types.NodeTree) -> bpy.types.Node:
+def add_multiply_alpha(tree: bpy.types.NodeTree) -> Any:
     """Node that multiplies an image, colour and alpha, by its input Alpha."""
     node = new_node(tree, "CompositorNodeSetAlpha")
     if COMPOSITOR_IS_GROUP:
@@ -305,7 +331,7 @@ def add_multiply_alpha(tree: bpy.types.NodeTree) -> bpy.types.Node:
     return node
 
 
-def add_alpha_over(tree: bpy.types.NodeTree) -> tuple[bpy.types.Node, bpy.types.NodeSocket, bpy.types.NodeSocket]:
+def add_alpha_over(tree: bpy.types.NodeTree) -> tuple[Any, bpy.types.NodeSocket, bpy.types.NodeSocket]:
     """Node that lays one premultiplied image over another: (node, background socket, foreground socket)."""
     node = new_node(tree, "CompositorNodeAlphaOver")
     background, foreground = (0, 1) if COMPOSITOR_IS_GROUP else (1, 2)
@@ -314,7 +340,7 @@ def add_alpha_over(tree: bpy.types.NodeTree) -> tuple[bpy.types.Node, bpy.types.
 
 def add_grey_output(
     tree: bpy.types.NodeTree, folder: Path, name: str, bits: int, file_format: str = "PNG"
-) -> tuple[bpy.types.Node, bpy.types.NodeSocket]:
+) -> tuple[Any, bpy.types.NodeSocket]:
     """Node that writes values as they are to `folder/name_0001.png`, 8 or 16 bit, on render: (node, its input).
 
     `file_format` PNG or OPEN_EXR (16 bit: half floats).

@@ -14,6 +14,7 @@ from mathutils import Matrix
 
 from . import compat, jobs, paths, properties
 from .jobs import DELIVERY, Job, Status, describe, duration
+from .present import manager_of
 from .scene import camera, camera_files
 from .solve_reader import Solve
 
@@ -59,7 +60,7 @@ def deliver(
             camera_files.write(solve, placed, name, folder, out)
         else:
             missing.append(f"This Blender was built without {camera_files.FORMATS[name].label}: no {name} camera.")
-    numbers = [value for row in placed for value in row]
+    numbers = [value for row in placed[:] for value in row[:]]
     return jobs.deliver(engine_python, engine_root, solve.folder, out, kinds, numbers), missing
 
 
@@ -101,7 +102,7 @@ def tick() -> float | None:
     for folder, job in list(_jobs.items()):
         if job.poll().final:
             del _jobs[folder]
-    for window in bpy.context.window_manager.windows if running else ():
+    for window in manager_of(bpy.context).windows if running else ():
         for area in window.screen.areas:
             if area.type in ("VIEW_3D", "CLIP_EDITOR"):
                 area.tag_redraw()
@@ -109,7 +110,7 @@ def tick() -> float | None:
 
 
 @compat.persistent
-def reattach(_file: str = "") -> None:
+def reattach(_file: object = "") -> None:
     """After a file has been opened: go on watching what was running when it was saved."""
     for scene in bpy.data.scenes:
         if properties.of(scene).delivery.running:

@@ -14,6 +14,7 @@ from pathlib import Path
 import bpy
 
 from . import estimate, jobs, masks, own_files, paths, properties
+from .present import manager_of
 from .sequences import numbered_files, require_frames
 
 PACES = "paces.json"
@@ -130,7 +131,7 @@ def forget() -> None:
 def _look_up() -> None:
     while _wanted:
         look_at(*_wanted.pop())
-    for window in bpy.context.window_manager.windows:
+    for window in manager_of(bpy.context).windows:
         for area in window.screen.areas:
             area.tag_redraw()
 

@@ -13,6 +13,7 @@ import bpy
 
 from . import compat, forecast, own_files, paths, preferences, properties, started, thumbnails
 from .jobs import Job, StartError, Status, describe, duration
+from .present import manager_of
 from .scene import preview
 from .shot_queue import Queue
 from .solve_reader import Solve, SolveError, read
@@ -110,7 +111,7 @@ def _show_preview(scene: bpy.types.Scene, status: Status) -> None:
 
 def _rendering() -> bool:
     """Objects must not come and go while Blender renders them."""
-    return not bpy.app.background and bpy.app.is_job_running("RENDER")
+    return not bpy.app.background and compat.is_job_running("RENDER")
 
 
 def _with_time(status: Status) -> str:
@@ -201,18 +202,18 @@ def _forget(job: Job) -> None:
 
 def _import(scene: bpy.types.Scene) -> None:
     # By the operator, so that the user can undo it. A timer has no window of its own.
-    manager = bpy.context.window_manager
+    manager = manager_of(bpy.context)
     window = next((window for window in manager.windows if window.scene == scene), None)
     override: dict[str, Any] = {"window": window} if window else {"scene": scene}
     with bpy.context.temp_override(**override):
         try:
-            bpy.ops.cvd.import_solve("EXEC_DEFAULT", True, directory=str(folder_of(scene)))
+            compat.operator("cvd.import_solve")("EXEC_DEFAULT", True, directory=str(folder_of(scene)))
         except RuntimeError as error:  # how an operator's error report reaches Python
             properties.of(scene).job_error = str(error)
 
 
 def _redraw() -> None:
-    for window in bpy.context.window_manager.windows:
+    for window in manager_of(bpy.context).windows:
         for area in window.screen.areas:
             if area.type in ("VIEW_3D", "CLIP_EDITOR"):
                 area.tag_redraw()

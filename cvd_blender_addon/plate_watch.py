@@ -12,6 +12,7 @@ import time
 import bpy
 
 from . import paths, properties
+from .present import manager_of
 from .scene import inputs, owned, plate
 
 AGAIN_S = 5.0
@@ -65,7 +66,7 @@ def _look_up() -> None:
         if (properties.of(scene).plate, properties.of(scene).built_folder) in looked:
             look_at(scene)
     if _lost != lost_before or any(_found[where][0] != before.get(where, True) for where in looked):
-        for window in bpy.context.window_manager.windows:
+        for window in manager_of(bpy.context).windows:
             for area in window.screen.areas:
                 area.tag_redraw()
 

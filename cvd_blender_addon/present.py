@@ -40,6 +40,16 @@ def manager_of(context: bpy.types.Context) -> bpy.types.WindowManager:
     return present(context.window_manager, "window manager")
 
 
+def tracking_camera(clip: bpy.types.MovieClip) -> bpy.types.MovieTrackingCamera:
+    """The lens that a clip knows."""
+    return present(present(clip.tracking, "tracking").camera, "tracking camera")
+
+
+def tracks_of(clip: bpy.types.MovieClip) -> bpy.types.MovieTrackingObjectTracks:
+    """The tracks of a clip's camera, which is the first of the objects that are tracked."""
+    return present(clip.tracking, "tracking").objects[0].tracks
+
+
 def data_of(ob: bpy.types.Object, kind: type[D]) -> D:
     """The data of an object of a known kind, such as a mesh.
 

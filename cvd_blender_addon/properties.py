@@ -53,8 +53,9 @@ def _take_folder(cvd: CvdProperties, _context: bpy.types.Context) -> None:
     """What was said of another folder is no news of this one; a solve that is at work there is followed."""
     if not paths.moving():
         cvd.job_error = cvd.job_in_the_way = ""
-        for listener in when_folder_changes if isinstance(cvd.id_data, bpy.types.Scene) else ():
-            listener(cvd.id_data)
+        if isinstance(cvd.id_data, bpy.types.Scene):
+            for listener in when_folder_changes:
+                listener(cvd.id_data)
 
 
 class CvdQueuedShot(bpy.types.PropertyGroup):

@@ -7,6 +7,7 @@ import bpy
 
 from .. import fields, mixins, monitor, properties
 from ..mixins import Result
+from ..present import scene_of
 from ..scene import camera, compositor, depth_mesh, fused, gaps, occlusion, owned, plate, points
 from ..scene.transaction import all_or_nothing
 from ..solve_reader import Solve, SolveError, read_points
@@ -22,10 +23,12 @@ class BuildStep(mixins.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """There is a finished solve, and the camera that most steps hang on."""
-        if monitor.result_of(context.scene) is None:
+        if monitor.result_of(scene_of(context)) is None:
             cls.poll_message_set("Solve a clip or import a solve first")
             return False
-        if cls.needs_camera and not owned.find(context.scene.objects, properties.of(context.scene).solve_key, "camera"):
+        if cls.needs_camera and not owned.find(
+            scene_of(context).objects, properties.of(context.scene).solve_key, "camera"
+        ):
             cls.poll_message_set("Build the camera first")
             return False
         return True
@@ -33,9 +36,9 @@ class BuildStep(mixins.Operator):
     def execute(self, context: bpy.types.Context) -> Result:
         """Build the step."""
         try:
-            solve = monitor.read_result(context.scene)
-            self.run(context.scene, solve)
-            remember(context.scene, solve)
+            solve = monitor.read_result(scene_of(context))
+            self.run(scene_of(context), solve)
+            remember(scene_of(context), solve)
         except SolveError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
@@ -49,7 +52,7 @@ class BuildStep(mixins.Operator):
         """What the step does."""
         raise NotImplementedError
 
-    def tell(self, level: str, message: str) -> None:
+    def tell(self, level: plate.Level, message: str) -> None:
         """Report as the scene functions do."""
         self.report({level}, message)
 

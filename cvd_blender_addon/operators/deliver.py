@@ -7,6 +7,7 @@ import bpy
 
 from .. import deliveries, fields, jobs, monitor, paths, preferences, properties
 from ..mixins import Result
+from ..present import scene_of
 from ..solve_reader import SolveError
 from .solve import engine_python
 
@@ -26,7 +27,7 @@ class CVD_OT_deliver(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         """There is a finished solve, something is to be delivered, and nothing is being delivered."""
         shown = properties.of(context.scene).delivery
-        if monitor.result_of(context.scene) is None:
+        if monitor.result_of(scene_of(context)) is None:
             cls.poll_message_set("Solve a clip or import a solve first")
         elif shown.running:
             cls.poll_message_set("A delivery is running")
@@ -38,7 +39,7 @@ class CVD_OT_deliver(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> Result:
         """Write the camera and start the engine; without a window, also wait for it."""
-        scene = context.scene
+        scene = scene_of(context)
         shown = properties.of(scene).delivery
         shown.error = ""
         try:
@@ -85,7 +86,7 @@ class CVD_OT_cancel_delivery(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> Result:
         """Ask the engine to stop; the timer sees to it that it does."""
-        job = deliveries.job_of(context.scene)
+        job = deliveries.job_of(scene_of(context))
         if job is not None:
             job.cancel()
             properties.of(context.scene).delivery.message = "stopping"

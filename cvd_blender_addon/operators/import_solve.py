@@ -10,6 +10,7 @@ import bpy
 from .. import fields, paths, properties
 from .. import scene as scene_builder
 from ..mixins import Result
+from ..present import manager_of, scene_of
 from ..scene import plate
 from ..solve_reader import Solve, SolveError, summary
 
@@ -24,13 +25,15 @@ def remember(scene: bpy.types.Scene, solve: Solve) -> None:
 
 def _look(scene: bpy.types.Scene) -> None:
     """In windows with the scene: look through its camera, at its plate and at its frames."""
-    for window in (window for window in bpy.context.window_manager.windows if window.scene == scene):
+    for window in (window for window in manager_of(bpy.context).windows if window.scene == scene):
         views = [area for area in window.screen.areas if area.type == "VIEW_3D"]
         if views:
-            view = max(views, key=lambda area: area.width * area.height)
-            view.spaces.active.region_3d.view_perspective = "CAMERA"
-        for area in (area for area in window.screen.areas if area.type == "CLIP_EDITOR"):
-            area.spaces.active.clip = area.spaces.active.clip or scene.active_clip
+            view = max(views, key=lambda area: area.width * area.height).spaces.active
+            if isinstance(view, bpy.types.SpaceView3D) and view.region_3d is not None:
+                view.region_3d.view_perspective = "CAMERA"
+        for space in (area.spaces.active for area in window.screen.areas):
+            if isinstance(space, bpy.types.SpaceClipEditor):
+                space.clip = space.clip or scene.active_clip
         for area in (area for area in window.screen.areas if area.ui_type == "TIMELINE"):
             region = next(region for region in area.regions if region.type == "WINDOW")
             with bpy.context.temp_override(window=window, area=area, region=region):
@@ -52,17 +55,17 @@ class CVD_OT_import_solve(bpy.types.Operator):
         """Ask for the folder, unless it has been dropped onto the window."""
         if self.filepath or self.directory:
             return self.execute(context)
-        context.window_manager.fileselect_add(self)
+        manager_of(context).fileselect_add(self)
         return {"RUNNING_MODAL"}
 
     def execute(self, context: bpy.types.Context) -> Result:
         """Build everything, or nothing."""
         folder = self._folder()
         cvd = properties.of(context.scene)
-        camera = context.scene.camera
+        camera = scene_of(context).camera
         try:
             solve = scene_builder.import_solve(
-                context.scene,
+                scene_of(context),
                 folder,
                 cvd.occlusion,
                 cvd.shadow_catcher,
@@ -76,13 +79,13 @@ class CVD_OT_import_solve(bpy.types.Operator):
         except SolveError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        remember(context.scene, solve)
+        remember(scene_of(context), solve)
         if not cvd.clip_path:  # of a clip that has been chosen the solve folder stays
             file = plate.find_file(solve)
             cvd.clip_path = "" if file is None else paths.stored(file)
             cvd.solve_folder = paths.stored(solve.folder)
-        if context.scene.camera != camera and not bpy.app.background:
-            _look(context.scene)
+        if scene_of(context).camera != camera and not bpy.app.background:
+            _look(scene_of(context))
         self.report({"INFO"}, summary(solve)[0])
         return {"FINISHED"}
 

@@ -10,6 +10,7 @@ import bpy
 from .. import fields, mixins, monitor, properties
 from ..jobs import Job
 from ..mixins import Result
+from ..present import manager_of, present, scene_of
 from ..scene import owned
 
 ROLE = "log"
@@ -28,14 +29,14 @@ class OfFolder(mixins.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """There is a solve folder, of the scene or in the queue."""
-        if monitor.folder_of(context.scene) is None and not properties.queue_of(context).shots:
+        if monitor.folder_of(scene_of(context)) is None and not properties.queue_of(context).shots:
             cls.poll_message_set("Solve a clip or import a solve first")
             return False
         return True
 
     def where(self, context: bpy.types.Context) -> Path | None:
         """The folder; None, and an error is reported, where there is none."""
-        folder = Path(bpy.path.abspath(self.folder)) if self.folder else monitor.folder_of(context.scene)
+        folder = Path(bpy.path.abspath(self.folder)) if self.folder else monitor.folder_of(scene_of(context))
         if folder is not None and folder.is_dir():
             return folder
         self.report(
@@ -72,13 +73,14 @@ class CVD_OT_show_log(OfFolder, bpy.types.Operator):
 
 def _show(context: bpy.types.Context, text: bpy.types.Text) -> None:
     """In a text editor that is open, else in a window of its own."""
-    areas = [area for area in context.window.screen.areas if area.type == "TEXT_EDITOR"]
+    areas = [area for area in present(context.window, "window").screen.areas if area.type == "TEXT_EDITOR"]
     if not areas:
         bpy.ops.wm.window_new()
-        areas = [max(context.window_manager.windows[-1].screen.areas, key=lambda area: area.width * area.height)]
+        areas = [max(manager_of(context).windows[-1].screen.areas, key=lambda area: area.width * area.height)]
         areas[0].type = "TEXT_EDITOR"
-    areas[0].spaces.active.text = text
-    areas[0].spaces.active.show_word_wrap = True
+    space = areas[0].spaces.active
+    if isinstance(space, bpy.types.SpaceTextEditor):
+        space.text, space.show_word_wrap = text, True
 
 
 class CVD_OT_open_folder(OfFolder, bpy.types.Operator):

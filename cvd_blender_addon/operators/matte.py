@@ -9,6 +9,7 @@ import bpy
 
 from .. import fields
 from ..mixins import Result
+from ..present import manager_of
 from ..scene import compositor, matte
 from ..solve_reader import Solve, SolveError
 from .build import BuildStep
@@ -41,7 +42,7 @@ class CVD_OT_render_matte(BuildStep, bpy.types.Operator):
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Result:
         """Ask for the folder."""
-        context.window_manager.fileselect_add(self)
+        manager_of(context).fileselect_add(self)
         return {"RUNNING_MODAL"}
 
     def build(self, scene: bpy.types.Scene, solve: Solve) -> None:
@@ -49,7 +50,7 @@ class CVD_OT_render_matte(BuildStep, bpy.types.Operator):
         if compositor.find_group_node(scene, solve) is None:
             raise SolveError("There is no matte.", "The compositor group makes it.", "Build the compositor first.")
         frames = [scene.frame_current] if self.only_current else range(scene.frame_start, scene.frame_end + 1)
-        window = bpy.context.window_manager
+        window = manager_of(bpy.context)
         window.progress_begin(frames[0], frames[-1] + 1)
         try:
             folder = Path(bpy.path.abspath(self.directory))

@@ -7,6 +7,7 @@ import bpy
 
 from .. import fields
 from ..mixins import Result
+from ..present import manager_of
 from ..scene import orientation
 from ..solve_reader import Solve
 from .build import BuildStep
@@ -81,7 +82,7 @@ class CVD_OT_set_size(BuildStep, bpy.types.Operator):
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Result:
         """Ask for the size."""
-        return context.window_manager.invoke_props_dialog(self)
+        return manager_of(context).invoke_props_dialog(self)
 
     def build(self, scene: bpy.types.Scene, solve: Solve) -> None:
         """Orient, or raise: then nothing has moved."""

@@ -9,6 +9,7 @@ from mathutils import Vector
 
 from .. import fields, properties
 from ..mixins import Result
+from ..present import manager_of, present
 from ..scene import compositor, occlusion, orientation, place
 from ..scene.surface import Hit, Ray, camera_ray, cast
 from ..solve_reader import Solve, SolveError
@@ -46,9 +47,9 @@ class OnSurface(BuildStep):
         if context.area is None or context.area.type != "VIEW_3D":
             self.report({"ERROR"}, "Nothing was picked: the mouse is not over a 3D viewport. Use the button there.")
             return {"CANCELLED"}
-        context.window.cursor_modal_set("EYEDROPPER")
+        present(context.window, "window").cursor_modal_set("EYEDROPPER")
         context.area.header_text_set(f"{self.bl_label}: click on a surface, Esc or right click to cancel")
-        context.window_manager.modal_handler_add(self)
+        manager_of(context).modal_handler_add(self)
         return {"RUNNING_MODAL"}
 
     def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> Result:
@@ -58,22 +59,24 @@ class OnSurface(BuildStep):
             return {"CANCELLED"}
         if event.type != "LEFTMOUSE" or event.value != "PRESS":
             return {"PASS_THROUGH"}
-        region = _region_at(context.area, event.mouse_x, event.mouse_y)
+        region = None if context.area is None else _region_at(context.area, event.mouse_x, event.mouse_y)
         if region is not None and region.type == "UI":  # another button is pressed: this one gives way
             self._end(context)
             return {"CANCELLED", "PASS_THROUGH"}
         if region is None or region.type != "WINDOW":
             return {"PASS_THROUGH"}
         at = (event.mouse_x - region.x, event.mouse_y - region.y)
-        self.ray_origin = view3d_utils.region_2d_to_origin_3d(region, region.data, at)
-        self.ray_direction = view3d_utils.region_2d_to_vector_3d(region, region.data, at)
-        self.ray_distance = 0.0 if region.data.is_perspective else region.data.view_distance
+        view: bpy.types.RegionView3D = present(region.data, "view")
+        self.ray_origin = view3d_utils.region_2d_to_origin_3d(region, view, at)[:]
+        self.ray_direction = view3d_utils.region_2d_to_vector_3d(region, view, at)[:]
+        self.ray_distance = 0.0 if view.is_perspective else view.view_distance
         self._end(context)
         return self.execute(context)
 
     def _end(self, context: bpy.types.Context) -> None:
-        context.window.cursor_modal_restore()
-        context.area.header_text_set(None)
+        present(context.window, "window").cursor_modal_restore()
+        if context.area is not None:
+            context.area.header_text_set(None)
 
     def hit(self, scene: bpy.types.Scene, solve: Solve) -> Hit:
         """Where the click, or else the place in the picture, meets the surface.

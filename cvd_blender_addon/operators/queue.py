@@ -14,7 +14,7 @@ from ..shot_queue import Queue
 from .solve import asked, confirm_replacing, engine_python
 
 
-def chosen_shot(context: bpy.types.Context) -> bpy.types.PropertyGroup | None:
+def chosen_shot(context: bpy.types.Context) -> properties.CvdQueuedShot | None:
     """The shot that is chosen in the list."""
     shown = properties.queue_of(context)
     return shown.shots[shown.index] if 0 <= shown.index < len(shown.shots) else None

@@ -117,7 +117,7 @@ def update(scene: bpy.types.Scene, solve: Solve, mode: str) -> None:
     node.inputs["Depth Compare"].default_value = float(mode == COMPOSITOR)
     background, without = background_layer(scene), without_cg_layer(scene)
     # Cycles gives the factor itself, EEVEE what is real with and without CG.
-    factor = compat.uses_cycles(scene) and background.cycles.use_pass_shadow_catcher
+    factor = compat.uses_cycles(scene) and compat.of_cycles(background).use_pass_shadow_catcher
     _connect(tree, node.inputs["Shadows"], scene, background, FACTOR if factor else "Image")
     node.inputs["Without CG"].default_value = WHITE if factor else CLEAR
     if without is not None:

@@ -219,7 +219,7 @@ def _sequence(solve: Solve, role: str, name: str, files: dict[int, Path]) -> bpy
     paths.point(image, path)
     image[owned.FRAMES] = frame_ranges(tuple(files))
     image.source = "SEQUENCE"
-    plate.colour_space(image).name = "Non-Color"
+    compat.colour_space(image).name = "Non-Color"
     return image
 
 

@@ -49,12 +49,12 @@ def missing(scene: bpy.types.Scene) -> list[Missing]:
     """What the solves that are built in a scene read, and is not there. Lists folders: not for drawing."""
     found = []
     for key in _keys(scene):
-        for blocks, role, name in (
-            (bpy.data.images, "depth", "The depth sequence"),
-            (bpy.data.images, "dynamic", "The sequence of mattes of moving objects"),
-            (bpy.data.movieclips, "plate", PLATE),
-        ):
-            block = owned.find(blocks, key, role)
+        blocks: tuple[tuple[bpy.types.Image | bpy.types.MovieClip | None, str], ...] = (
+            (owned.find(bpy.data.images, key, "depth"), "The depth sequence"),
+            (owned.find(bpy.data.images, key, "dynamic"), "The sequence of mattes of moving objects"),
+            (owned.find(bpy.data.movieclips, key, "plate"), PLATE),
+        )
+        for block, name in blocks:
             if block is None:
                 continue
             path = paths.absolute(bpy.path.abspath(block.filepath, library=block.library))

@@ -97,7 +97,7 @@ def set_roles(scene: bpy.types.Scene, collections: Collections, catch: bool, lig
     foreground_layer(scene).use = True
     background_layer(scene).use = catch
     if compat.uses_cycles(scene):
-        background_layer(scene).cycles.use_pass_shadow_catcher = catch and light
+        compat.of_cycles(background_layer(scene)).use_pass_shadow_catcher = catch and light
     without = without_cg_layer(scene)
     if catch and eevee:
         without = without or scene.view_layers.new(WITHOUT_CG)

@@ -82,7 +82,7 @@ def set_ground(scene: bpy.types.Scene, solve: Solve) -> None:
         OrientationError: fewer than three picks, or on a line.
     """
     a, b, c = picked(scene, solve, 3)
-    normal = Vector((b - a).cross(c - a))
+    normal = cross(b - a, c - a)
     if normal.length < 1e-3 * (b - a).length * (c - a).length:
         raise OrientationError("The three points lie on a line.", "Pick one of them elsewhere.")
     _level(scene, solve, a, normal)
@@ -188,6 +188,14 @@ def _faces(ob: bpy.types.Object) -> tuple[Any, Any, Any]:
     across = np.cross(b - a, c - a)
     double = np.linalg.norm(across, axis=1)
     return (a + b + c) / 3, across / np.maximum(double, 1e-30)[:, None], double / 2
+
+
+def cross(a: Vector, b: Vector) -> Vector:
+    """The cross product of two vectors in space."""
+    product = a.cross(b)
+    if not isinstance(product, Vector):
+        raise TypeError("vectors of the plane")
+    return product
 
 
 def _level(scene: bpy.types.Scene, solve: Solve, point: Vector, normal: Vector) -> None:

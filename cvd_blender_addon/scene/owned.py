@@ -20,8 +20,8 @@ B = TypeVar("B", bound=bpy.types.ID)
 SHARED = ""  # the key of what belongs to no single solve
 
 
-def mark(block: bpy.types.ID, key: str, role: str) -> None:
-    """Note on a data-block what it is."""
+def mark(block: bpy.types.ID | bpy.types.Node, key: str, role: str) -> None:
+    """Note on a data-block, or a node, what it is."""
     block[SOLVE] = key
     block[ROLE] = role
 

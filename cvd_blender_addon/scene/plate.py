@@ -5,21 +5,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol, TypeVar
 
 import bpy
 
-from .. import paths
-from ..present import data_of, present
+from .. import compat, paths
+from ..present import data_of, tracking_camera
 from ..solve_reader import Solve, frame_ranges
 from . import owned
 from .camera import find_camera
 
-Report = Callable[[str, str], None]
+P = TypeVar("P", bpy.types.MovieClip, bpy.types.Image)
+P_co = TypeVar("P_co", covariant=True)
+Level = Literal["INFO", "WARNING"]
+Report = Callable[[Level, str], None]
 
 LEVELS = 8  # folders upwards in which a moved file is looked for
 SRGB = "sRGB"
 LINEAR = "Linear Rec.709"
+
+
+class _Files(Protocol[P_co]):
+    """`bpy.data.movieclips` or `.images`."""
+
+    def __iter__(self) -> Iterator[P_co]: ...
+
+    def load(self, filepath: str) -> P_co: ...
 
 
 def find(file: Path, folder: Path) -> Path | None:
@@ -47,7 +58,7 @@ def find_file(solve: Solve) -> Path | None:
     return find(solve.source.path, solve.folder)
 
 
-def _ensure(collection: Any, solve: Solve) -> Any:
+def _ensure(collection: _Files[P], solve: Solve) -> P | None:
     """The solve's plate in `bpy.data.movieclips` or `.images`, loaded once and up to date; None without its file."""
     plate = owned.find(collection, solve.key, "plate")
     path = find_file(solve)
@@ -62,21 +73,12 @@ def _ensure(collection: Any, solve: Solve) -> Any:
     return plate
 
 
-def colour_space(block: bpy.types.Image | bpy.types.MovieClip) -> bpy.types.ColorManagedInputColorspaceSettings:
-    """How the colours of a file are to be read."""
-    return present(block.colorspace_settings, "colour space")
-
-
-def tracking_camera(clip: bpy.types.MovieClip) -> bpy.types.MovieTrackingCamera:
-    """The lens that a clip knows."""
-    return present(present(clip.tracking, "tracking").camera, "tracking camera")
-
-
 def follow(solve: Solve) -> None:
     """Let the plate that is built find its file, where that has moved."""
-    for collection in (bpy.data.movieclips, bpy.data.images):
-        if owned.find(collection, solve.key, "plate") is not None:
-            _ensure(collection, solve)
+    if owned.find(bpy.data.movieclips, solve.key, "plate") is not None:
+        _ensure(bpy.data.movieclips, solve)
+    if owned.find(bpy.data.images, solve.key, "plate") is not None:
+        _ensure(bpy.data.images, solve)
 
 
 def ensure_clip(solve: Solve) -> bpy.types.MovieClip | None:
@@ -89,7 +91,7 @@ def ensure_clip(solve: Solve) -> bpy.types.MovieClip | None:
     if solve.source.sequence:
         clip[owned.FRAMES] = frame_ranges(tuple(frame.number for frame in solve.registered))
     clip.frame_offset = 0
-    colour_space(clip).name = LINEAR if solve.source.linear else SRGB
+    compat.colour_space(clip).name = LINEAR if solve.source.linear else SRGB
     lens, camera = solve.lens, tracking_camera(clip)
     camera.pixel_aspect = lens.fy / lens.fx
     camera.units = "PIXELS"
@@ -113,7 +115,7 @@ def ensure_image(solve: Solve) -> bpy.types.Image | None:
     if image is None:
         return None
     image.source = "SEQUENCE" if solve.source.sequence else "MOVIE"
-    colour_space(image).name = LINEAR if solve.source.linear else SRGB
+    compat.colour_space(image).name = LINEAR if solve.source.linear else SRGB
     return image
 
 
@@ -162,7 +164,7 @@ def build(scene: bpy.types.Scene, solve: Solve, report: Report) -> bpy.types.Mov
     # CG is seen by a pinhole camera, so the plate has to be, too.
     background.clip_user.use_render_undistorted = solve.lens.distorted
     # Under AgX or Filmic a plate comes out of the render with other colours than it went in (mean error 2-3 %).
-    view = present(scene.view_settings, "view settings")
+    view = compat.view_settings(scene)
     if view.view_transform != "Standard":
         report("INFO", f"View transform changed from {view.view_transform} to Standard: the plate keeps its colours")
         view.look = "None"

@@ -248,8 +248,8 @@ class _Tree:
             )
             self.tree.links.new(*sockets)
         for node, identifier, value in self.inputs:
-            sockets = self.tree.nodes[node].inputs
-            socket: Any = next(socket for socket in sockets if socket.identifier == identifier)
+            inputs = self.tree.nodes[node].inputs
+            socket: Any = next(socket for socket in inputs if socket.identifier == identifier)
             if _plain(socket.default_value) != value:
                 socket.default_value = value
 
