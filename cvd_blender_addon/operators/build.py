@@ -7,7 +7,7 @@ import bpy
 
 from .. import fields, mixins, monitor, properties
 from ..mixins import Result
-from ..present import scene_of
+from ..present import AbsentError, scene_of
 from ..scene import camera, compositor, depth_mesh, fused, gaps, occlusion, owned, plate, points
 from ..scene.transaction import all_or_nothing
 from ..solve_reader import Solve, SolveError, read_points
@@ -39,7 +39,7 @@ class BuildStep(mixins.Operator):
             solve = monitor.read_result(scene_of(context))
             self.run(scene_of(context), solve)
             remember(scene_of(context), solve)
-        except SolveError as error:
+        except (SolveError, AbsentError) as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         return {"FINISHED"}

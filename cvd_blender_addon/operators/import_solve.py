@@ -17,10 +17,10 @@ from ..solve_reader import Solve, SolveError, summary
 
 def remember(scene: bpy.types.Scene, solve: Solve) -> None:
     """Note in the scene which solve it shows."""
-    properties.of(scene).built_folder = paths.stored(solve.folder)
-    properties.of(scene).solve_key = solve.key
-    properties.of(scene).plate = paths.stored(plate.find_file(solve) or solve.source.path)
-    properties.of(scene).result = "\n".join(summary(solve))
+    cvd = properties.of(scene)
+    cvd.built_folder, cvd.solve_key = paths.stored(solve.folder), solve.key
+    cvd.plate = paths.stored(plate.find_file(solve) or solve.source.path)
+    cvd.result = "\n".join(summary(solve))
 
 
 def _look(scene: bpy.types.Scene) -> None:

@@ -115,8 +115,9 @@ def _add_mirror(material: bpy.types.Material) -> None:
     surface = next(node for node in build.tree.nodes if node.type == "OUTPUT_MATERIAL").inputs["Surface"]
     glossy, mix = build.node("ShaderNodeBsdfGlossy", MIRROR), build.node("ShaderNodeMixShader", SHARE)
     glossy.name, mix.name = MIRROR, SHARE
-    if surface.links:
-        build.put(surface.links[0].from_socket, mix.inputs[1])
+    links = surface.links
+    if surface.is_linked and links:
+        build.put(links[0].from_socket, mix.inputs[1])
     build.put(glossy.outputs[0], mix.inputs[2])
     build.put(mix.outputs[0], surface)
     build.arrange()
