@@ -370,21 +370,22 @@ def pytest_leg(name: str, python: Path, folders: Sequence[str], arguments: Seque
 
 
 def command_lint(_options: argparse.Namespace) -> int:
-    """Style and types."""
+    """Style, types and layers."""
     os.chdir(ROOT)
     return 0 if lint(ensure(ENGINE)) else 1
 
 
 def lint(python: Path) -> bool:
-    """Ruff and mypy, all of them even when the first fails."""
+    """Ruff, mypy and import-linter, all of them even when the first fails."""
     say("lint")
     typed = ["engine", "cvd_blender_addon", "scripts", "bench", "training", "build.py"]
-    commands = [
-        ["ruff", "check", "."],
-        ["ruff", "format", "--check", "."],
-        ["mypy", "--strict", "--explicit-package-bases", *typed],
+    commands: list[Command] = [
+        [python, "-m", "ruff", "check", "."],
+        [python, "-m", "ruff", "format", "--check", "."],
+        [python, "-m", "mypy", "--strict", "--explicit-package-bases", *typed],
+        [python.with_name("lint-imports"), "--no-logo", "--no-cache"],  # no module to be run: a script only
     ]
-    results = [run([python, "-m", *command]) for command in commands]  # every one, also after a failure
+    results = [run(command) for command in commands]  # every one, also after a failure
     return not any(results)
 
 
@@ -496,7 +497,7 @@ def main(arguments: Sequence[str]) -> int:
         ("solve", command_solve, "solve a clip; all arguments go to the engine (solve --help lists them)"),
         ("package", command_package, "make build/consistent_video_depth-VERSION.zip for Blender"),
         ("env", command_env, "make the environments under .venvs/"),
-        ("lint", command_lint, "ruff and mypy"),
+        ("lint", command_lint, "ruff, mypy and import-linter"),
         ("lock", command_lock, "after a change in requirements/: find all versions and hashes anew"),
     ):
         passes_on = name in {"test", "solve"}

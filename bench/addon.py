@@ -34,6 +34,8 @@ POINTS = 20_000
 def make(folder: Path) -> None:
     """Write the solve folders of SIZES, with EXRs as the engine writes them."""
     import cv2
+
+    # A module of tests/addon, which is put on the path here and not checked.
     from synthetic import Synthetic  # type: ignore[import-not-found]
 
     from engine.files import write_exr

@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import cvd_blender_addon  # noqa: E402
+from cvd_blender_addon import compat, properties  # noqa: E402
+from cvd_blender_addon.present import scene_of  # noqa: E402
 from cvd_blender_addon.scene import owned  # noqa: E402
 
 
@@ -38,15 +40,15 @@ def main() -> int:
 
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
     cvd_blender_addon.register()
-    scene = bpy.context.scene
-    scene.render.engine = "CYCLES"
-    scene.cycles.samples = options.samples
-    scene.cycles.use_denoising = False
+    scene = scene_of(bpy.context)
+    compat.render_with_cycles(scene)
+    cycles = compat.of_cycles(scene)
+    cycles.samples, cycles.use_denoising = options.samples, False
     scene.render.resolution_percentage = options.percent
-    bpy.ops.cvd.import_solve(directory=str(options.solve.absolute()))
+    compat.operator("cvd.import_solve")(directory=str(options.solve.absolute()))
     scene.frame_set(options.frame or scene.frame_start)
-    bpy.ops.cvd.drop_ball(picture=options.at, size=options.size, height=options.height)
-    ball = owned.find(scene.objects, scene.cvd.solve_key, "test_ball")
+    compat.operator("cvd.drop_ball")(picture=options.at, size=options.size, height=options.height)
+    ball = owned.find(scene.objects, properties.of(scene).solve_key, "test_ball")
     assert ball is not None  # the operator raises where it cannot put one
     radius = ball.matrix_world.median_scale
     start = ball.matrix_world.translation.copy()

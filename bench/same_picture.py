@@ -185,28 +185,30 @@ def inside(job: dict[str, Any]) -> None:
     import bpy
 
     from cvd_blender_addon import compat
+    from cvd_blender_addon.present import scene_of
     from cvd_blender_addon.scene import plate
 
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
-    scene, folder = bpy.context.scene, Path(job["out"])
+    scene, folder = scene_of(bpy.context), Path(job["out"])
     clip = bpy.data.movieclips.load(job["path"])
     clip.frame_start = job["start"] if job["sequence"] else 1
-    clip.colorspace_settings.name = plate.LINEAR if job["linear"] else plate.SRGB
+    compat.colour_space(clip).name = plate.LINEAR if job["linear"] else plate.SRGB
     tree, final = compat.new_compositor_tree(scene, "Same Picture")
-    node = tree.nodes.new("CompositorNodeMovieClip")
+    node = compat.new_node(tree, "CompositorNodeMovieClip")
     node.clip = clip
     tree.links.new(node.outputs["Image"], final)
     scene.render.resolution_x, scene.render.resolution_y = clip.size
-    scene.view_settings.view_transform = "Standard"
+    compat.view_settings(scene).view_transform = "Standard"
     scene.render.image_settings.file_format = "PNG"
     scene.render.filepath = str(folder / "frame.png")
     for number in job["numbers"]:
         scene.frame_set(number)
         bpy.ops.render.render(write_still=True)
         image = bpy.data.images.load(str(folder / "frame.png"))
-        image.colorspace_settings.name = "Non-Color"
-        pixels = np.empty(len(image.pixels), np.float32)
-        image.pixels.foreach_get(pixels)
+        compat.colour_space(image).name = "Non-Color"
+        held = compat.pixels_of(image)
+        pixels = np.empty(len(held), np.float32)
+        held.foreach_get(pixels)
         np.save(folder / f"{number}.npy", small(pixels.reshape(image.size[1], image.size[0], -1)[::-1]))
         bpy.data.images.remove(image)
     report = {"version": bpy.app.version_string, "size": list(clip.size), "frames": clip.frame_duration}

@@ -145,6 +145,7 @@ def trained(
         device: where to compute.
     """
     now = clock(device)
+    # The stubs of PyTorch know `memory_format` only with a tensor.
     network = load_network(WEIGHTS, device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     predict = network if as_published else in_mixed_precision(network, device)
     optimiser = Optimiser(network, as_published)
@@ -154,6 +155,7 @@ def trained(
         start = now()
         loss = published_loss(predict, data, batch, device)
         network.zero_grad()
+        # PyTorch does not type `backward`.
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step(share(step))
         spent += now() - start

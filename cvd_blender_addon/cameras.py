@@ -5,15 +5,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import bpy
 from mathutils import Matrix
 
-from . import compat, masks, paths, preferences
+from . import compat, masks, paths, properties
 from .jobs import SOLVED, StartError
+from .present import data_of, tracking_camera, tracks_of
 
 CAMERA, TRACKS = "camera.json", "tracks.json"
 _SAME_PX = 0.05
@@ -21,35 +21,7 @@ _SAME_PX = 0.05
 BLENDER_FROM_CV = Matrix.Diagonal((1.0, -1.0, -1.0, 1.0))
 
 
-@cache
-def _database() -> dict[str, dict[str, Any]]:
-    path = preferences.engine_root() / "engine" / "cameras" / "database.json"
-    if not path.is_file():  # the add-on is there without its engine
-        return {}
-    cameras: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["cameras"]
-    return cameras
-
-
-@cache
-def _items() -> tuple[tuple[str, str, str], ...]:
-    # Kept: Blender does not keep the texts of a dynamic enum alive.
-    return tuple(
-        (name, name, f"{entry['sensor_mm'][0]:g} mm wide" if "sensor_mm" in entry else "A start for the focal length")
-        for name, entry in _database().items()
-    )
-
-
-def bodies(_cvd: Any, _context: Any) -> tuple[tuple[str, str, str], ...]:
-    """The cameras of the engine's database, for an enum."""
-    return _items()
-
-
-def has_sensor(body: str) -> bool:
-    """The camera's sensor is known, so that a focal length in mm says what it shows."""
-    return "sensor_mm" in _database().get(body, {})
-
-
-def source(cvd: Any, folder: Path) -> tuple[str, Path | None]:
+def source(cvd: properties.CvdProperties, folder: Path) -> tuple[str, Path | None]:
     """Kind and path of a request's camera, as `scene.cvd` says; `folder` is the solve folder."""
     if cvd.camera_source == "SCENE":
         return "json", folder / CAMERA
@@ -63,7 +35,7 @@ def provide(scene: bpy.types.Scene, clip: Path, folder: Path) -> None:
     Raises:
         StartError: there are none, or they cannot be used.
     """
-    cvd = scene.cvd
+    cvd = properties.of(scene)
     if cvd.camera_source != "SCENE" and not uses_tracks(cvd):
         return
     numbers = masks.frames_to_solve(cvd, clip)
@@ -79,17 +51,17 @@ def provide(scene: bpy.types.Scene, clip: Path, folder: Path) -> None:
         write_tracks(block, numbers, size, folder / TRACKS, only)
 
 
-def uses_tracks(cvd: Any) -> bool:
+def uses_tracks(cvd: properties.CvdProperties) -> bool:
     """Tracking markers go into the solve, all of them or those of the known distance."""
     return bool(cvd.use_tracks or measures(cvd))
 
 
-def measures(cvd: Any) -> bool:
+def measures(cvd: properties.CvdProperties) -> bool:
     """A distance is known, and counts: a given camera has a size of its own."""
     return bool(cvd.distance > 0.0 and cvd.camera_source in SOLVED)
 
 
-def known_distance(cvd: Any, clip: Path) -> dict[str, Any] | None:
+def known_distance(cvd: properties.CvdProperties, clip: Path) -> dict[str, Any] | None:
     """What `scene.cvd` says of a distance, as a request has it; None where it says nothing.
 
     Raises:
@@ -121,8 +93,8 @@ def distance_between(
     """
     places = []
     for name in names:
-        track = clip.tracking.objects[0].tracks.get(name) if name else None
-        found = [] if track is None else markers_of(clip, track, numbers, size)
+        track = tracks_of(clip).get(name) if name else None
+        found: list[list[float]] = [] if track is None else markers_of(clip, track, numbers, size)
         if not found:
             raise StartError(
                 "tracks.distance",
@@ -138,14 +110,14 @@ def distance_between(
     return {"metres": metres, "a": places[0], "b": places[1]}
 
 
-def lens_from_clip(cvd: Any, clip: Path) -> None:
+def lens_from_clip(cvd: properties.CvdProperties, clip: Path) -> None:
     """Take focal length, pixel aspect and optical centre that the clip's tracking camera has.
 
     Raises:
         StartError: the clip is not open.
     """
     block = masks.drawn_on(clip, cvd.mask_clip, "lens")
-    lens = block.tracking.camera
+    lens = tracking_camera(block)
     cvd.lens, cvd.focal_px = "PX", lens.focal_length_pixels
     cvd.use_pixel_aspect, cvd.pixel_aspect = True, lens.pixel_aspect
     # Of a picture with two eyes in it, the clip's centre lies between them and says nothing.
@@ -197,7 +169,7 @@ def write_camera(
     """
     if camera is None or camera.type != "CAMERA":
         raise _unusable("No camera was chosen.", "Choose the camera under Camera, or set Camera to Solve.")
-    if camera.data.type != "PERSP":
+    if data_of(camera, bpy.types.Camera).type != "PERSP":
         raise _unusable(f"{camera.name} is not a perspective camera.", "Set its type to Perspective.")
     before = scene.frame_current, scene.frame_subframe
     frames, lenses = [], []
@@ -208,9 +180,9 @@ def write_camera(
             # A camera's scale, and that of its parents, does not change what it sees.
             location, rotation, _ = evaluated.matrix_world.decompose()
             pose = Matrix.LocRotScale(location, rotation, None) @ BLENDER_FROM_CV
-            lenses.append(lens_of(scene, evaluated.data, size))
+            lenses.append(lens_of(scene, data_of(evaluated, bpy.types.Camera), size))
             frames.append(
-                {"frame": number, "world_from_camera": [list(row) for row in pose], "focal_px": lenses[-1]["fx"]}
+                {"frame": number, "world_from_camera": [list(row[:]) for row in pose[:]], "focal_px": lenses[-1]["fx"]}
             )
     finally:
         scene.frame_set(before[0], subframe=before[1])
@@ -259,7 +231,7 @@ def distortion_of(clip: bpy.types.MovieClip | None) -> dict[str, float]:
     """
     if clip is None:
         return {}
-    lens = clip.tracking.camera
+    lens = tracking_camera(clip)
     known, unknown = {
         "POLYNOMIAL": ({"k1": lens.k1, "k2": lens.k2}, (lens.k3,)),
         "BROWN": ({"k1": lens.brown_k1, "k2": lens.brown_k2}, (lens.brown_k3, lens.brown_k4)),
@@ -316,7 +288,7 @@ def write_tracks(
         StartError: nothing is tracked on two of these frames.
     """
     tracks = []
-    for track in clip.tracking.objects[0].tracks:  # the first one is the camera
+    for track in tracks_of(clip):
         if track.weight > 0.0 and (only is None or track.name in only):
             markers = markers_of(clip, track, numbers, size)
             if len(markers) > 1:

@@ -12,8 +12,9 @@ from pathlib import Path
 import bpy
 from mathutils import Matrix
 
-from . import jobs, paths
+from . import compat, jobs, paths, properties
 from .jobs import DELIVERY, Job, Status, describe, duration
+from .present import manager_of
 from .scene import camera, camera_files
 from .solve_reader import Solve
 
@@ -59,13 +60,13 @@ def deliver(
             camera_files.write(solve, placed, name, folder, out)
         else:
             missing.append(f"This Blender was built without {camera_files.FORMATS[name].label}: no {name} camera.")
-    numbers = [value for row in placed for value in row]
+    numbers = [value for row in placed[:] for value in row[:]]
     return jobs.deliver(engine_python, engine_root, solve.folder, out, kinds, numbers), missing
 
 
 def folder_of(scene: bpy.types.Scene) -> Path | None:
     """Where the scene has last delivered to, None while it has not."""
-    folder = scene.cvd.delivery.at
+    folder = properties.of(scene).delivery.at
     return paths.absolute(folder) if folder else None
 
 
@@ -85,7 +86,7 @@ def follow(scene: bpy.types.Scene, job: Job) -> None:
 
 def show(scene: bpy.types.Scene, status: Status) -> None:
     """Put a status where the panel finds it."""
-    shown = scene.cvd.delivery
+    shown = properties.of(scene).delivery
     left = "" if status.eta_s is None else f" · {duration(status.eta_s)} left"
     shown.fraction, shown.message = status.fraction, f"{status.message}{left}"
     shown.error = describe(status) if status.state == "failed" else ""
@@ -94,25 +95,25 @@ def show(scene: bpy.types.Scene, status: Status) -> None:
 
 def tick() -> float | None:
     """Look at every running delivery once; the next look is due after the seconds returned, None = no more."""
-    running = [scene for scene in bpy.data.scenes if scene.cvd.delivery.running]
+    running = [scene for scene in bpy.data.scenes if properties.of(scene).delivery.running]
     for scene in running:
         job = job_of(scene)
         show(scene, job.poll() if job else Status("cancelled"))
     for folder, job in list(_jobs.items()):
         if job.poll().final:
             del _jobs[folder]
-    for window in bpy.context.window_manager.windows if running else ():
+    for window in manager_of(bpy.context).windows if running else ():
         for area in window.screen.areas:
             if area.type in ("VIEW_3D", "CLIP_EDITOR"):
                 area.tag_redraw()
-    return INTERVAL_S if _jobs or any(scene.cvd.delivery.running for scene in bpy.data.scenes) else None
+    return INTERVAL_S if _jobs or any(properties.of(scene).delivery.running for scene in bpy.data.scenes) else None
 
 
-@bpy.app.handlers.persistent
-def reattach(_file: str = "") -> None:
+@compat.persistent
+def reattach(_file: object = "") -> None:
     """After a file has been opened: go on watching what was running when it was saved."""
     for scene in bpy.data.scenes:
-        if scene.cvd.delivery.running:
+        if properties.of(scene).delivery.running:
             job = job_of(scene)
             if job is not None:
                 follow(scene, job)

@@ -103,7 +103,7 @@ def work(shot: Shot) -> float:
     measured = not preset.epochs and shot.method != "selfsup"
     evidence = (5.8 if by_deepv2d else 1.0 + 0.0083 * preset.planes_views) * small if measured else 0.0
     depth = 0.16 + 1.6 * small
-    export = 1.2 * plate**0.7
+    export = float(1.2 * plate**0.7)
     per_frame = footage + poses + 3.0 * small + 0.85 * small + 0.03 + evidence + depth + export
     return shot.frames * per_frame + _training(shot, preset, small)
 

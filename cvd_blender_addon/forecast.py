@@ -13,7 +13,8 @@ from pathlib import Path
 
 import bpy
 
-from . import estimate, jobs, masks, own_files, paths
+from . import estimate, jobs, masks, own_files, paths, properties
+from .present import manager_of
 from .sequences import numbered_files, require_frames
 
 PACES = "paces.json"
@@ -54,7 +55,7 @@ class Forecast:
 
 def forecast(scene: bpy.types.Scene) -> Forecast | None:
     """What solving `scene.cvd` will take; None where there is no clip, or it is not known yet."""
-    cvd = scene.cvd
+    cvd = properties.of(scene)
     if not cvd.clip_path:
         return None
     where = cvd.clip_path, cvd.solve_folder
@@ -130,7 +131,7 @@ def forget() -> None:
 def _look_up() -> None:
     while _wanted:
         look_at(*_wanted.pop())
-    for window in bpy.context.window_manager.windows:
+    for window in manager_of(bpy.context).windows:
         for area in window.screen.areas:
             area.tag_redraw()
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import bpy
 
-from . import compat
+from . import compat, properties
 from .jobs import StartError
 from .sequences import numbered_files, plate_numbers, require_frames, shown_first
 from .solve_reader import frame_ranges
@@ -40,7 +40,7 @@ def opened(clip: Path) -> Iterator[bpy.types.MovieClip | None]:
             bpy.data.movieclips.remove(block)
 
 
-def frames_to_solve(cvd: Any, clip: Path) -> list[int]:
+def frames_to_solve(cvd: properties.CvdProperties, clip: Path) -> list[int]:
     """Plate frame numbers that `scene.cvd` asks for.
 
     Args:
@@ -60,19 +60,19 @@ def numbers_to_solve(clip: Path, first: int | None, last: int | None, step: int)
     return numbers
 
 
-def require_plate(cvd: Any, clip: Path) -> None:
+def require_plate(cvd: properties.CvdProperties, clip: Path) -> None:
     """Refuse an image sequence that Blender would show at other frames than the engine solves.
 
     Raises:
         StartError: as `frames_to_solve`.
     """
-    if clip.suffix.lower() not in bpy.path.extensions_movie:
+    if clip.suffix.lower() not in compat.MOVIES:
         frames_to_solve(cvd, clip)
 
 
 def all_numbers(clip: Path) -> list[int]:
     """Plate frame numbers of the whole clip."""
-    if clip.suffix.lower() in bpy.path.extensions_movie:
+    if clip.suffix.lower() in compat.MOVIES:
         with opened(clip) as block:
             return list(range(1, 1 + (block.frame_duration if block else 0)))
     return plate_numbers(clip)
@@ -85,7 +85,7 @@ def chosen(numbers: Sequence[int], first: int | None, last: int | None, step: in
     return [number for number in within if (number - start) % step == 0]
 
 
-def provide(cvd: Any, clip: Path, folder: Path, progress: Progress) -> None:
+def provide(cvd: properties.CvdProperties, clip: Path, folder: Path, progress: Progress) -> None:
     """Note in `scene.cvd` which frames have a mask; a Blender mask is rendered, as `folder/000101.png`.
 
     Args:
@@ -147,7 +147,7 @@ def drawn_on(clip: Path, chosen: bpy.types.MovieClip | None, what: str = "mask")
 def showing(clip: Path) -> list[bpy.types.MovieClip]:
     """The clips of this file that show the footage, whichever frame of it they start from."""
     clip = _plain(clip)
-    wanted = {clip} if clip.suffix.lower() in bpy.path.extensions_movie else {clip, *numbered_files(clip).values()}
+    wanted = {clip} if clip.suffix.lower() in compat.MOVIES else {clip, *numbered_files(clip).values()}
     return [block for block in bpy.data.movieclips if _plain(Path(bpy.path.abspath(block.filepath))) in wanted]
 
 
@@ -190,7 +190,7 @@ def render(
         folder.mkdir(parents=True, exist_ok=True)
         with (
             tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as temporary,
-            _mask_scene(mask, tuple(clip.size), Path(temporary)) as scene,
+            _mask_scene(mask, (clip.size[0], clip.size[1]), Path(temporary)) as scene,
         ):
             for done, number in enumerate(numbers):
                 progress(done, len(numbers))
@@ -219,7 +219,7 @@ def render(
 def _mask_scene(mask: bpy.types.Mask, size: tuple[int, int], folder: Path) -> Iterator[bpy.types.Scene]:
     """A scene whose render writes the mask into `folder`; nothing of it is left after the block."""
     # A compositor tree is a node group or part of its scene, and a render makes itself an image to show.
-    collections = (bpy.data.images, bpy.data.node_groups)
+    collections: tuple[Any, ...] = (bpy.data.images, bpy.data.node_groups)
     before = [set(collection) for collection in collections]
     scene = bpy.data.scenes.new("CVD Masks")
     try:
@@ -229,7 +229,7 @@ def _mask_scene(mask: bpy.types.Mask, size: tuple[int, int], folder: Path) -> It
             if name.startswith(STAMPS):  # the date in a file would make it another one
                 setattr(settings, name, False)
         tree, _final = compat.new_compositor_tree(scene, "CVD Masks")
-        source = tree.nodes.new("CompositorNodeMask")
+        source = compat.new_node(tree, "CompositorNodeMask")
         source.mask = mask
         _node, socket = compat.add_grey_output(tree, folder, "mask", bits=8)
         tree.links.new(source.outputs[0], socket)
@@ -244,9 +244,10 @@ def _mask_scene(mask: bpy.types.Mask, size: tuple[int, int], folder: Path) -> It
 def _is_black(path: Path) -> bool:
     image = bpy.data.images.load(str(path))
     try:
-        image.colorspace_settings.name = "Non-Color"
-        pixels = array("f", bytes(4 * len(image.pixels)))
-        image.pixels.foreach_get(pixels)
+        compat.colour_space(image).name = "Non-Color"
+        held = compat.pixels_of(image)
+        pixels = array("f", bytes(4 * len(held)))
+        held.foreach_get(pixels)
     finally:
         bpy.data.images.remove(image)
     return pixels.tobytes() == BLACK * (len(pixels) // 4)

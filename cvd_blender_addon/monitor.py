@@ -11,8 +11,9 @@ from typing import Any
 
 import bpy
 
-from . import forecast, own_files, paths, preferences, started, thumbnails
+from . import compat, forecast, own_files, paths, preferences, properties, started, thumbnails
 from .jobs import Job, StartError, Status, describe, duration
+from .present import manager_of
 from .scene import preview
 from .shot_queue import Queue
 from .solve_reader import Solve, SolveError, read
@@ -25,12 +26,12 @@ _scenes: dict[Path, tuple[str, str]] = {}  # of the jobs that were started here:
 
 def folder_of(scene: bpy.types.Scene) -> Path | None:
     """The scene's solve folder, None while it has none."""
-    return paths.absolute(scene.cvd.solve_folder) if scene.cvd.solve_folder else None
+    return paths.absolute(properties.of(scene).solve_folder) if properties.of(scene).solve_folder else None
 
 
 def result_of(scene: bpy.types.Scene) -> Path | None:
     """Folder of the finished solve that was built last, or else of the one in the scene's solve folder."""
-    for name in (scene.cvd.built_folder, scene.cvd.solve_folder):
+    for name in (properties.of(scene).built_folder, properties.of(scene).solve_folder):
         folder = paths.absolute(name)
         if name and (folder / "solve.json").is_file():
             return folder
@@ -43,11 +44,11 @@ def read_result(scene: bpy.types.Scene) -> Solve:
     Raises:
         SolveError: it is damaged, or gone since the button was drawn.
     """
-    folder = result_of(scene)
+    folder, cvd = result_of(scene), properties.of(scene)
     if folder is None:
         raise SolveError(
             "The solve cannot be found.",
-            f"There is no solve.json in {scene.cvd.built_folder or scene.cvd.solve_folder} any more.",
+            f"There is no solve.json in {cvd.built_folder or cvd.solve_folder} any more.",
             "Put the folder back, or import the solve from where it is now.",
         )
     return read(folder)
@@ -69,10 +70,10 @@ def follow(scene: bpy.types.Scene, job: Job) -> None:
     _jobs[job.folder] = job
     _scenes[job.folder] = bpy.data.filepath, scene.name
     if bpy.data.filepath:
-        clip = str(paths.absolute(scene.cvd.clip_path))
+        clip = str(paths.absolute(properties.of(scene).clip_path))
         note = started.Started(str(job.folder), bpy.data.filepath, scene.name, clip)
         started.note(own_files.folder() / STARTED, note)
-    scene.cvd.job_running = True
+    properties.of(scene).job_running = True
     show(scene, Status("queued", message="starting the engine"))
     wake()
 
@@ -80,14 +81,14 @@ def follow(scene: bpy.types.Scene, job: Job) -> None:
 def attach(scene: bpy.types.Scene) -> None:
     """Watch the solve that is at work in the scene's solve folder, if one is."""
     folder = folder_of(scene)
-    if folder is not None and not scene.cvd.job_running and not Job(folder).poll().final:
-        scene.cvd.job_running = True
+    if folder is not None and not properties.of(scene).job_running and not Job(folder).poll().final:
+        properties.of(scene).job_running = True
         wake()
 
 
 def show(scene: bpy.types.Scene, status: Status) -> None:
     """Put a status where the panel finds it."""
-    cvd = scene.cvd
+    cvd = properties.of(scene)
     cvd.job_state = status.state
     cvd.job_fraction = status.fraction
     cvd.job_message = _with_time(status)
@@ -99,7 +100,7 @@ def show(scene: bpy.types.Scene, status: Status) -> None:
 def _show_preview(scene: bpy.types.Scene, status: Status) -> None:
     """What the engine has found so far, while it works."""
     folder = None if status.final else folder_of(scene)
-    scene.cvd.job_picture = "" if folder is None else thumbnails.state(folder)
+    properties.of(scene).job_picture = "" if folder is None else thumbnails.state(folder)
     if _rendering():
         return
     if folder is None:
@@ -110,7 +111,7 @@ def _show_preview(scene: bpy.types.Scene, status: Status) -> None:
 
 def _rendering() -> bool:
     """Objects must not come and go while Blender renders them."""
-    return not bpy.app.background and bpy.app.is_job_running("RENDER")
+    return not bpy.app.background and compat.is_job_running("RENDER")
 
 
 def _with_time(status: Status) -> str:
@@ -120,7 +121,7 @@ def _with_time(status: Status) -> str:
 def tick() -> float | None:
     """Look at every running job once; the next look is due after the seconds returned, None = no more."""
     queue_is_busy = step_queue()
-    running = [scene for scene in bpy.data.scenes if scene.cvd.job_running]
+    running = [scene for scene in bpy.data.scenes if properties.of(scene).job_running]
     for scene in running:
         job = job_of(scene)
         status = job.poll() if job else Status("cancelled")
@@ -131,9 +132,9 @@ def tick() -> float | None:
             started.drop(own_files.folder() / STARTED, job.folder)
             if status.state == "done":
                 forecast.learn(job.folder)
-                if scene.cvd.import_when_done:
+                if properties.of(scene).import_when_done:
                     _import(scene)
-    left_over = [scene for scene in bpy.data.scenes if not scene.cvd.job_running and preview.find(scene)]
+    left_over = [scene for scene in bpy.data.scenes if not properties.of(scene).job_running and preview.find(scene)]
     for scene in left_over:  # of a solve that has ended meanwhile, or brought back by undo or an old file
         if not _rendering():
             preview.remove(scene)
@@ -142,7 +143,7 @@ def tick() -> float | None:
         if job.poll().final:  # of a file that is no longer open; its process is not to stay as a zombie
             _forget(job)
     _redraw()
-    busy = queue_is_busy or _jobs or left_over or any(scene.cvd.job_running for scene in bpy.data.scenes)
+    busy = queue_is_busy or _jobs or left_over or any(properties.of(scene).job_running for scene in bpy.data.scenes)
     return INTERVAL_S if busy else None
 
 
@@ -158,7 +159,7 @@ def step_queue() -> bool:
     for folder, status in news.items():
         _show_in_queue(folder, status)
         for scene in bpy.data.scenes:
-            if status.state == "queued" and folder_of(scene) == folder and not scene.cvd.job_running:
+            if status.state == "queued" and folder_of(scene) == folder and not properties.of(scene).job_running:
                 follow(scene, _jobs[folder])
         if status.state == "done":
             forecast.learn(folder)
@@ -167,7 +168,7 @@ def step_queue() -> bool:
 
 def show_queue(shots: Queue) -> None:
     """Put the queue where the panel finds it."""
-    shown = bpy.context.window_manager.cvd_queue
+    shown = properties.queue_of(bpy.context)
     shown.active = shots.active
     if [item.folder for item in shown.shots] != [str(shot.folder) for shot in shots.shots]:
         before = [item.folder for item in shown.shots]
@@ -189,7 +190,7 @@ def show_queue(shots: Queue) -> None:
 
 def _show_in_queue(folder: Path, status: Status) -> None:
     """Put how far a shot of the queue is where the panel finds it."""
-    for item in bpy.context.window_manager.cvd_queue.shots:
+    for item in properties.queue_of(bpy.context).shots:
         if item.folder == str(folder) and not status.final:
             item.fraction, item.message = status.fraction, _with_time(status)
 
@@ -201,18 +202,18 @@ def _forget(job: Job) -> None:
 
 def _import(scene: bpy.types.Scene) -> None:
     # By the operator, so that the user can undo it. A timer has no window of its own.
-    manager = bpy.context.window_manager
+    manager = manager_of(bpy.context)
     window = next((window for window in manager.windows if window.scene == scene), None)
     override: dict[str, Any] = {"window": window} if window else {"scene": scene}
     with bpy.context.temp_override(**override):
         try:
-            bpy.ops.cvd.import_solve("EXEC_DEFAULT", True, directory=str(folder_of(scene)))
+            compat.operator("cvd.import_solve")("EXEC_DEFAULT", True, directory=str(folder_of(scene)))
         except RuntimeError as error:  # how an operator's error report reaches Python
-            scene.cvd.job_error = str(error)
+            properties.of(scene).job_error = str(error)
 
 
 def _redraw() -> None:
-    for window in bpy.context.window_manager.windows:
+    for window in manager_of(bpy.context).windows:
         for area in window.screen.areas:
             if area.type in ("VIEW_3D", "CLIP_EDITOR"):
                 area.tag_redraw()
@@ -224,7 +225,7 @@ def wake() -> None:
         bpy.app.timers.register(tick, persistent=True)
 
 
-@bpy.app.handlers.persistent
+@compat.persistent
 def reattach(_file: str = "") -> None:
     """After a file has been opened: go on watching what was running when it was saved, or has been started since."""
     for folder, (file, _) in list(_scenes.items()):
@@ -235,20 +236,20 @@ def reattach(_file: str = "") -> None:
         if scene is not None and _fits(scene, entry):
             _scenes[Path(entry.folder)] = entry.blend, entry.scene
     for scene in bpy.data.scenes:
-        scene.cvd.job_in_the_way = ""
-        if scene.cvd.job_error and not scene.cvd.job_running:
+        properties.of(scene).job_in_the_way = ""
+        if properties.of(scene).job_error and not properties.of(scene).job_running:
             _look_again(scene)
         attach(scene)
     _find_scenes()
     wake()  # also for the queue, which belongs to no file
 
 
-@bpy.app.handlers.persistent
+@compat.persistent
 def after_undo(_scene: object = None) -> None:
     """Undo and redo bring back what a scene said of its job at another time; the job itself they do not touch."""
     _find_scenes()
     for scene in bpy.data.scenes:
-        job = job_of(scene) if scene.cvd.job_running or folder_of(scene) in _jobs else None
+        job = job_of(scene) if properties.of(scene).job_running or folder_of(scene) in _jobs else None
         if job is not None:
             status = job.poll()
             show(scene, status)
@@ -259,7 +260,7 @@ def after_undo(_scene: object = None) -> None:
 
 def _fits(scene: bpy.types.Scene, entry: started.Started) -> bool:
     """A solve that was started after the file was saved is still what the scene is about."""
-    cvd = scene.cvd
+    cvd = properties.of(scene)
     if not cvd.clip_path:
         cvd.clip_path = entry.clip
     same_folder = folder_of(scene) in (None, Path(entry.folder))
@@ -270,7 +271,7 @@ def _look_again(scene: bpy.types.Scene) -> None:
     """What a file said of its solve when it was saved may be long past."""
     folder = folder_of(scene)
     status = Job(folder).poll() if folder is not None and (folder / "status.json").is_file() else None
-    scene.cvd.job_error = describe(status) if status is not None and status.state == "failed" else ""
+    properties.of(scene).job_error = describe(status) if status is not None and status.state == "failed" else ""
 
 
 def _find_scenes() -> None:
@@ -278,9 +279,9 @@ def _find_scenes() -> None:
     for folder, (_, name) in _scenes.items():
         scene = bpy.data.scenes.get(name)
         if scene is not None and folder_of(scene) != folder:
-            scene.cvd.solve_folder = paths.stored(folder)
+            properties.of(scene).solve_folder = paths.stored(folder)
         if scene is not None:
-            scene.cvd.job_running = True
+            properties.of(scene).job_running = True
 
 
 _HANDLERS = {"load_post": reattach, "undo_post": after_undo, "redo_post": after_undo}

@@ -4,13 +4,28 @@
 from __future__ import annotations
 
 import textwrap
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import bpy
 
-from . import cameras, compat, forecast, installer, jobs, plate_watch, preferences, thumbnails
+from . import (
+    camera_bodies,
+    compat,
+    forecast,
+    installer,
+    jobs,
+    plate_watch,
+    preferences,
+    properties,
+    thumbnails,
+)
 from .operators import install
+from .present import present, scene_of
 from .scene import depth_mesh, occlusion, orientation, owned
+
+if TYPE_CHECKING:
+    from bpy.stub_internal.rna_enums import IconItems
 
 CHARACTER = 5.8  # width of an average one, in pixels of an interface that is not scaled
 MARGINS, ICON, UNSEEN = 56, 24, 312  # of the sidebar and an icon; and a sidebar that nobody sees
@@ -28,7 +43,7 @@ STAGES = {
     "export": "Files",
 }
 PARTS = (("camera", "plate", "points"), ("depth_mesh", "fused", "compositor"))
-QUEUE_ICONS = {
+QUEUE_ICONS: dict[str, IconItems] = {
     "waiting": "TIME",
     "running": "PLAY",
     "done": "CHECKMARK",
@@ -40,34 +55,38 @@ QUEUE_ICONS = {
 
 def draw_import_menu(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
     """Entry of File > Import."""
-    menu.layout.operator("cvd.import_solve", text="Consistent Video Depth (solve.json)")
+    present(menu.layout, "layout").operator("cvd.import_solve", text="Consistent Video Depth (solve.json)")
 
 
-def _text(layout: bpy.types.UILayout, text: str, icon: str = "NONE") -> None:
+def _text(layout: bpy.types.UILayout, text: str, icon: IconItems = "NONE") -> None:
     """Text of any length, wrapped to what the sidebar shows."""
     region = bpy.context.region
-    width = region.width / bpy.context.preferences.system.ui_scale if region else UNSEEN
+    width = region.width / present(bpy.context.preferences, "preferences").system.ui_scale if region else UNSEEN
     room = width - MARGINS - (ICON if icon != "NONE" else 0)
     column = layout.column(align=True)
     for number, line in enumerate(textwrap.wrap(text, max(int(room / CHARACTER), 12))):
         column.label(text=line, icon=icon if number == 0 else "BLANK1" if icon != "NONE" else "NONE")
 
 
-def _switch(layout: bpy.types.UILayout, cvd: bpy.types.PropertyGroup, name: str) -> None:
+def _switch(layout: bpy.types.UILayout, cvd: properties.CvdProperties, name: str) -> None:
     """A switch whose name needs the whole width."""
     row = layout.row()
     row.use_property_split = False
     row.prop(cvd, name)
 
 
+def _in_clip_editor(context: bpy.types.Context) -> bool:
+    return context.space_data is not None and context.space_data.type == "CLIP_EDITOR"
+
+
 def _clip(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    layout.prop(context.scene.cvd, "clip_path", text="")
-    if context.space_data.type == "CLIP_EDITOR":
+    layout.prop(properties.of(context.scene), "clip_path", text="")
+    if _in_clip_editor(context):
         layout.operator("cvd.use_clip")
 
 
 def _range(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    cvd = context.scene.cvd
+    cvd = properties.of(context.scene)
     layout.prop(cvd, "use_range")
     row = layout.row(align=True)
     row.active = cvd.use_range
@@ -84,7 +103,7 @@ def _range(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
 
 
 def _camera(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    cvd = context.scene.cvd
+    cvd = properties.of(context.scene)
     layout.prop(cvd, "camera_source")
     if cvd.camera_source == "SCENE":
         layout.prop(cvd, "camera")
@@ -100,7 +119,7 @@ def _camera(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
 
 
 def _lens(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    cvd = context.scene.cvd
+    cvd = properties.of(context.scene)
     if cvd.camera_source in ("SCENE", "colmap"):
         _text(layout, "The lens comes with the camera")
         return
@@ -110,7 +129,7 @@ def _lens(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         layout.prop(cvd, "sensor_width")
     elif cvd.lens == "BODY":
         layout.prop(cvd, "body")
-        if cameras.has_sensor(cvd.body):
+        if camera_bodies.has_sensor(cvd.body):
             layout.prop(cvd, "focal_mm")
     elif cvd.lens == "PX":
         layout.prop(cvd, "focal_px")
@@ -122,7 +141,7 @@ def _lens(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
 
 
 def _size(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    cvd = context.scene.cvd
+    cvd = properties.of(context.scene)
     if cvd.camera_source not in jobs.SOLVED:
         _text(layout, "A given camera has a size of its own")
         return
@@ -131,14 +150,14 @@ def _size(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     if cvd.distance > 0.0:
         layout.prop(cvd, "distance_a")
         layout.prop(cvd, "distance_b")
-        if context.space_data.type == "CLIP_EDITOR":
+        if _in_clip_editor(context):
             layout.operator("cvd.distance_of_tracks")
         else:
             _text(layout, "Select two tracks in the clip editor, and press the button in its sidebar")
 
 
 def _masks(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    cvd = context.scene.cvd
+    cvd = properties.of(context.scene)
     layout.prop(cvd, "mask_source")
     if cvd.mask_source == "SEQUENCE":
         layout.prop(cvd, "mask_path")
@@ -154,14 +173,14 @@ def _masks(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         _licence_switch(layout, cvd)
 
 
-def _licence_switch(layout: bpy.types.UILayout, cvd: bpy.types.PropertyGroup) -> None:
+def _licence_switch(layout: bpy.types.UILayout, cvd: properties.CvdProperties) -> None:
     _switch(layout, cvd, "allow_non_commercial")
     if cvd.allow_non_commercial:
         _text(layout, "The licence of such weights excludes paid work; the result names it", "ERROR")
 
 
 def _prior(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    cvd = context.scene.cvd
+    cvd = properties.of(context.scene)
     layout.prop(cvd, "prior")
     if cvd.prior == "transformers":
         layout.prop(cvd, "prior_model")
@@ -173,7 +192,7 @@ def _prior(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
 
 
 def _solve(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    cvd = context.scene.cvd
+    cvd = properties.of(context.scene)
     if cvd.job_running:
         _running(layout, cvd)
         return
@@ -183,7 +202,7 @@ def _solve(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     row.use_property_split = False
     for preset in PRESETS:
         row.prop_enum(cvd, "preset", preset)
-    _takes(layout, context.scene)
+    _takes(layout, scene_of(context))
     row = layout.row()
     row.scale_y = 1.5
     row.operator("cvd.solve_depth", icon="PLAY")
@@ -256,7 +275,7 @@ def _takes(layout: bpy.types.UILayout, scene: bpy.types.Scene) -> None:
         _text(column, expected.problem, "ERROR")
 
 
-def _running(layout: bpy.types.UILayout, cvd: bpy.types.PropertyGroup) -> None:
+def _running(layout: bpy.types.UILayout, cvd: properties.CvdProperties) -> None:
     """Progress of each stage, and Cancel in the button's place."""
     layout.progress(factor=cvd.job_fraction, type="BAR", text=f"{cvd.job_fraction:.0%}")
     _text(layout, cvd.job_message)
@@ -278,7 +297,8 @@ def _running(layout: bpy.types.UILayout, cvd: bpy.types.PropertyGroup) -> None:
 
 def _log_buttons(layout: bpy.types.UILayout, folder: str = "") -> None:
     row = layout.row(align=True)
-    for operator, icon in (("cvd.show_log", "TEXT"), ("cvd.open_folder", "FILE_FOLDER")):
+    buttons: tuple[tuple[str, IconItems], ...] = (("cvd.show_log", "TEXT"), ("cvd.open_folder", "FILE_FOLDER"))
+    for operator, icon in buttons:
         row.operator(operator, icon=icon).folder = folder
 
 
@@ -289,32 +309,36 @@ class CVD_UL_queue(bpy.types.UIList):
 
     def draw_item(
         self,
-        _context: bpy.types.Context,
+        context: bpy.types.Context,
         layout: bpy.types.UILayout,
-        _data: bpy.types.PropertyGroup,
-        item: bpy.types.PropertyGroup,
-        _icon: int,
-        _active_data: bpy.types.PropertyGroup,
-        _active_name: str,
+        data: object,
+        item: Any,
+        icon: int | None,
+        active_data: object,
+        active_property: str | None,
+        index: int | None = 0,
+        flt_flag: int | None = 0,
     ) -> None:
         """Name and state of a shot."""
+        shot: properties.CvdQueuedShot = item
         row = layout.row()
-        row.label(text=item.name, icon=QUEUE_ICONS.get(item.state, "QUESTION"))
-        if item.state == "running":
-            row.progress(factor=item.fraction, type="BAR", text=f"{item.fraction:.0%}")
+        row.label(text=shot.name, icon=QUEUE_ICONS.get(shot.state, "QUESTION"))
+        if shot.state == "running":
+            row.progress(factor=shot.fraction, type="BAR", text=f"{shot.fraction:.0%}")
         else:
-            row.label(text=item.state)
+            row.label(text=shot.state)
 
 
 def _queue(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    queue = context.window_manager.cvd_queue
+    queue = properties.queue_of(context)
     row = layout.row()
     row.template_list(CVD_UL_queue.bl_idname, "", queue, "shots", queue, "index", rows=3)
     column = row.column(align=True)
     column.operator("cvd.queue_add", text="", icon="ADD")
     column.operator("cvd.queue_remove", text="", icon="REMOVE")
-    for direction in ("UP", "DOWN"):
-        column.operator("cvd.queue_move", text="", icon=f"TRIA_{direction}").direction = direction
+    moves: tuple[tuple[str, IconItems], ...] = (("UP", "TRIA_UP"), ("DOWN", "TRIA_DOWN"))
+    for direction, icon in moves:
+        column.operator("cvd.queue_move", text="", icon=icon).direction = direction
     if queue.active:
         layout.operator("cvd.queue_stop", icon="CANCEL")
     else:
@@ -340,20 +364,20 @@ def _import_known(layout: bpy.types.UILayout, text: str, folder: str) -> None:
 
 def _result(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     layout.operator("cvd.import_solve", icon="IMPORT")
-    without_plate = plate_watch.words(context.scene)
+    without_plate = plate_watch.words(scene_of(context))
     if without_plate:
         _text(layout, without_plate, "ERROR")
-        _import_known(layout, "Build Again", context.scene.cvd.built_folder)
-    for line in context.scene.cvd.result.splitlines():
+        _import_known(layout, "Build Again", properties.of(context.scene).built_folder)
+    for line in properties.of(context.scene).result.splitlines():
         _text(layout, line)
 
 
 def _orientation(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     layout.label(text="Points on real surfaces:")
-    scene, row = context.scene, layout.row(align=True)
+    scene, row = scene_of(context), layout.row(align=True)
     for number in range(1, orientation.PICKS + 1):
-        picked = orientation.find_pick(scene, scene.cvd.solve_key, number)
-        icon = "CHECKMARK" if picked else "EYEDROPPER"
+        picked = orientation.find_pick(scene, properties.of(scene).solve_key, number)
+        icon: IconItems = "CHECKMARK" if picked else "EYEDROPPER"
         row.operator("cvd.pick_point", text=f"Pick {number}", icon=icon).number = number
     layout.label(text="Move, turn and scale the scene:")
     column = layout.column(align=True)
@@ -369,7 +393,7 @@ def _orientation(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
 
 
 def _build(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    cvd = context.scene.cvd
+    cvd = properties.of(context.scene)
     row = layout.row()
     row.scale_y = 1.5
     row.operator("cvd.drop_ball", icon="SPHERE")
@@ -380,9 +404,9 @@ def _build(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         row.active = cvd.shadow_catcher and (name != "roughness" or cvd.reflection > 0.0)
         row.prop(cvd, name)
     layout.prop(cvd, "cut_moving")
-    if occlusion.engine_changed(context.scene):
+    if occlusion.engine_changed(scene_of(context)):
         _text(layout, "The render engine was changed: apply Occlusion and Shadows again", "ERROR")
-    elif cvd.shadow_catcher and cvd.reflection > 0.0 and compat.uses_eevee(context.scene):
+    elif cvd.shadow_catcher and cvd.reflection > 0.0 and compat.uses_eevee(scene_of(context)):
         _text(layout, "EEVEE catches shadows, but no reflections", "INFO")
     layout.operator("cvd.build_occlusion", text="Apply Occlusion and Shadows")
     layout.operator("cvd.render_matte", icon="IMAGE_ALPHA")
@@ -395,13 +419,13 @@ def _build(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
 
 
 def _depth_mesh_of(context: bpy.types.Context) -> bpy.types.Object | None:
-    return owned.find(context.scene.objects, context.scene.cvd.solve_key, "depth_mesh")
+    return owned.find(scene_of(context).objects, properties.of(context.scene).solve_key, "depth_mesh")
 
 
 def _depth_mesh(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """The inputs of the modifier themselves: there is no other place for them."""
     ob = _depth_mesh_of(context)
-    modifier = ob.modifiers.get(depth_mesh.MODIFIER) if ob else None
+    modifier = compat.geometry_nodes(ob, depth_mesh.MODIFIER) if ob else None
     if modifier is None or not depth_mesh.is_current(modifier.node_group):
         _text(layout, "Press Depth Mesh above to make it or bring it up to date", "INFO")
         return
@@ -413,7 +437,7 @@ def _depth_mesh(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
 
 
 def _deliver(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    delivery = context.scene.cvd.delivery
+    delivery = properties.of(context.scene).delivery
     if delivery.running:
         layout.progress(factor=delivery.fraction, type="BAR", text=f"{delivery.fraction:.0%}")
         _text(layout, delivery.message)
@@ -460,20 +484,24 @@ CLOSED = ("range", "camera", "lens", "size", "masks", "prior", "depth_mesh", "de
 
 
 def _has_queue(context: bpy.types.Context) -> bool:
-    return len(context.window_manager.cvd_queue.shots) > 0
+    return len(properties.queue_of(context).shots) > 0
 
 
 # Nobody needs an empty one.
-SHOWN_IF = {"queue": _has_queue, "depth_mesh": lambda context: _depth_mesh_of(context) is not None}
+SHOWN_IF: dict[str, Callable[[bpy.types.Context], bool]] = {
+    "queue": _has_queue,
+    "depth_mesh": lambda context: _depth_mesh_of(context) is not None,
+}
 
 
 def _panel(space: str, region: str, order: int, identifier: str, label: str, draw: Any) -> type[bpy.types.Panel]:
     """One section as a panel of one editor."""
 
     def draw_panel(self: bpy.types.Panel, context: bpy.types.Context) -> None:
-        self.layout.use_property_split = True
-        self.layout.use_property_decorate = False
-        draw(self.layout, context)
+        layout = present(self.layout, "layout")
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        draw(layout, context)
 
     name = f"CVD_PT_{space.lower()}_{identifier}"
     parent, shown_if = PARENTS.get(identifier), SHOWN_IF.get(identifier)
@@ -493,6 +521,20 @@ def _panel(space: str, region: str, order: int, identifier: str, label: str, dra
             "draw": draw_panel,
         },
     )
+
+
+class CvdPreferences(preferences.Settings, bpy.types.AddonPreferences):
+    """Settings of the add-on."""
+
+    bl_idname = preferences.PACKAGE
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the preferences."""
+        layout = present(self.layout, "layout")
+        draw_engine(layout, context)
+        layout.separator()
+        layout.prop(self, "engine_python")
+        layout.prop(self, "cache_folder")
 
 
 CLASSES: tuple[type, ...] = (CVD_UL_queue,)

@@ -11,7 +11,8 @@ import time
 
 import bpy
 
-from . import paths
+from . import paths, properties
+from .present import manager_of
 from .scene import inputs, owned, plate
 
 AGAIN_S = 5.0
@@ -22,7 +23,7 @@ _lost: dict[int, str] = {}  # by scene: what is missing of depth and mattes
 
 def words(scene: bpy.types.Scene) -> str:
     """What happened to the plate of the solve that was built last, why, and what to do; empty when nothing did."""
-    cvd = scene.cvd
+    cvd = properties.of(scene)
     if not cvd.plate:
         return ""
     where = cvd.plate, cvd.built_folder
@@ -62,10 +63,10 @@ def _look_up() -> None:
     while _wanted:
         look_for(*_wanted.pop())
     for scene in bpy.data.scenes:
-        if (scene.cvd.plate, scene.cvd.built_folder) in looked:
+        if (properties.of(scene).plate, properties.of(scene).built_folder) in looked:
             look_at(scene)
     if _lost != lost_before or any(_found[where][0] != before.get(where, True) for where in looked):
-        for window in bpy.context.window_manager.windows:
+        for window in manager_of(bpy.context).windows:
             for area in window.screen.areas:
                 area.tag_redraw()
 

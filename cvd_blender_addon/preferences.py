@@ -7,41 +7,33 @@ from pathlib import Path
 
 import bpy
 
-from . import installer
+from . import fields, installer, mixins
+from .present import present
 
+PACKAGE = str(__package__)  # by which Blender knows the add-on
 ROOT = Path(__file__).resolve().parent
 
 
-class CvdPreferences(bpy.types.AddonPreferences):
-    """Settings of the add-on."""
+class Settings(mixins.AddonPreferences):
+    """What the preferences keep; `panels` draws them."""
 
-    bl_idname = __package__
-
-    engine_python: bpy.props.StringProperty(
+    engine_python = fields.string(
         name="Engine Python",
         description="The python of an environment that you made yourself, such as .venvs/engine/bin/python. Empty: the "
         "one that Install Engine makes",
         subtype="FILE_PATH",
     )
-    cache_folder: bpy.props.StringProperty(
+    cache_folder = fields.string(
         name="Solves of Unsaved Files",
         description="Folder for solves as long as the .blend has not been saved; empty: Blender's own data folder",
         subtype="DIR_PATH",
     )
 
-    def draw(self, context: bpy.types.Context) -> None:
-        """Draw the preferences."""
-        from .panels import draw_engine  # which needs the preferences itself
 
-        draw_engine(self.layout, context)
-        self.layout.separator()
-        self.layout.prop(self, "engine_python")
-        self.layout.prop(self, "cache_folder")
-
-
-def _stored(context: bpy.types.Context) -> CvdPreferences | None:
-    addon = context.preferences.addons.get(__package__)
-    return addon.preferences if addon else None
+def _stored(context: bpy.types.Context) -> Settings | None:
+    addon = present(context.preferences, "preferences").addons.get(PACKAGE)
+    stored = addon.preferences if addon else None
+    return stored if isinstance(stored, Settings) else None
 
 
 def engine_python(context: bpy.types.Context) -> Path | None:
@@ -54,8 +46,8 @@ def engine_python(context: bpy.types.Context) -> Path | None:
 
 def engine_folder() -> Path:
     """Where Install Engine puts the engine's environment."""
-    if str(__package__).startswith("bl_ext."):
-        return Path(bpy.utils.extension_path_user(__package__, path="engine", create=True))
+    if PACKAGE.startswith("bl_ext."):
+        return Path(bpy.utils.extension_path_user(PACKAGE, path="engine", create=True))
     return Path(bpy.utils.user_resource("DATAFILES", path="cvd_engine", create=True))
 
 
@@ -69,6 +61,6 @@ def cache_folder(context: bpy.types.Context) -> Path:
     stored = _stored(context)
     if stored and stored.cache_folder:
         return Path(bpy.path.abspath(stored.cache_folder))
-    if str(__package__).startswith("bl_ext."):
-        return Path(bpy.utils.extension_path_user(__package__, path="solves", create=True))
+    if PACKAGE.startswith("bl_ext."):
+        return Path(bpy.utils.extension_path_user(PACKAGE, path="solves", create=True))
     return Path(bpy.utils.user_resource("DATAFILES", path="cvd_solves", create=True))

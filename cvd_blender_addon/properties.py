@@ -3,66 +3,90 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import bpy
 
-from . import cameras, forecast, monitor, paths
+from . import camera_bodies, fields, paths
+from .present import present
 from .scene import occlusion
 from .scene.occlusion import COMPOSITOR, DEPTH, FUSED, FUSED_HOLDOUT, HOLDOUT, ROUGHNESS
 
+NAME, QUEUE = "cvd", "cvd_queue"  # of the scene, and of the window manager
+# What else is done when the artist chooses another clip or folder. `registration` says it: who does it reads these
+# properties, and is not known here.
+when_clip_changes: list[Callable[[], None]] = []
+when_folder_changes: list[Callable[[bpy.types.Scene], None]] = []
 
-def _forget_masked_frames(cvd: bpy.types.PropertyGroup, _context: bpy.types.Context) -> None:
+
+def of(scene: bpy.types.Scene | None) -> CvdProperties:
+    """What the add-on keeps in the scene."""
+    settings: CvdProperties = getattr(present(scene, "scene"), NAME)
+    return settings
+
+
+def queue_of(context: bpy.types.Context) -> CvdQueue:
+    """The queue as the panels show it."""
+    shown: CvdQueue = getattr(present(context.window_manager, "window manager"), QUEUE)
+    return shown
+
+
+def _forget_masked_frames(cvd: CvdProperties, _context: bpy.types.Context) -> None:
     cvd.mask_frames = ""
 
 
-def _mirror(cvd: bpy.types.PropertyGroup, _context: bpy.types.Context) -> None:
-    occlusion.update_mirrors(cvd.id_data, cvd.solve_key, cvd.reflection, cvd.roughness)
+def _mirror(cvd: CvdProperties, _context: bpy.types.Context) -> None:
+    if isinstance(cvd.id_data, bpy.types.Scene):
+        occlusion.update_mirrors(cvd.id_data, cvd.solve_key, cvd.reflection, cvd.roughness)
 
 
-def _take_clip(cvd: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
+def _take_clip(cvd: CvdProperties, context: bpy.types.Context) -> None:
     """Each clip has a solve folder of its own: another's result must not be replaced by it."""
     _forget_masked_frames(cvd, context)
-    forecast.forget()
+    for listener in when_clip_changes:
+        listener()
     if not cvd.job_running and not paths.moving():
         cvd.solve_folder = cvd.job_state = cvd.job_stages = cvd.job_picture = ""
 
 
-def _take_folder(cvd: bpy.types.PropertyGroup, _context: bpy.types.Context) -> None:
+def _take_folder(cvd: CvdProperties, _context: bpy.types.Context) -> None:
     """What was said of another folder is no news of this one; a solve that is at work there is followed."""
     if not paths.moving():
         cvd.job_error = cvd.job_in_the_way = ""
-        monitor.attach(cvd.id_data)
+        if isinstance(cvd.id_data, bpy.types.Scene):
+            for listener in when_folder_changes:
+                listener(cvd.id_data)
 
 
 class CvdQueuedShot(bpy.types.PropertyGroup):
     """A shot of the queue, for drawing; the queue's file is where it is really kept."""
 
-    folder: bpy.props.StringProperty(name="Solve Folder", description="Where the shot is solved")
-    state: bpy.props.StringProperty(name="State", description="What became of the shot")
-    message: bpy.props.StringProperty(name="Message", description="What the engine says about it")
-    fraction: bpy.props.FloatProperty(name="Done", description="Share of the solve that is done")
+    folder = fields.string(name="Solve Folder", description="Where the shot is solved")
+    state = fields.string(name="State", description="What became of the shot")
+    message = fields.string(name="Message", description="What the engine says about it")
+    fraction = fields.number(name="Done", description="Share of the solve that is done")
 
 
 class CvdQueue(bpy.types.PropertyGroup):
     """The queue, for drawing. It belongs to the window manager: no file and no undo changes it."""
 
-    shots: bpy.props.CollectionProperty(type=CvdQueuedShot)
-    index: bpy.props.IntProperty(name="Shot", description="The shot that the buttons beside the list are for")
-    active: bpy.props.BoolProperty(name="Active", description="The shots that wait are solved one after another")
+    shots = fields.collection(type=CvdQueuedShot)
+    index = fields.integer(name="Shot", description="The shot that the buttons beside the list are for")
+    active = fields.boolean(name="Active", description="The shots that wait are solved one after another")
 
 
 class CvdDelivery(bpy.types.PropertyGroup):
     """What to hand to other programs, and how that is going."""
 
-    folder: bpy.props.StringProperty(
+    folder = fields.string(
         name="Folder",
         description="A new or empty folder, or an earlier delivery. Empty: <name>.delivery beside the solve folder",
         subtype="DIR_PATH",
         options=paths.OPTIONS,
     )
-    passes: bpy.props.EnumProperty(
+    passes = fields.flags(
         name="Passes",
         description="EXR sequences on the plate's own pixels and frame numbers",
-        options={"ENUM_FLAG"},
         items=(
             ("depth", "Depth", "Planar depth in the scene's unit, along the optical axis"),
             ("inverse-depth", "1/Z", "One over planar depth, as Nuke has it"),
@@ -72,10 +96,9 @@ class CvdDelivery(bpy.types.PropertyGroup):
         ),
         default={"depth", "inverse-depth"},
     )
-    files: bpy.props.EnumProperty(
+    files = fields.flags(
         name="Files",
         description="What else to hand over",
-        options={"ENUM_FLAG"},
         items=(
             ("nuke", "Nuke Script", "Plate, depth, camera and lens, and a place for CG that the depth cuts out"),
             ("chan", "Camera .chan", "Position, rotation and field of view, a line for each frame"),
@@ -87,10 +110,9 @@ class CvdDelivery(bpy.types.PropertyGroup):
         ),
         default={"nuke", "chan", "points", "colmap", "stmaps"},
     )
-    cameras: bpy.props.EnumProperty(
+    cameras = fields.flags(
         name="Camera",
         description="The camera as it stands in the scene, by Blender's own exporters",
-        options={"ENUM_FLAG"},
         items=(
             ("abc", "Alembic", "For Maya, Houdini, Nuke, Fusion and most others"),
             ("usd", "USD", "For Houdini, Maya, Unreal and Nuke"),
@@ -98,41 +120,39 @@ class CvdDelivery(bpy.types.PropertyGroup):
         ),
         default={"abc", "usd", "fbx"},
     )
-    at: bpy.props.StringProperty(
+    at = fields.string(
         name="Delivered To", description="Where the last delivery went", subtype="DIR_PATH", options=paths.OPTIONS
     )
 
     # Of the job, for drawing; the delivery's folder is where it is really kept.
-    running: bpy.props.BoolProperty(name="Running", description="A delivery is being made")
-    state: bpy.props.StringProperty(name="State", description="What became of the delivery")
-    fraction: bpy.props.FloatProperty(name="Done", description="Share of the delivery that is done")
-    message: bpy.props.StringProperty(name="Message", description="What is being made")
-    error: bpy.props.StringProperty(name="Error", description="Why nothing was delivered, and what to do")
+    running = fields.boolean(name="Running", description="A delivery is being made")
+    state = fields.string(name="State", description="What became of the delivery")
+    fraction = fields.number(name="Done", description="Share of the delivery that is done")
+    message = fields.string(name="Message", description="What is being made")
+    error = fields.string(name="Error", description="Why nothing was delivered, and what to do")
 
 
 class CvdProperties(bpy.types.PropertyGroup):
     """What to solve, how it is going, and how to build it."""
 
-    clip_path: bpy.props.StringProperty(
+    clip_path = fields.string(
         name="Clip",
         description="A movie, or any file of an image sequence. Choosing another one empties Solve Folder",
         subtype="FILE_PATH",
         options=paths.OPTIONS,
         update=_take_clip,
     )
-    use_range: bpy.props.BoolProperty(
+    use_range = fields.boolean(
         name="Limit Range", description="Solve only part of the clip", update=_forget_masked_frames
     )
-    first: bpy.props.IntProperty(
+    first = fields.integer(
         name="First", description="First plate frame number", default=1, update=_forget_masked_frames
     )
-    last: bpy.props.IntProperty(
-        name="Last", description="Last plate frame number", default=100, update=_forget_masked_frames
-    )
-    step: bpy.props.IntProperty(
+    last = fields.integer(name="Last", description="Last plate frame number", default=100, update=_forget_masked_frames)
+    step = fields.integer(
         name="Step", description="Solve every n-th frame", default=1, min=1, update=_forget_masked_frames
     )
-    preset: bpy.props.EnumProperty(
+    preset = fields.enum(
         name="Quality",
         items=(
             ("preview", "Preview", "A quick look, coarse depth"),
@@ -142,7 +162,7 @@ class CvdProperties(bpy.types.PropertyGroup):
         ),
         default="standard",
     )
-    method: bpy.props.EnumProperty(
+    method = fields.enum(
         name="Method",
         description="How depth is made",
         items=(
@@ -172,7 +192,7 @@ class CvdProperties(bpy.types.PropertyGroup):
         ),
         default="cvd",
     )
-    stereo: bpy.props.EnumProperty(
+    stereo = fields.enum(
         name="Stereo",
         items=(
             ("none", "None", "One eye"),
@@ -181,20 +201,20 @@ class CvdProperties(bpy.types.PropertyGroup):
         ),
         default="none",
     )
-    right_path: bpy.props.StringProperty(
+    right_path = fields.string(
         name="Right Eye",
         description="The right eye's footage, with the same frame numbers",
         subtype="FILE_PATH",
         options=paths.OPTIONS,
     )
-    baseline: bpy.props.FloatProperty(
+    baseline = fields.number(
         name="Baseline",
         description="Metres between the eyes, which makes the solve metric; 0: unknown",
         min=0.0,
         precision=4,
         unit="LENGTH",
     )
-    camera_source: bpy.props.EnumProperty(
+    camera_source = fields.enum(
         name="Camera",
         description="Where the camera comes from. One that is given is not moved: only points and depth are solved, in "
         "its own world",
@@ -212,39 +232,35 @@ class CvdProperties(bpy.types.PropertyGroup):
         ),
         default="solve",
     )
-    camera: bpy.props.PointerProperty(
+    camera = fields.block(
         name="Object",
         description="The camera through which the clip was filmed",
         type=bpy.types.Object,
         poll=lambda _cvd, ob: ob.type == "CAMERA",
     )
-    camera_folder: bpy.props.StringProperty(
+    camera_folder = fields.string(
         name="Folder", description="Of the COLMAP model", subtype="DIR_PATH", options=paths.OPTIONS
     )
-    camera_chan: bpy.props.StringProperty(
-        name="File", description="The .chan file", subtype="FILE_PATH", options=paths.OPTIONS
-    )
-    camera_metric: bpy.props.BoolProperty(
-        name="In Metres", description="One unit of the given camera's world is a metre"
-    )
-    film_back: bpy.props.FloatVectorProperty(
+    camera_chan = fields.string(name="File", description="The .chan file", subtype="FILE_PATH", options=paths.OPTIONS)
+    camera_metric = fields.boolean(name="In Metres", description="One unit of the given camera's world is a metre")
+    film_back = fields.vector(
         name="Film Back",
         description="Width and height in mm that the vertical field of view belongs to. 0: it has the plate's shape",
         size=2,
         min=0.0,
     )
-    rotation_order: bpy.props.EnumProperty(
+    rotation_order = fields.enum(
         name="Rotation Order",
         description="The axis turned about first comes first",
         items=tuple((order, order, "") for order in ("XYZ", "XZY", "YXZ", "YZX", "ZXY", "ZYX")),
         default="ZXY",
     )
-    use_tracks: bpy.props.BoolProperty(
+    use_tracks = fields.boolean(
         name="Use Tracking Markers",
         description="What you tracked in the clip editor joins what the solver follows by itself. Track only what "
         "stands still",
     )
-    lens: bpy.props.EnumProperty(
+    lens = fields.enum(
         name="Lens",
         items=(
             ("UNKNOWN", "Estimate", "Estimate the focal length from the clip, starting from what the file says"),
@@ -254,30 +270,28 @@ class CvdProperties(bpy.types.PropertyGroup):
         ),
         default="UNKNOWN",
     )
-    focal_mm: bpy.props.FloatProperty(
+    focal_mm = fields.number(
         name="Focal Length",
         description="Millimetres, of the lens itself",
         default=35.0,
         min=1.0,
         subtype="DISTANCE_CAMERA",
     )
-    sensor_width: bpy.props.FloatProperty(
+    sensor_width = fields.number(
         name="Sensor Width",
         description="Millimetres, of the part of the sensor that was filmed with",
         default=36.0,
         min=1.0,
         subtype="DISTANCE_CAMERA",
     )
-    body: bpy.props.EnumProperty(name="Camera", description="For the width of its sensor", items=cameras.bodies)
-    focal_px: bpy.props.FloatProperty(
-        name="Focal Length", description="Plate pixels", default=1500.0, min=1.0, subtype="PIXEL"
-    )
-    use_pixel_aspect: bpy.props.BoolProperty(
+    body = fields.enum(name="Camera", description="For the width of its sensor", items=camera_bodies.items)
+    focal_px = fields.number(name="Focal Length", description="Plate pixels", default=1500.0, min=1.0, subtype="PIXEL")
+    use_pixel_aspect = fields.boolean(
         name="Known Pixel Aspect",
         description="For plates from a lens that squeezes, or with pixels that are not square. Else they count as "
         "square, unless the solve says otherwise",
     )
-    pixel_aspect: bpy.props.FloatProperty(
+    pixel_aspect = fields.number(
         name="Pixel Aspect",
         description="Width of a pixel over its height, as in the clip's own settings: 2 for a lens that squeezes twice",
         default=1.0,
@@ -285,12 +299,12 @@ class CvdProperties(bpy.types.PropertyGroup):
         max=10.0,
         precision=4,
     )
-    use_principal: bpy.props.BoolProperty(
+    use_principal = fields.boolean(
         name="Known Optical Centre",
         description="For plates that were cropped off centre, or shifted lenses. Else it lies in the middle, unless "
         "the solve says otherwise",
     )
-    principal: bpy.props.FloatVectorProperty(
+    principal = fields.vector(
         name="Optical Centre",
         description="Plate pixels from the top left corner (the clip's own settings count from the bottom)",
         size=2,
@@ -298,24 +312,24 @@ class CvdProperties(bpy.types.PropertyGroup):
         min=0.0,
     )
 
-    camera_height: bpy.props.FloatProperty(
+    camera_height = fields.number(
         name="Camera Height",
         description="Metres from the ground up to the camera, about the middle of the clip; 0: unknown",
         min=0.0,
         precision=3,
         unit="LENGTH",
     )
-    distance: bpy.props.FloatProperty(
+    distance = fields.number(
         name="Known Distance",
         description="Metres between two tracks of the clip; 0: unknown",
         min=0.0,
         precision=3,
         unit="LENGTH",
     )
-    distance_a: bpy.props.StringProperty(name="From", description="A track of the clip")
-    distance_b: bpy.props.StringProperty(name="To", description="Another track of the clip")
+    distance_a = fields.string(name="From", description="A track of the clip")
+    distance_b = fields.string(name="To", description="Another track of the clip")
 
-    mask_source: bpy.props.EnumProperty(
+    mask_source = fields.enum(
         name="Masks",
         description="Your own masks of what moves by itself",
         items=(
@@ -326,7 +340,7 @@ class CvdProperties(bpy.types.PropertyGroup):
         default="NONE",
         update=_forget_masked_frames,
     )
-    mask_path: bpy.props.StringProperty(
+    mask_path = fields.string(
         name="Files",
         description="Any file of the mask sequence, or its folder; the file names carry the plate's frame numbers, and "
         "frames without a file have no mask",
@@ -334,25 +348,25 @@ class CvdProperties(bpy.types.PropertyGroup):
         options=paths.OPTIONS,
         update=_forget_masked_frames,
     )
-    mask: bpy.props.PointerProperty(
+    mask = fields.block(
         name="Mask",
         description="Covers what moves by itself, in every shape it has over time",
         type=bpy.types.Mask,
         update=_forget_masked_frames,
     )
-    mask_clip: bpy.props.PointerProperty(
+    mask_clip = fields.block(
         name="Drawn On",
         description="The clip on which the mask is drawn. Empty: the one that is open",
         type=bpy.types.MovieClip,
         update=_forget_masked_frames,
     )
-    mask_frames: bpy.props.StringProperty()  # for drawing: which frames have a mask
-    find_motion: bpy.props.BoolProperty(
+    mask_frames = fields.string()  # for drawing: which frames have a mask
+    find_motion = fields.boolean(
         name="Find Motion",
         description="Also mask what moves in ways that the solved camera cannot explain",
         default=True,
     )
-    segmentation: bpy.props.StringProperty(
+    segmentation = fields.string(
         name="Segmentation",
         description="Folder of a segmentation model for transformers, or the name of one in your cache: people, "
         "animals and vehicles that it finds are masked. Nothing is downloaded. Empty: none",
@@ -360,7 +374,7 @@ class CvdProperties(bpy.types.PropertyGroup):
         options=paths.OPTIONS,
     )
 
-    prior: bpy.props.EnumProperty(
+    prior = fields.enum(
         name="Prior",
         description="Where a first guess of depth comes from: it counts where geometry is not sure, and on what moves",
         items=(
@@ -382,20 +396,20 @@ class CvdProperties(bpy.types.PropertyGroup):
         ),
         default="auto",
     )
-    prior_model: bpy.props.StringProperty(
+    prior_model = fields.string(
         name="Model",
         description="Folder of a depth network for transformers, or the name of one in your cache. Nothing is "
         "downloaded",
         subtype="DIR_PATH",
         options=paths.OPTIONS,
     )
-    prior_maps: bpy.props.StringProperty(
+    prior_maps = fields.string(
         name="Files",
         description="Any file of the sequence of maps, or its folder",
         subtype="FILE_PATH",
         options=paths.OPTIONS,
     )
-    maps: bpy.props.EnumProperty(
+    maps = fields.enum(
         name="They Hold",
         items=(
             ("depth", "Depth", "Planar depth in any one unit: near is small"),
@@ -403,40 +417,40 @@ class CvdProperties(bpy.types.PropertyGroup):
         ),
         default="depth",
     )
-    allow_non_commercial: bpy.props.BoolProperty(
+    allow_non_commercial = fields.boolean(
         name="Allow Non-Commercial Weights",
         description="Also use networks whose licence excludes commercial work or is not known. What is made with them "
         "must not be sold or used for paid work",
     )
 
-    solve_folder: bpy.props.StringProperty(
+    solve_folder = fields.string(
         name="Solve Folder",
         description="Leave empty to use <clip>.solve beside the .blend. A solve that is running there is followed",
         subtype="DIR_PATH",
         update=_take_folder,
         options=paths.OPTIONS,
     )
-    import_when_done: bpy.props.BoolProperty(
+    import_when_done = fields.boolean(
         name="Build when Done", description="Build the scene from the solve as soon as it is complete", default=True
     )
 
     # Of the job, for drawing; the solve folder is where it is really kept.
-    job_running: bpy.props.BoolProperty()
-    job_in_the_way: bpy.props.StringProperty()  # folder in which Solve Depth has met an engine at work
-    job_state: bpy.props.StringProperty()
-    job_fraction: bpy.props.FloatProperty()
-    job_message: bpy.props.StringProperty()
-    job_picture: bpy.props.StringProperty()  # what `thumbnails.state` says
-    job_stages: bpy.props.StringProperty()  # a line for each: name, state, percent
-    job_error: bpy.props.StringProperty()
+    job_running = fields.boolean()
+    job_in_the_way = fields.string()  # folder in which Solve Depth has met an engine at work
+    job_state = fields.string()
+    job_fraction = fields.number()
+    job_message = fields.string()
+    job_picture = fields.string()  # what `thumbnails.state` says
+    job_stages = fields.string()  # a line for each: name, state, percent
+    job_error = fields.string()
 
     # Of the solve that was built last. The solve folder may belong to another clip by now.
-    built_folder: bpy.props.StringProperty(subtype="DIR_PATH", options=paths.OPTIONS)
-    solve_key: bpy.props.StringProperty()
-    plate: bpy.props.StringProperty(subtype="FILE_PATH", options=paths.OPTIONS)
-    result: bpy.props.StringProperty()
+    built_folder = fields.string(subtype="DIR_PATH", options=paths.OPTIONS)
+    solve_key = fields.string()
+    plate = fields.string(subtype="FILE_PATH", options=paths.OPTIONS)
+    result = fields.string()
 
-    occlusion: bpy.props.EnumProperty(
+    occlusion = fields.enum(
         name="Occlusion",
         items=(
             (COMPOSITOR, "Depth Compare", "Hide CG in the compositor, where the solved depth is nearer: fast"),
@@ -449,10 +463,8 @@ class CvdProperties(bpy.types.PropertyGroup):
         ),
         default=COMPOSITOR,
     )
-    shadow_catcher: bpy.props.BoolProperty(
-        name="Shadow Catcher", description="Also render the shadows of CG on what is real"
-    )
-    reflection: bpy.props.FloatProperty(
+    shadow_catcher = fields.boolean(name="Shadow Catcher", description="Also render the shadows of CG on what is real")
+    reflection = fields.number(
         name="Reflection",
         description="Share of light by which what is real mirrors CG, with Shadow Catcher and in Cycles. "
         "A waxed table: 0.1; a mirror: 1",
@@ -460,7 +472,7 @@ class CvdProperties(bpy.types.PropertyGroup):
         max=1.0,
         update=_mirror,
     )
-    roughness: bpy.props.FloatProperty(
+    roughness = fields.number(
         name="Roughness",
         description="How blurred those reflections are. 0: as in a mirror",
         default=ROUGHNESS,
@@ -468,7 +480,7 @@ class CvdProperties(bpy.types.PropertyGroup):
         max=1.0,
         update=_mirror,
     )
-    surface: bpy.props.EnumProperty(
+    surface = fields.enum(
         name="Shadows On",
         description="Which mesh catches the shadows",
         items=(
@@ -477,10 +489,10 @@ class CvdProperties(bpy.types.PropertyGroup):
         ),
         default=DEPTH,
     )
-    cut_moving: bpy.props.BoolProperty(
+    cut_moving = fields.boolean(
         name="Cut Moving Things",
         description="Leave what moves by itself out of the depth mesh and the shadow catcher, such as for physics. It "
         "still hides CG that is behind it",
     )
 
-    delivery: bpy.props.PointerProperty(name="Delivery", description="What to hand to other programs", type=CvdDelivery)
+    delivery = fields.group(name="Delivery", description="What to hand to other programs", type=CvdDelivery)

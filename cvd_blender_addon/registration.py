@@ -7,19 +7,19 @@ import bpy
 
 from . import (
     deliveries,
+    fields,
     forecast,
     monitor,
     operators,
     panels,
     plate_watch,
-    preferences,
     project_files,
     properties,
     thumbnails,
 )
 
 CLASSES = (
-    preferences.CvdPreferences,
+    panels.CvdPreferences,
     properties.CvdDelivery,
     properties.CvdProperties,
     properties.CvdQueuedShot,
@@ -32,9 +32,12 @@ CLASSES = (
 def register() -> None:
     """Register classes, the properties of scenes and of the queue, the import menu and the monitor."""
     for cls in CLASSES:
+        fields.declare(cls)
         bpy.utils.register_class(cls)
-    bpy.types.Scene.cvd = bpy.props.PointerProperty(type=properties.CvdProperties)
-    bpy.types.WindowManager.cvd_queue = bpy.props.PointerProperty(type=properties.CvdQueue)
+    setattr(bpy.types.Scene, properties.NAME, fields.group(type=properties.CvdProperties))
+    setattr(bpy.types.WindowManager, properties.QUEUE, fields.group(type=properties.CvdQueue))
+    properties.when_clip_changes.append(forecast.forget)
+    properties.when_folder_changes.append(monitor.attach)
     bpy.types.TOPBAR_MT_file_import.append(panels.draw_import_menu)
     project_files.register()  # before the monitor: a file that was opened is looked at in this order
     monitor.register()
@@ -52,7 +55,9 @@ def unregister() -> None:
     plate_watch.unregister()
     thumbnails.unregister()
     bpy.types.TOPBAR_MT_file_import.remove(panels.draw_import_menu)
-    del bpy.types.WindowManager.cvd_queue
-    del bpy.types.Scene.cvd
+    properties.when_clip_changes.clear()
+    properties.when_folder_changes.clear()
+    delattr(bpy.types.WindowManager, properties.QUEUE)
+    delattr(bpy.types.Scene, properties.NAME)
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

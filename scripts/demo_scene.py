@@ -93,7 +93,7 @@ def build_scene(folder: Path, truth: dict[str, Any]) -> tuple[Any, Solve]:
     solve = import_solve(scene, folder, occlusion.COMPOSITOR, shadow_catcher=True)
     # The ball's shadow is soft and comes out the same from every second pixel of depth, in half the time.
     _, catcher = occlusion.build(scene, solve, occlusion.COMPOSITOR, True, print_report)
-    compat.set_modifier_input(catcher.modifiers[depth_mesh.MODIFIER], "Render Step", 2)
+    compat.set_modifier_input(depth_mesh.modifier_of(catcher), "Render Step", 2)
     layers.background_layer(scene).samples = SHADOW_SAMPLES
     # What an artist does by hand: give the solve its true size and place. Camera, depth and all the rest follow.
     root: Any = camera.find_root(scene, solve)

@@ -21,7 +21,8 @@ sys.path.insert(0, str(ROOT))
 
 import bpy  # noqa: E402
 
-from cvd_blender_addon import cameras, deliveries, jobs, masks  # noqa: E402
+from cvd_blender_addon import cameras, compat, deliveries, jobs, masks  # noqa: E402
+from cvd_blender_addon.present import scene_of  # noqa: E402
 from cvd_blender_addon.scene import camera_files, compositor, import_solve, inputs, matte, plate  # noqa: E402
 from cvd_blender_addon.solve_reader import Solve, SolveError, summary  # noqa: E402
 
@@ -222,7 +223,7 @@ def _hand_over(options: argparse.Namespace, folder: Path) -> None:
         block = masks.drawn_on(clip, None, "camera") if shown else None
         camera = bpy.data.objects.get(options.scene_camera)
         cameras.write_camera(
-            bpy.context.scene, camera, block, numbers, size, options.camera_metric, folder / cameras.CAMERA
+            scene_of(bpy.context), camera, block, numbers, size, options.camera_metric, folder / cameras.CAMERA
         )
     if options.tracking_markers or options.track_distance:
         only = None if options.tracking_markers else options.track_distance[1:]
@@ -246,11 +247,11 @@ def _distance(options: argparse.Namespace) -> dict[str, Any] | None:
 def _import(folder: Path, options: argparse.Namespace) -> Solve:
     if not bpy.data.filepath:
         bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
-        bpy.context.scene.render.engine = "CYCLES"  # on a machine without a GPU far faster than EEVEE
-        bpy.context.scene.cycles.samples = SAMPLES
+        compat.render_with_cycles(scene_of(bpy.context))  # on a machine without a GPU far faster than EEVEE
+        compat.of_cycles(scene_of(bpy.context)).samples = SAMPLES
     try:
         solve = import_solve(
-            bpy.context.scene, folder, options.occlusion, options.shadow_catcher, cut_moving=options.cut_moving
+            scene_of(bpy.context), folder, options.occlusion, options.shadow_catcher, cut_moving=options.cut_moving
         )
     except SolveError as error:
         raise HeadlessError(error.what, error.why, error.fix) from error
@@ -274,7 +275,7 @@ def _deliver(solve: Solve, options: argparse.Namespace) -> None:
     kinds = None if options.deliver_as is None else [word for word in options.deliver_as.split(",") if word]
     try:
         job, missing = deliveries.deliver(
-            bpy.context.scene, solve, options.engine_python, ROOT, out, kinds, options.deliver_camera
+            scene_of(bpy.context), solve, options.engine_python, ROOT, out, kinds, options.deliver_camera
         )
     except jobs.StartError as error:
         raise HeadlessError(error.error.what, error.error.why, error.error.fix) from error
@@ -311,24 +312,24 @@ def _check_files(solve: Solve) -> None:
             f"There is no {solve.source.path}, and no {solve.source.path.name} beside the solve folder.",
             "Put the plate beside the solve folder.",
         )
-    for lost in inputs.missing(bpy.context.scene):
+    for lost in inputs.missing(scene_of(bpy.context)):
         raise HeadlessError(lost.error.what, lost.error.why, lost.error.fix)
 
 
 def _render_matte(solve: Solve, frames: str, folder: Path, names: list[str], file_format: str) -> None:
-    objects = [ob for ob in bpy.context.scene.objects if ob.name in names]
+    objects = [ob for ob in scene_of(bpy.context).objects if ob.name in names]
     missing = sorted(set(names) - {ob.name for ob in objects})
     if missing:
         raise HeadlessError(f"There is no {missing[0]} in the scene.", "--matte names it.", "Correct --matte.")
     try:
-        matte.render(bpy.context.scene, solve, objects, folder.absolute(), _range(frames), file_format)
+        matte.render(scene_of(bpy.context), solve, objects, folder.absolute(), _range(frames), file_format)
     except (RuntimeError, ValueError) as error:
         raise HeadlessError("The matte was not rendered.", f"{error}".strip(), "Check --render-dir.") from error
     print(f"matte of {', '.join(names)}: {folder}", flush=True)
 
 
 def _render(solve: Solve, frames: str, folder: Path) -> None:
-    scene = bpy.context.scene
+    scene = scene_of(bpy.context)
     if compositor.find_group_node(scene, solve) is not None:
         compositor.write_matte(scene, solve, folder.absolute())
     for number in _range(frames):

@@ -27,6 +27,8 @@ NVIDIA = "NVIDIA's own (LicenseRef-NVIDIA-Proprietary)"
 TOLD = {
     "av": "BSD-3-Clause (its FFmpeg: LGPL-3.0-or-later; x264, x265: GPL-2.0-or-later)",
     "colorama": "BSD-3-Clause",
+    "grimp": "BSD-2-Clause",
+    "import-linter": "BSD-2-Clause",
     "cuda-bindings": "Apache-2.0",
     "cuda-pathfinder": "Apache-2.0",
     "cuda-toolkit": NVIDIA,

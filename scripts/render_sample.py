@@ -32,6 +32,7 @@ import numpy as np  # noqa: E402
 from mathutils import Euler, Matrix, Vector  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
+from cvd_blender_addon.present import scene_of  # noqa: E402
 from scripts import pictures  # noqa: E402
 
 SEED = 20
@@ -230,7 +231,7 @@ def place(name: str, mesh: bpy.types.Mesh, material: bpy.types.Material, parent:
     made: Any = bpy.data.objects.new(name, mesh)
     mesh.materials.append(material)
     made.parent = parent
-    bpy.context.scene.collection.objects.link(made)
+    scene_of(bpy.context).collection.objects.link(made)
     return made
 
 
@@ -292,7 +293,7 @@ def leaves(
     name: str, foot: Sequence[float], count: int, length: float, material: bpy.types.Material, rng: random.Random
 ) -> None:
     """A pot plant: arched leaves out of one foot."""
-    vertices: list[tuple[float, float, float]] = []
+    vertices: list[tuple[float, ...]] = []
     faces: list[tuple[int, ...]] = []
     for i in range(count):
         heading, steep = 2.4 * i + rng.uniform(-0.3, 0.3), rng.uniform(0.9, 1.45)
@@ -304,7 +305,7 @@ def leaves(
             half = width * math.sin(math.pi * min(0.12 + 0.88 * t, 1.0))
             side = Vector((-math.sin(heading), math.cos(heading), 0.0)) * half
             spine = Vector((out * math.cos(heading), out * math.sin(heading), up))
-            vertices += [tuple(spine - side), tuple(spine + side)]
+            vertices += [(spine - side)[:], (spine + side)[:]]
         faces += [(base + 2 * s, base + 2 * s + 1, base + 2 * s + 3, base + 2 * s + 2) for s in range(6)]
     mesh = bpy.data.meshes.new(name)
     mesh.from_pydata(vertices, [], faces)
@@ -332,7 +333,7 @@ def armchair(centre: Sequence[float], turn: float) -> None:
     seat = fabric("cushion cloth", ("efe3c8", "d8b56a", "b5482f", "315f68"), 0.04)
     legs = plain("chair legs", "2b1b12")
     root = bpy.data.objects.new("armchair", None)
-    bpy.context.scene.collection.objects.link(root)
+    scene_of(bpy.context).collection.objects.link(root)
     root.location, root.rotation_euler[2] = centre, math.radians(turn)
     box("chair base", (0, 0, 0.25), (0.78, 0.72, 0.2), cloth, root, 0.03)
     box("chair cushion", (0, -0.04, 0.42), (0.54, 0.62, 0.15), seat, root, 0.05)
@@ -468,14 +469,14 @@ def build_room(rng: random.Random) -> None:
         lamp: Any = bpy.data.lights.new(name, "AREA")
         lamp.energy, lamp.shape, lamp.size, lamp.size_y, lamp.color = energy, "RECTANGLE", *size, rgba(colour)[:3]
         holder = bpy.data.objects.new(name, lamp)
-        bpy.context.scene.collection.objects.link(holder)
+        scene_of(bpy.context).collection.objects.link(holder)
         holder.location = location
         holder.rotation_euler = (Vector(look) - Vector(location)).to_track_quat("-Z", "Y").to_euler()
     world = bpy.data.worlds.new("room")
     background = pictures.node_tree(world).nodes["Background"]
     background.inputs["Color"].default_value = rgba("8fa3b8")
     background.inputs["Strength"].default_value = 0.15
-    bpy.context.scene.world = world
+    scene_of(bpy.context).world = world
 
 
 # --- camera ------------------------------------------------------------------------------------------------------
@@ -510,8 +511,8 @@ def add_camera() -> bpy.types.Object:
     data = bpy.data.cameras.new("camera")
     data.sensor_fit, data.sensor_width, data.lens, data.clip_start = "HORIZONTAL", SENSOR_MM, FOCAL_MM, 0.05
     camera = bpy.data.objects.new("camera", data)
-    bpy.context.scene.collection.objects.link(camera)
-    bpy.context.scene.camera = camera
+    scene_of(bpy.context).collection.objects.link(camera)
+    scene_of(bpy.context).camera = camera
     return camera
 
 
@@ -599,7 +600,7 @@ def main(arguments: Sequence[str]) -> None:
 
     bpy.ops.wm.read_factory_settings(use_empty=True)
     build_room(random.Random(SEED))  # noqa: S311
-    scene: Any = bpy.context.scene
+    scene: Any = scene_of(bpy.context)
     pictures.use_cycles(scene, WIDTH, HEIGHT, FPS, options.samples)
     scene.render.use_persistent_data = True
     camera, poses = add_camera(), camera_path()

@@ -327,6 +327,7 @@ def train(data: Path, out: Path, held: ViewShots, seconds: float, size: int, dev
             group["lr"] = RATE * min(1.0, (step + 1) / WARM_UP) * 0.5 * (1.0 + math.cos(math.pi * done))
         value, figures = losses(network, batch, done >= MOTION_ONLY, generator)
         optimiser.zero_grad()
+        # PyTorch does not type `backward`.
         value.backward()  # type: ignore[no-untyped-call]
         slope = torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         if torch.isfinite(slope):
@@ -350,6 +351,7 @@ def train(data: Path, out: Path, held: ViewShots, seconds: float, size: int, dev
                 log.write(json.dumps(line) + "\n")
             state = {"network": network.state_dict(), "average": average.state_dict(),
                      "optimiser": optimiser.state_dict(), "step": step, "spent": spent}  # fmt: skip
+            # A default binds the state of this round; mypy infers no lambda with one.
             write_atomically(checkpoint, lambda temporary, s=state: torch.save(s, temporary))  # type: ignore[misc]
             export(average, out / "deepv2d.safetensors", step)
             shots = ViewShots.load(data)  # more may have been rendered meanwhile

@@ -81,6 +81,7 @@ class Examples:
 def train(data: Path, out: Path, held: Examples, seconds: float, device: torch.device) -> None:
     """Train until `seconds` are spent, those before a checkpoint counted."""
     torch.manual_seed(SEED)
+    # The stubs of PyTorch know `memory_format` only with a tensor.
     network = DepthNetwork().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(network)
     optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
@@ -106,6 +107,7 @@ def train(data: Path, out: Path, held: Examples, seconds: float, device: torch.d
             predicted = network(inputs.to(device, memory_format=torch.channels_last))
         value = loss(predicted.float(), true.to(device), absolute.to(device))
         optimiser.zero_grad()
+        # PyTorch does not type `backward`.
         value.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
@@ -125,6 +127,7 @@ def train(data: Path, out: Path, held: Examples, seconds: float, device: torch.d
                 log.write(json.dumps(line) + "\n")
             state = {"network": network.state_dict(), "average": average.state_dict(),
                      "optimiser": optimiser.state_dict(), "step": step, "spent": spent}  # fmt: skip
+            # A default binds the state of this round; mypy infers no lambda with one.
             write_atomically(checkpoint, lambda temporary, s=state: torch.save(s, temporary))  # type: ignore[misc]
             export(average, out / "depth.safetensors", step)
             examples = Examples.load(data / loaded)  # more may have been rendered meanwhile

@@ -3,45 +3,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar
-
 import bpy
 
-from .. import monitor
+from .. import fields, mixins, monitor, properties
+from ..mixins import Result
+from ..present import AbsentError, scene_of
 from ..scene import camera, compositor, depth_mesh, fused, gaps, occlusion, owned, plate, points
 from ..scene.transaction import all_or_nothing
 from ..solve_reader import Solve, SolveError, read_points
 from .import_solve import remember
 
 
-class BuildStep:
+class BuildStep(mixins.Operator):
     """Common to all steps: read the scene's solve, build, report."""
 
     bl_options = {"REGISTER", "UNDO"}
     needs_camera = True
-    # What every operator has.
-    report: Callable[[set[str], str], None]
-    poll_message_set: ClassVar[Callable[[str], None]]
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """There is a finished solve, and the camera that most steps hang on."""
-        if monitor.result_of(context.scene) is None:
+        if monitor.result_of(scene_of(context)) is None:
             cls.poll_message_set("Solve a clip or import a solve first")
             return False
-        if cls.needs_camera and not owned.find(context.scene.objects, context.scene.cvd.solve_key, "camera"):
+        if cls.needs_camera and not owned.find(
+            scene_of(context).objects, properties.of(context.scene).solve_key, "camera"
+        ):
             cls.poll_message_set("Build the camera first")
             return False
         return True
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> Result:
         """Build the step."""
         try:
-            solve = monitor.read_result(context.scene)
-            self.run(context.scene, solve)
-            remember(context.scene, solve)
-        except SolveError as error:
+            solve = monitor.read_result(scene_of(context))
+            self.run(scene_of(context), solve)
+            remember(scene_of(context), solve)
+        except (SolveError, AbsentError) as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         return {"FINISHED"}
@@ -54,7 +52,7 @@ class BuildStep:
         """What the step does."""
         raise NotImplementedError
 
-    def tell(self, level: str, message: str) -> None:
+    def tell(self, level: plate.Level, message: str) -> None:
         """Report as the scene functions do."""
         self.report({level}, message)
 
@@ -70,7 +68,7 @@ class SceneStep(BuildStep):
 
 def apply_occlusion(scene: bpy.types.Scene, solve: Solve, report: plate.Report) -> None:
     """Build what hides CG and catches its shadows as the scene's settings say, and let the compositor go by it."""
-    cvd = scene.cvd
+    cvd = properties.of(scene)
     what_catches = cvd.cut_moving, cvd.surface, cvd.reflection, cvd.roughness
     occlusion.build(scene, solve, cvd.occlusion, cvd.shadow_catcher, report, *what_catches)
     # The group must not cut what the holdout cuts already.
@@ -86,7 +84,7 @@ class CVD_OT_build_camera(SceneStep, bpy.types.Operator):
 
     def build(self, scene: bpy.types.Scene, solve: Solve) -> None:
         """Build the step."""
-        camera.build(scene, solve, scene.cvd.sensor_width)
+        camera.build(scene, solve, properties.of(scene).sensor_width)
         gaps.build(scene, solve)
 
 
@@ -120,7 +118,7 @@ class CVD_OT_build_depth_mesh(SceneStep, bpy.types.Operator):
 
     def build(self, scene: bpy.types.Scene, solve: Solve) -> None:
         """Build the step."""
-        depth_mesh.build(scene, solve, scene.cvd.cut_moving)
+        depth_mesh.build(scene, solve, properties.of(scene).cut_moving)
 
 
 class CVD_OT_build_fused(SceneStep, bpy.types.Operator):
@@ -129,7 +127,7 @@ class CVD_OT_build_fused(SceneStep, bpy.types.Operator):
     bl_idname = "cvd.build_fused"
     bl_label = "Fused Mesh"
 
-    collide: bpy.props.BoolProperty(
+    collide = fields.boolean(
         name="Collide", description="Make it a passive rigid body, on which CG with physics comes to rest", default=True
     )
 
@@ -161,7 +159,7 @@ class CVD_OT_build_compositor(SceneStep, bpy.types.Operator):
 
     def build(self, scene: bpy.types.Scene, solve: Solve) -> None:
         """Build the step."""
-        compositor.build(scene, solve, scene.cvd.occlusion, self.tell)
+        compositor.build(scene, solve, properties.of(scene).occlusion, self.tell)
 
 
 CLASSES = (

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import bpy
 
-from .. import deliveries, jobs, monitor, paths, preferences
+from .. import deliveries, fields, jobs, monitor, paths, preferences, properties
+from ..mixins import Result
+from ..present import scene_of
 from ..solve_reader import SolveError
 from .solve import engine_python
 
@@ -17,15 +19,15 @@ class CVD_OT_deliver(bpy.types.Operator):
     bl_label = "Deliver"
     bl_options = {"REGISTER"}
 
-    engine_python: bpy.props.StringProperty(
+    engine_python = fields.string(
         name="Engine Python", description="Instead of the one in the preferences", options={"SKIP_SAVE", "HIDDEN"}
     )
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """There is a finished solve, something is to be delivered, and nothing is being delivered."""
-        shown = context.scene.cvd.delivery
-        if monitor.result_of(context.scene) is None:
+        shown = properties.of(context.scene).delivery
+        if monitor.result_of(scene_of(context)) is None:
             cls.poll_message_set("Solve a clip or import a solve first")
         elif shown.running:
             cls.poll_message_set("A delivery is running")
@@ -35,10 +37,10 @@ class CVD_OT_deliver(bpy.types.Operator):
             return True
         return False
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> Result:
         """Write the camera and start the engine; without a window, also wait for it."""
-        scene = context.scene
-        shown = scene.cvd.delivery
+        scene = scene_of(context)
+        shown = properties.of(scene).delivery
         shown.error = ""
         try:
             solve = monitor.read_result(scene)
@@ -78,16 +80,16 @@ class CVD_OT_cancel_delivery(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Something is being delivered."""
-        if not context.scene.cvd.delivery.running:
+        if not properties.of(context.scene).delivery.running:
             cls.poll_message_set("No delivery is running")
-        return context.scene.cvd.delivery.running
+        return properties.of(context.scene).delivery.running
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> Result:
         """Ask the engine to stop; the timer sees to it that it does."""
-        job = deliveries.job_of(context.scene)
+        job = deliveries.job_of(scene_of(context))
         if job is not None:
             job.cancel()
-            context.scene.cvd.delivery.message = "stopping"
+            properties.of(context.scene).delivery.message = "stopping"
         return {"FINISHED"}
 
 

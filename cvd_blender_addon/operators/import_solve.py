@@ -7,29 +7,33 @@ from pathlib import Path
 
 import bpy
 
-from .. import paths
+from .. import fields, paths, properties
 from .. import scene as scene_builder
+from ..mixins import Result
+from ..present import manager_of, scene_of
 from ..scene import plate
 from ..solve_reader import Solve, SolveError, summary
 
 
 def remember(scene: bpy.types.Scene, solve: Solve) -> None:
     """Note in the scene which solve it shows."""
-    scene.cvd.built_folder = paths.stored(solve.folder)
-    scene.cvd.solve_key = solve.key
-    scene.cvd.plate = paths.stored(plate.find_file(solve) or solve.source.path)
-    scene.cvd.result = "\n".join(summary(solve))
+    cvd = properties.of(scene)
+    cvd.built_folder, cvd.solve_key = paths.stored(solve.folder), solve.key
+    cvd.plate = paths.stored(plate.find_file(solve) or solve.source.path)
+    cvd.result = "\n".join(summary(solve))
 
 
 def _look(scene: bpy.types.Scene) -> None:
     """In windows with the scene: look through its camera, at its plate and at its frames."""
-    for window in (window for window in bpy.context.window_manager.windows if window.scene == scene):
+    for window in (window for window in manager_of(bpy.context).windows if window.scene == scene):
         views = [area for area in window.screen.areas if area.type == "VIEW_3D"]
         if views:
-            view = max(views, key=lambda area: area.width * area.height)
-            view.spaces.active.region_3d.view_perspective = "CAMERA"
-        for area in (area for area in window.screen.areas if area.type == "CLIP_EDITOR"):
-            area.spaces.active.clip = area.spaces.active.clip or scene.active_clip
+            view = max(views, key=lambda area: area.width * area.height).spaces.active
+            if isinstance(view, bpy.types.SpaceView3D) and view.region_3d is not None:
+                view.region_3d.view_perspective = "CAMERA"
+        for space in (area.spaces.active for area in window.screen.areas):
+            if isinstance(space, bpy.types.SpaceClipEditor):
+                space.clip = space.clip or scene.active_clip
         for area in (area for area in window.screen.areas if area.ui_type == "TIMELINE"):
             region = next(region for region in area.regions if region.type == "WINDOW")
             with bpy.context.temp_override(window=window, area=area, region=region):
@@ -43,25 +47,25 @@ class CVD_OT_import_solve(bpy.types.Operator):
     bl_label = "Import Solve"
     bl_options = {"REGISTER", "UNDO"}
 
-    directory: bpy.props.StringProperty(subtype="DIR_PATH", options={"SKIP_SAVE", "HIDDEN"})
-    filepath: bpy.props.StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE", "HIDDEN"})
-    filter_glob: bpy.props.StringProperty(default="solve.json", options={"HIDDEN"})
+    directory = fields.string(subtype="DIR_PATH", options={"SKIP_SAVE", "HIDDEN"})
+    filepath = fields.string(subtype="FILE_PATH", options={"SKIP_SAVE", "HIDDEN"})
+    filter_glob = fields.string(default="solve.json", options={"HIDDEN"})
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Result:
         """Ask for the folder, unless it has been dropped onto the window."""
         if self.filepath or self.directory:
             return self.execute(context)
-        context.window_manager.fileselect_add(self)
+        manager_of(context).fileselect_add(self)
         return {"RUNNING_MODAL"}
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> Result:
         """Build everything, or nothing."""
         folder = self._folder()
-        cvd = context.scene.cvd
-        camera = context.scene.camera
+        cvd = properties.of(context.scene)
+        camera = scene_of(context).camera
         try:
             solve = scene_builder.import_solve(
-                context.scene,
+                scene_of(context),
                 folder,
                 cvd.occlusion,
                 cvd.shadow_catcher,
@@ -75,13 +79,13 @@ class CVD_OT_import_solve(bpy.types.Operator):
         except SolveError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        remember(context.scene, solve)
+        remember(scene_of(context), solve)
         if not cvd.clip_path:  # of a clip that has been chosen the solve folder stays
             file = plate.find_file(solve)
             cvd.clip_path = "" if file is None else paths.stored(file)
             cvd.solve_folder = paths.stored(solve.folder)
-        if context.scene.camera != camera and not bpy.app.background:
-            _look(context.scene)
+        if scene_of(context).camera != camera and not bpy.app.background:
+            _look(scene_of(context))
         self.report({"INFO"}, summary(solve)[0])
         return {"FINISHED"}
 

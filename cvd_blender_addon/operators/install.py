@@ -8,7 +8,9 @@ from pathlib import Path
 
 import bpy
 
-from .. import installer, jobs, preferences
+from .. import fields, installer, jobs, preferences
+from ..mixins import Result
+from ..present import manager_of, present
 
 INTERVAL_S = 0.5
 INTERRUPTED = "engine.crashed"
@@ -44,7 +46,7 @@ def tick() -> float | None:
     _Work.status = _Work.job.poll()
     if _Work.status.final:
         _Work.job = None
-    for window in bpy.context.window_manager.windows:
+    for window in manager_of(bpy.context).windows:
         for area in window.screen.areas:
             if area.type in ("PREFERENCES", "VIEW_3D", "CLIP_EDITOR"):
                 area.tag_redraw()
@@ -75,7 +77,7 @@ def error_text() -> str:
     return f"{error.what} {error.why} {error.fix}"
 
 
-def _run(operator: bpy.types.Operator, arguments: list[str]) -> set[str]:
+def _run(operator: bpy.types.Operator, arguments: list[str]) -> Result:
     """Start the process; without a window, also wait for it."""
     try:
         job = installer.start(preferences.engine_folder(), preferences.engine_root(), arguments)
@@ -99,7 +101,7 @@ class CVD_OT_install_engine(bpy.types.Operator):
     bl_label = "Install Engine"
     bl_options = {"REGISTER"}
 
-    torch: bpy.props.EnumProperty(
+    torch = fields.enum(
         name="PyTorch",
         description="Which build of PyTorch is installed",
         items=(
@@ -121,24 +123,25 @@ class CVD_OT_install_engine(bpy.types.Operator):
             return True
         return False
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Result:
         """Say what will happen."""
-        return context.window_manager.invoke_props_dialog(self, width=420, confirm_text="Download and Install")
+        return manager_of(context).invoke_props_dialog(self, width=420, confirm_text="Download and Install")
 
     def draw(self, context: bpy.types.Context) -> None:
         """What is fetched, from where, and what it takes."""
         folder = preferences.engine_folder()
         download, disk = installer.estimate_gb(self.torch)
         free = shutil.disk_usage(_existing(folder)).free / 1e9
-        column = self.layout.column(align=True)
+        layout = present(self.layout, "layout")
+        column = layout.column(align=True)
         column.label(text=f"Downloads about {download:g} GB: PyTorch, pycolmap, OpenCV and what they need,")
         column.label(text="from the Python package registry and pytorch.org; a Python if there is none.")
         column.label(text=f"Takes about {disk:g} GB of disk; {free:.0f} GB are free.", icon="DISK_DRIVE")
         column.label(text="Blender's own Python is left as it is. Everything goes into")
         column.label(text=str(folder))
-        self.layout.prop(self, "torch")
+        layout.prop(self, "torch")
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> Result:
         """Start."""
         return _run(self, ["--torch", self.torch])
 
@@ -165,7 +168,7 @@ class CVD_OT_check_engine(bpy.types.Operator):
             return True
         return False
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> Result:
         """Start."""
         return _run(self, ["--check", str(preferences.engine_python(context))])
 
@@ -184,7 +187,7 @@ class CVD_OT_cancel_install(bpy.types.Operator):
             cls.poll_message_set("Nothing is being installed")
         return running()
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> Result:
         """Ask it to stop."""
         if _Work.job is not None:
             _Work.job.cancel()

@@ -3,27 +3,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
 
 import bpy
 
-from .. import monitor
+from .. import fields, mixins, monitor, properties
 from ..jobs import Job
+from ..mixins import Result
+from ..present import manager_of, present, scene_of
 from ..scene import owned
 
 ROLE = "log"
 
 
-class OfFolder:
+class OfFolder(mixins.Operator):
     """Common to both: a solve folder, the scene's own unless another is named."""
 
-    # What every operator has.
-    report: Callable[[set[str], str], None]
-    poll_message_set: ClassVar[Callable[[str], None]]
-
-    folder: bpy.props.StringProperty(
+    folder = fields.string(
         name="Solve Folder",
         description="Empty: the one of this scene",
         subtype="DIR_PATH",
@@ -33,14 +29,14 @@ class OfFolder:
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """There is a solve folder, of the scene or in the queue."""
-        if monitor.folder_of(context.scene) is None and not context.window_manager.cvd_queue.shots:
+        if monitor.folder_of(scene_of(context)) is None and not properties.queue_of(context).shots:
             cls.poll_message_set("Solve a clip or import a solve first")
             return False
         return True
 
     def where(self, context: bpy.types.Context) -> Path | None:
         """The folder; None, and an error is reported, where there is none."""
-        folder = Path(bpy.path.abspath(self.folder)) if self.folder else monitor.folder_of(context.scene)
+        folder = Path(bpy.path.abspath(self.folder)) if self.folder else monitor.folder_of(scene_of(context))
         if folder is not None and folder.is_dir():
             return folder
         self.report(
@@ -58,7 +54,7 @@ class CVD_OT_show_log(OfFolder, bpy.types.Operator):
     bl_label = "Show Log"
     bl_options = {"REGISTER", "UNDO"}
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> Result:
         """Read it anew into the one text that shows logs."""
         folder = self.where(context)
         if folder is None:
@@ -77,13 +73,14 @@ class CVD_OT_show_log(OfFolder, bpy.types.Operator):
 
 def _show(context: bpy.types.Context, text: bpy.types.Text) -> None:
     """In a text editor that is open, else in a window of its own."""
-    areas = [area for area in context.window.screen.areas if area.type == "TEXT_EDITOR"]
+    areas = [area for area in present(context.window, "window").screen.areas if area.type == "TEXT_EDITOR"]
     if not areas:
         bpy.ops.wm.window_new()
-        areas = [max(context.window_manager.windows[-1].screen.areas, key=lambda area: area.width * area.height)]
+        areas = [max(manager_of(context).windows[-1].screen.areas, key=lambda area: area.width * area.height)]
         areas[0].type = "TEXT_EDITOR"
-    areas[0].spaces.active.text = text
-    areas[0].spaces.active.show_word_wrap = True
+    space = areas[0].spaces.active
+    if isinstance(space, bpy.types.SpaceTextEditor):
+        space.text, space.show_word_wrap = text, True
 
 
 class CVD_OT_open_folder(OfFolder, bpy.types.Operator):
@@ -93,7 +90,7 @@ class CVD_OT_open_folder(OfFolder, bpy.types.Operator):
     bl_label = "Open Folder"
     bl_options = {"REGISTER"}
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> Result:
         """Open it."""
         folder = self.where(context)
         if folder is None:

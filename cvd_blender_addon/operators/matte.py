@@ -7,6 +7,9 @@ from pathlib import Path
 
 import bpy
 
+from .. import fields
+from ..mixins import Result
+from ..present import manager_of
 from ..scene import compositor, matte
 from ..solve_reader import Solve, SolveError
 from .build import BuildStep
@@ -19,13 +22,13 @@ class CVD_OT_render_matte(BuildStep, bpy.types.Operator):
     bl_label = "Render Occlusion Matte"
     bl_options = {"REGISTER"}  # the scene is left as it was
 
-    directory: bpy.props.StringProperty(name="Folder", description="Where the files go", subtype="DIR_PATH")
-    file_format: bpy.props.EnumProperty(
+    directory = fields.string(name="Folder", description="Where the files go", subtype="DIR_PATH")
+    file_format = fields.enum(
         name="Format",
         description="Of the files",
         items=(("PNG", "PNG", "16 bit, linear"), ("OPEN_EXR", "OpenEXR", "Half float")),
     )
-    only_current: bpy.props.BoolProperty(name="This Frame Only", description="Not the whole range of the scene")
+    only_current = fields.boolean(name="This Frame Only", description="Not the whole range of the scene")
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -37,9 +40,9 @@ class CVD_OT_render_matte(BuildStep, bpy.types.Operator):
             return False
         return True
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Result:
         """Ask for the folder."""
-        context.window_manager.fileselect_add(self)
+        manager_of(context).fileselect_add(self)
         return {"RUNNING_MODAL"}
 
     def build(self, scene: bpy.types.Scene, solve: Solve) -> None:
@@ -47,7 +50,7 @@ class CVD_OT_render_matte(BuildStep, bpy.types.Operator):
         if compositor.find_group_node(scene, solve) is None:
             raise SolveError("There is no matte.", "The compositor group makes it.", "Build the compositor first.")
         frames = [scene.frame_current] if self.only_current else range(scene.frame_start, scene.frame_end + 1)
-        window = bpy.context.window_manager
+        window = manager_of(bpy.context)
         window.progress_begin(frames[0], frames[-1] + 1)
         try:
             folder = Path(bpy.path.abspath(self.directory))

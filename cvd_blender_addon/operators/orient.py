@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import bpy
 
+from .. import fields
+from ..mixins import Result
+from ..present import manager_of
 from ..scene import orientation
 from ..solve_reader import Solve
 from .build import BuildStep
@@ -27,7 +30,7 @@ class CVD_OT_set_ground(BuildStep, bpy.types.Operator):
     bl_idname = "cvd.set_ground"
     bl_label = "Set Ground"
 
-    by: bpy.props.EnumProperty(
+    by = fields.enum(
         name="By",
         description="What the ground is",
         items=(
@@ -50,7 +53,7 @@ class CVD_OT_set_axis(BuildStep, bpy.types.Operator):
     bl_idname = "cvd.set_axis"
     bl_label = "Set Axis"
 
-    axis: bpy.props.EnumProperty(
+    axis = fields.enum(
         name="Axis", description="Along which axis", items=(("X", "X", "Along +X"), ("Y", "Y", "Along +Y"))
     )
 
@@ -65,7 +68,7 @@ class CVD_OT_set_size(BuildStep, bpy.types.Operator):
     bl_idname = "cvd.set_size"
     bl_label = "Set Size"
 
-    by: bpy.props.EnumProperty(
+    by = fields.enum(
         name="By",
         description="What is known",
         items=(
@@ -73,13 +76,13 @@ class CVD_OT_set_size(BuildStep, bpy.types.Operator):
             ("HEIGHT", "Camera Height", "How high above the ground the camera of this frame is"),
         ),
     )
-    metres: bpy.props.FloatProperty(
+    metres = fields.number(
         name="Metres", description="What the distance or the height is", default=1.0, min=1e-4, unit="LENGTH"
     )
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Result:
         """Ask for the size."""
-        return context.window_manager.invoke_props_dialog(self)
+        return manager_of(context).invoke_props_dialog(self)
 
     def build(self, scene: bpy.types.Scene, solve: Solve) -> None:
         """Orient, or raise: then nothing has moved."""

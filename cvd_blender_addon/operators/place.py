@@ -7,6 +7,9 @@ import bpy
 from bpy_extras import view3d_utils
 from mathutils import Vector
 
+from .. import fields, properties
+from ..mixins import Result
+from ..present import manager_of, present
 from ..scene import compositor, occlusion, orientation, place
 from ..scene.surface import Hit, Ray, camera_ray, cast
 from ..solve_reader import Solve, SolveError
@@ -17,7 +20,7 @@ class OnSurface(BuildStep):
     """Common to what is put on the surface under the mouse, or at a given place of the picture."""
 
     bl_label: str
-    picture: bpy.props.FloatVectorProperty(
+    picture = fields.vector(
         name="In the Picture",
         description="Place in the camera's picture at the current frame: share of the width from the left, and of the "
         "height from the top",
@@ -27,9 +30,9 @@ class OnSurface(BuildStep):
         max=1.0,
         options={"SKIP_SAVE"},
     )
-    ray_origin: bpy.props.FloatVectorProperty(size=3, options={"HIDDEN", "SKIP_SAVE"})
-    ray_direction: bpy.props.FloatVectorProperty(size=3, options={"HIDDEN", "SKIP_SAVE"})
-    ray_distance: bpy.props.FloatProperty(options={"HIDDEN", "SKIP_SAVE"})
+    ray_origin = fields.vector(size=3, options={"HIDDEN", "SKIP_SAVE"})
+    ray_direction = fields.vector(size=3, options={"HIDDEN", "SKIP_SAVE"})
+    ray_distance = fields.number(options={"HIDDEN", "SKIP_SAVE"})
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -39,39 +42,41 @@ class OnSurface(BuildStep):
             return False
         return super().poll(context)
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Result:
         """Wait for a click on the surface."""
         if context.area is None or context.area.type != "VIEW_3D":
             self.report({"ERROR"}, "Nothing was picked: the mouse is not over a 3D viewport. Use the button there.")
             return {"CANCELLED"}
-        context.window.cursor_modal_set("EYEDROPPER")
+        present(context.window, "window").cursor_modal_set("EYEDROPPER")
         context.area.header_text_set(f"{self.bl_label}: click on a surface, Esc or right click to cancel")
-        context.window_manager.modal_handler_add(self)
+        manager_of(context).modal_handler_add(self)
         return {"RUNNING_MODAL"}
 
-    def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+    def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> Result:
         """Take the click; let the view be turned meanwhile."""
         if event.type in {"ESC", "RIGHTMOUSE"}:
             self._end(context)
             return {"CANCELLED"}
         if event.type != "LEFTMOUSE" or event.value != "PRESS":
             return {"PASS_THROUGH"}
-        region = _region_at(context.area, event.mouse_x, event.mouse_y)
+        region = None if context.area is None else _region_at(context.area, event.mouse_x, event.mouse_y)
         if region is not None and region.type == "UI":  # another button is pressed: this one gives way
             self._end(context)
             return {"CANCELLED", "PASS_THROUGH"}
         if region is None or region.type != "WINDOW":
             return {"PASS_THROUGH"}
         at = (event.mouse_x - region.x, event.mouse_y - region.y)
-        self.ray_origin = view3d_utils.region_2d_to_origin_3d(region, region.data, at)
-        self.ray_direction = view3d_utils.region_2d_to_vector_3d(region, region.data, at)
-        self.ray_distance = 0.0 if region.data.is_perspective else region.data.view_distance
+        view: bpy.types.RegionView3D = present(region.data, "view")
+        self.ray_origin = view3d_utils.region_2d_to_origin_3d(region, view, at)[:]
+        self.ray_direction = view3d_utils.region_2d_to_vector_3d(region, view, at)[:]
+        self.ray_distance = 0.0 if view.is_perspective else view.view_distance
         self._end(context)
         return self.execute(context)
 
     def _end(self, context: bpy.types.Context) -> None:
-        context.window.cursor_modal_restore()
-        context.area.header_text_set(None)
+        present(context.window, "window").cursor_modal_restore()
+        if context.area is not None:
+            context.area.header_text_set(None)
 
     def hit(self, scene: bpy.types.Scene, solve: Solve) -> Hit:
         """Where the click, or else the place in the picture, meets the surface.
@@ -102,14 +107,14 @@ class CVD_OT_drop_ball(OnSurface, bpy.types.Operator):
     bl_idname = "cvd.drop_ball"
     bl_label = "Drop Test Ball"
 
-    size: bpy.props.FloatProperty(
+    size = fields.number(
         name="Size",
         description="Radius as a share of the distance to the view",
         default=place.RADIUS_SHARE,
         min=0.001,
         max=1.0,
     )
-    height: bpy.props.FloatProperty(
+    height = fields.number(
         name="Height", description="From how high above the surface it falls, in radii", default=2.0, min=0.0
     )
 
@@ -117,7 +122,7 @@ class CVD_OT_drop_ball(OnSurface, bpy.types.Operator):
         """Build the step."""
         hit = self.hit(scene, solve)
         place.drop(scene, solve, hit, self.size, self.height)
-        cvd = scene.cvd
+        cvd = properties.of(scene)
         cvd.shadow_catcher = True
         if solve.fused_path is not None:
             cvd.surface = occlusion.FUSED
@@ -136,7 +141,7 @@ class CVD_OT_pick_point(OnSurface, bpy.types.Operator):
     bl_idname = "cvd.pick_point"
     bl_label = "Pick Point"
 
-    number: bpy.props.IntProperty(name="Number", description="Which point", default=1, min=1, max=orientation.PICKS)
+    number = fields.integer(name="Number", description="Which point", default=1, min=1, max=orientation.PICKS)
 
     def build(self, scene: bpy.types.Scene, solve: Solve) -> None:
         """Build the step."""

@@ -4,32 +4,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
 
 import bpy
 
-from .. import jobs, monitor, preferences
+from .. import fields, jobs, mixins, monitor, preferences, properties
+from ..mixins import Result
 from ..shot_queue import Queue
 from .solve import asked, confirm_replacing, engine_python
 
 
-def chosen_shot(context: bpy.types.Context) -> bpy.types.PropertyGroup | None:
+def chosen_shot(context: bpy.types.Context) -> properties.CvdQueuedShot | None:
     """The shot that is chosen in the list."""
-    shown = context.window_manager.cvd_queue
+    shown = properties.queue_of(context)
     return shown.shots[shown.index] if 0 <= shown.index < len(shown.shots) else None
 
 
-class QueueStep:
+class QueueStep(mixins.Operator):
     """Common to all: change the queue, and show it."""
 
     bl_options = {"REGISTER", "INTERNAL"}
-    # What every operator has.
-    report: Callable[[set[str], str], None]
-    poll_message_set: ClassVar[Callable[[str], None]]
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> Result:
         """Do it."""
         queue = monitor.queue()
         try:
@@ -75,14 +71,14 @@ class CVD_OT_queue_add(QueueStep, bpy.types.Operator):
     bl_idname = "cvd.queue_add"
     bl_label = "Add to Queue"
 
-    replace: bpy.props.BoolProperty(
+    replace = fields.boolean(
         name="Replace", description="Replace the solve of other footage in the solve folder", options={"SKIP_SAVE"}
     )
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """A clip is chosen that is not being solved."""
-        cvd = context.scene.cvd
+        cvd = properties.of(context.scene)
         if not cvd.clip_path:
             cls.poll_message_set("Choose a clip first")
         elif cvd.job_running:
@@ -91,7 +87,7 @@ class CVD_OT_queue_add(QueueStep, bpy.types.Operator):
             return True
         return False
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Result:
         """Ask before another clip's solve is replaced."""
         return confirm_replacing(self, context, event)
 
@@ -110,7 +106,7 @@ class CVD_OT_queue_start(QueueStep, bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Something waits."""
-        if not any(shot.state == "waiting" for shot in context.window_manager.cvd_queue.shots):
+        if not any(shot.state == "waiting" for shot in properties.queue_of(context).shots):
             cls.poll_message_set("No shot waits in the queue: add one first")
             return False
         return True
@@ -134,9 +130,9 @@ class CVD_OT_queue_stop(QueueStep, bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """It is at work."""
-        if not context.window_manager.cvd_queue.active:
+        if not properties.queue_of(context).active:
             cls.poll_message_set("The queue is not being solved")
-        return context.window_manager.cvd_queue.active
+        return properties.queue_of(context).active
 
     def change(self, context: bpy.types.Context, queue: Queue) -> None:
         """Stop."""
@@ -160,7 +156,7 @@ class CVD_OT_queue_move(ChosenStep, bpy.types.Operator):
     bl_idname = "cvd.queue_move"
     bl_label = "Move in Queue"
 
-    direction: bpy.props.EnumProperty(
+    direction = fields.enum(
         name="Direction",
         description="Where to",
         items=(("UP", "Up", "Solve it sooner"), ("DOWN", "Down", "Solve it later")),

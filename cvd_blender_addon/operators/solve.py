@@ -4,16 +4,37 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import bpy
 
-from .. import cameras, forecast, jobs, masks, monitor, paths, preferences, solve_folders
+from .. import (
+    camera_bodies,
+    cameras,
+    compat,
+    fields,
+    forecast,
+    jobs,
+    masks,
+    monitor,
+    paths,
+    preferences,
+    properties,
+    solve_folders,
+)
+from ..mixins import Result
+from ..present import manager_of, present, scene_of, tracks_of
 
 WITH_LENS = ("json", "colmap")  # cameras that are given together with their lens
+
+
+def shown_clip(context: bpy.types.Context) -> bpy.types.MovieClip | None:
+    """The clip that the editor at hand shows, if it is a clip editor."""
+    clip: bpy.types.MovieClip | None = getattr(context.space_data, "clip", None)
+    return clip
 
 
 class CVD_OT_use_clip(bpy.types.Operator):
@@ -26,16 +47,17 @@ class CVD_OT_use_clip(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Only where a clip is open."""
-        clip = getattr(context.space_data, "clip", None)
+        clip = shown_clip(context)
         if clip is None:
             cls.poll_message_set("Open a clip in the clip editor first")
         return clip is not None
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> Result:
         """Take its path, and its frame numbers for masks that are drawn on it."""
-        cvd = context.scene.cvd
-        cvd.clip_path = context.space_data.clip.filepath
-        cvd.mask_clip = context.space_data.clip
+        cvd = properties.of(context.scene)
+        clip = present(shown_clip(context), "clip")
+        cvd.clip_path = clip.filepath
+        cvd.mask_clip = clip
         return {"FINISHED"}
 
 
@@ -46,18 +68,18 @@ class CVD_OT_take_clip(bpy.types.Operator):
     bl_label = "Solve This Clip"
     bl_options = {"REGISTER", "UNDO", "INTERNAL"}
 
-    filepath: bpy.props.StringProperty(
+    filepath = fields.string(
         name="Clip", description="A movie, or any file of an image sequence", subtype="FILE_PATH", options={"SKIP_SAVE"}
     )
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Nothing is running."""
-        if context.scene.cvd.job_running:
+        if properties.of(context.scene).job_running:
             cls.poll_message_set("A solve is running")
-        return not context.scene.cvd.job_running
+        return not properties.of(context.scene).job_running
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> Result:
         """Take its path."""
         if not Path(bpy.path.abspath(self.filepath)).is_file():
             self.report(
@@ -65,7 +87,7 @@ class CVD_OT_take_clip(bpy.types.Operator):
                 f"No clip was chosen. There is no file at '{self.filepath}'. Choose a movie or a sequence's picture.",
             )
             return {"CANCELLED"}
-        context.scene.cvd.clip_path = self.filepath
+        properties.of(context.scene).clip_path = self.filepath
         return {"FINISHED"}
 
 
@@ -75,13 +97,13 @@ class CVD_FH_clip(bpy.types.FileHandler):
     bl_idname = "CVD_FH_clip"
     bl_label = "Clip to Solve"
     bl_import_operator = CVD_OT_take_clip.bl_idname
-    bl_file_extensions = ";".join(sorted(bpy.path.extensions_movie | bpy.path.extensions_image))
+    bl_file_extensions = ";".join(sorted(compat.MOVIES | compat.PICTURES))
 
     @classmethod
     def poll_drop(cls, context: bpy.types.Context) -> bool:
         """Over the sidebar; elsewhere a picture is dropped for other reasons."""
         region = context.region
-        return region is not None and region.type == "UI" and region.active_panel_category == "Depth"
+        return region is not None and region.type == "UI" and str(region.active_panel_category) == "Depth"
 
 
 class CVD_OT_lens_from_clip(bpy.types.Operator):
@@ -94,7 +116,7 @@ class CVD_OT_lens_from_clip(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """A clip is chosen, and some clip is open."""
-        if not context.scene.cvd.clip_path:
+        if not properties.of(context.scene).clip_path:
             cls.poll_message_set("Choose a clip first")
         elif not bpy.data.movieclips:
             cls.poll_message_set("Open the clip in the clip editor and set its lens there first")
@@ -102,10 +124,10 @@ class CVD_OT_lens_from_clip(bpy.types.Operator):
             return True
         return False
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> Result:
         """Take them."""
         try:
-            cameras.lens_from_clip(context.scene.cvd, footage(context.scene.cvd))
+            cameras.lens_from_clip(properties.of(context.scene), footage(properties.of(context.scene)))
         except jobs.StartError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
@@ -122,7 +144,7 @@ class CVD_OT_distance_of_tracks(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Two tracks of the open clip are selected."""
-        clip = getattr(context.space_data, "clip", None)
+        clip = shown_clip(context)
         if clip is None:
             cls.poll_message_set("Open the clip in the clip editor and track two points first")
             return False
@@ -131,17 +153,17 @@ class CVD_OT_distance_of_tracks(bpy.types.Operator):
             cls.poll_message_set(f"Select the two tracks whose distance you know; {count} are selected")
         return count == 2
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> Result:
         """Remember their names."""
-        cvd = context.scene.cvd
-        cvd.distance_a, cvd.distance_b = _selected_tracks(context.space_data.clip)
+        cvd = properties.of(context.scene)
+        cvd.distance_a, cvd.distance_b = _selected_tracks(present(shown_clip(context), "clip"))
         self.report({"INFO"}, f"{cvd.distance:g} m between {cvd.distance_a} and {cvd.distance_b}")
         return {"FINISHED"}
 
 
 def _selected_tracks(clip: bpy.types.MovieClip) -> list[str]:
     """Names of the camera's tracks that are selected and to be seen."""
-    return [track.name for track in clip.tracking.objects[0].tracks if track.select and not track.hide]
+    return [track.name for track in tracks_of(clip) if track.select and not track.hide]
 
 
 def asked(context: bpy.types.Context, python: Path, replace: bool = False) -> dict[str, Any]:
@@ -157,11 +179,11 @@ def asked(context: bpy.types.Context, python: Path, replace: bool = False) -> di
         StartError: something that was chosen cannot be used, the folder cannot be written, or it holds the solve of
             other footage that is not to be replaced.
     """
-    scene = context.scene
-    cvd = scene.cvd
+    scene = scene_of(context)
+    cvd = properties.of(scene)
     clip, folder = chosen(context)
     masks.require_plate(cvd, clip)
-    other = None if replace else solve_folders.other_clip(folder, clip, bpy.path.extensions_movie)
+    other = None if replace else solve_folders.other_clip(folder, clip, compat.MOVIES)
     if other is not None:
         raise jobs.StartError(
             "engine.other_footage",
@@ -190,25 +212,26 @@ def chosen(context: bpy.types.Context) -> tuple[Path, Path]:
     Raises:
         StartError: there is no such clip.
     """
-    clip = footage(context.scene.cvd)
+    clip = footage(properties.of(context.scene))
     parent = Path(bpy.data.filepath).parent if bpy.data.filepath else preferences.cache_folder(context)
-    folder = monitor.folder_of(context.scene)
-    return clip, folder or solve_folders.default_folder(clip.absolute(), parent, bpy.path.extensions_movie)
+    folder = monitor.folder_of(scene_of(context))
+    return clip, folder or solve_folders.default_folder(clip.absolute(), parent, compat.MOVIES)
 
 
-def confirm_replacing(operator: Any, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+def confirm_replacing(operator: Any, context: bpy.types.Context, event: bpy.types.Event) -> Result:
     """Run an operator that has `replace`; where a solve of other footage would be replaced, ask first."""
     try:
         clip, folder = chosen(context)
-        other = solve_folders.other_clip(folder, clip, bpy.path.extensions_movie)
+        other = solve_folders.other_clip(folder, clip, compat.MOVIES)
     except jobs.StartError:
         other = None  # which the operator says itself
     if other is None:
-        return set(operator.execute(context))
+        done: Result = operator.execute(context)
+        return done
     operator.replace = True
     message = f"{folder.name} holds the solve of {other.name}. Solving {clip.name} there replaces it."
     return set(
-        context.window_manager.invoke_confirm(
+        manager_of(context).invoke_confirm(
             operator, event, title="Replace Solve?", message=message, confirm_text="Replace", icon="WARNING"
         )
     )
@@ -221,35 +244,35 @@ class CVD_OT_solve_depth(bpy.types.Operator):
     bl_label = "Solve Depth"
     bl_options = {"REGISTER"}
 
-    engine_python: bpy.props.StringProperty(
+    engine_python = fields.string(
         name="Engine Python", description="Instead of the one in the preferences", options={"SKIP_SAVE", "HIDDEN"}
     )
-    replace: bpy.props.BoolProperty(
+    replace = fields.boolean(
         name="Replace", description="Replace the solve of other footage in the solve folder", options={"SKIP_SAVE"}
     )
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """A clip is chosen and nothing is running."""
-        cvd = context.scene.cvd
+        cvd = properties.of(context.scene)
         if not cvd.clip_path:
             cls.poll_message_set("Choose a clip first")
         elif cvd.job_running:
             cls.poll_message_set("A solve is running")
-        elif context.window_manager.cvd_queue.active:
+        elif properties.queue_of(context).active:
             cls.poll_message_set("The queue is at work: add this shot to it, or stop it first")
         else:
             return True
         return False
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Result:
         """Ask before another clip's solve is replaced."""
         return confirm_replacing(self, context, event)
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> Result:
         """Start the engine; without a window, also wait for it."""
-        scene = context.scene
-        cvd = scene.cvd
+        scene = scene_of(context)
+        cvd = properties.of(scene)
         cvd.job_error = cvd.job_in_the_way = ""
         try:
             python = engine_python(context, self.engine_python)
@@ -282,8 +305,8 @@ def engine_python(context: bpy.types.Context, instead: str = "") -> Path:
     return python
 
 
-def _request(cvd: Any, clip: Path, folder: Path, replace: bool) -> dict[str, Any]:
-    with_focal = cvd.lens == "MM" or (cvd.lens == "BODY" and cameras.has_sensor(cvd.body))
+def _request(cvd: properties.CvdProperties, clip: Path, folder: Path, replace: bool) -> dict[str, Any]:
+    with_focal = cvd.lens == "MM" or (cvd.lens == "BODY" and camera_bodies.has_sensor(cvd.body))
     camera, camera_path = cameras.source(cvd, folder)
     first, last = (cvd.first, cvd.last) if cvd.use_range else (None, None)
     prior_path = {"transformers": cvd.prior_model, "maps": cvd.prior_maps}.get(cvd.prior, "")
@@ -302,11 +325,11 @@ def _request(cvd: Any, clip: Path, folder: Path, replace: bool) -> dict[str, Any
         sensor_mm=cvd.sensor_width if cvd.lens == "MM" else None,
         body=cvd.body if cvd.lens == "BODY" else None,
         pixel_aspect=cvd.pixel_aspect if cvd.use_pixel_aspect and camera not in WITH_LENS else None,
-        principal_px=tuple(cvd.principal) if cvd.use_principal and camera not in WITH_LENS else None,
+        principal_px=_pair(cvd.principal) if cvd.use_principal and camera not in WITH_LENS else None,
         camera=camera,
         camera_path=camera_path,
         camera_metric=cvd.camera_metric and camera not in jobs.SOLVED,
-        film_back_mm=tuple(cvd.film_back) if camera == "chan" and min(cvd.film_back) > 0.0 else None,
+        film_back_mm=_pair(cvd.film_back) if camera == "chan" and min(cvd.film_back) > 0.0 else None,
         rotation_order=cvd.rotation_order,
         tracks=folder / cameras.TRACKS if cameras.uses_tracks(cvd) else None,
         camera_height=cvd.camera_height or None if camera in jobs.SOLVED else None,
@@ -324,11 +347,15 @@ def _request(cvd: Any, clip: Path, folder: Path, replace: bool) -> dict[str, Any
     )
 
 
+def _pair(values: Sequence[float]) -> tuple[float, float]:
+    return values[0], values[1]
+
+
 def _path(text: str) -> Path | None:
     return paths.absolute(text) if text else None
 
 
-def footage(cvd: Any) -> Path:
+def footage(cvd: properties.CvdProperties) -> Path:
     """The clip's path.
 
     Raises:
@@ -345,7 +372,7 @@ def footage(cvd: Any) -> Path:
 @contextmanager
 def progress(context: bpy.types.Context) -> Iterator[masks.Progress]:
     """A progress figure at the mouse pointer for the time of the block."""
-    manager = context.window_manager
+    manager = manager_of(context)
     manager.progress_begin(0, 1)
     try:
         yield lambda done, total: manager.progress_update(done / total)
@@ -363,7 +390,7 @@ class CVD_OT_check_masks(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """A clip and a kind of mask are chosen."""
-        cvd = context.scene.cvd
+        cvd = properties.of(context.scene)
         if not cvd.clip_path:
             cls.poll_message_set("Choose a clip first")
         elif cvd.mask_source == "NONE":
@@ -372,9 +399,9 @@ class CVD_OT_check_masks(bpy.types.Operator):
             return True
         return False
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> Result:
         """Look, and say it in the panel."""
-        cvd = context.scene.cvd
+        cvd = properties.of(context.scene)
         try:
             with tempfile.TemporaryDirectory() as folder, progress(context) as show:
                 masks.provide(cvd, footage(cvd), Path(folder), show)
@@ -395,16 +422,16 @@ class CVD_OT_cancel_solve(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Something is running."""
-        if not context.scene.cvd.job_running:
+        if not properties.of(context.scene).job_running:
             cls.poll_message_set("No solve is running")
-        return context.scene.cvd.job_running
+        return properties.of(context.scene).job_running
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> Result:
         """Ask the engine to stop; the monitor sees to it that it does."""
-        job = monitor.job_of(context.scene)
+        job = monitor.job_of(scene_of(context))
         if job is not None:
             job.cancel()
-            context.scene.cvd.job_message = "stopping"
+            properties.of(context.scene).job_message = "stopping"
         return {"FINISHED"}
 
 
@@ -415,23 +442,24 @@ class CVD_OT_attach_solve(bpy.types.Operator):
     bl_label = "Attach"
     bl_options = {"REGISTER"}
 
-    cancel: bpy.props.BoolProperty(name="Cancel", description="Stop it as well", options={"SKIP_SAVE"})
+    # Its name is that of a method which Blender calls of a modal operator; this one is none, and scripts know the name.
+    cancel = fields.boolean(name="Cancel", description="Stop it as well", options={"SKIP_SAVE"})  # type: ignore[assignment]
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Solve Depth has met an engine at work."""
-        if not context.scene.cvd.job_in_the_way:
+        if not properties.of(context.scene).job_in_the_way:
             cls.poll_message_set("No other solve is in the way")
-        return bool(context.scene.cvd.job_in_the_way)
+        return bool(properties.of(context.scene).job_in_the_way)
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> Result:
         """Choose its folder, which is to follow it."""
-        cvd = context.scene.cvd
+        cvd = properties.of(context.scene)
         cvd.solve_folder = cvd.job_in_the_way
         if not cvd.job_running:
             self.report({"INFO"}, "That solve has ended meanwhile")
         elif self.cancel:
-            bpy.ops.cvd.cancel_solve()
+            compat.operator("cvd.cancel_solve")()
         return {"FINISHED"}
 
 

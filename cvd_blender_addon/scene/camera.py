@@ -4,18 +4,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import bpy
 from mathutils import Matrix, Quaternion
 
 from .. import compat
+from ..present import data_of, present
 from ..solve_reader import Lens, Solve
 from . import owned
 from .layers import ensure_collections
 
 # Blender's camera looks along -z with y up, the solve's along +z with y down.
 CV_FROM_BLENDER = Matrix.Diagonal((1.0, -1.0, -1.0, 1.0))
-LINEAR = bpy.types.Keyframe.bl_rna.properties["interpolation"].enum_items["LINEAR"].value
+_INTERPOLATION: Any = bpy.types.Keyframe.bl_rna.properties["interpolation"]
+LINEAR: int = _INTERPOLATION.enum_items["LINEAR"].value
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def build(scene: bpy.types.Scene, solve: Solve, sensor_width: float = 36.0) -> b
         scene.camera = camera
     if camera.parent is None:  # new, or the root was deleted and made again
         camera.parent = root
-    set_lens(camera.data, solve)
+    set_lens(data_of(camera, bpy.types.Camera), solve)
     _key(camera, solve)
     return camera
 
@@ -146,28 +149,29 @@ def key_frames(
     rotations: list[tuple[float, ...]] = []
     previous: Quaternion | None = None
     for frame in solve.registered:
-        location, rotation, _ = (moved @ Matrix(frame.world_from_camera) @ CV_FROM_BLENDER).decompose()
+        location, rotation, _ = (moved @ Matrix(present(frame.world_from_camera, "pose")) @ CV_FROM_BLENDER).decompose()
         if previous is not None and previous.dot(rotation) < 0.0:
             # q and -q are the same rotation, but between them interpolation takes the long way round.
             rotation.negate()
         previous = rotation
-        locations.append(tuple(location))
-        rotations.append(tuple(rotation))
+        locations.append(location[:])
+        rotations.append(rotation[:])
     for path, values in (("location", locations), ("rotation_quaternion", rotations)):
         for index in range(len(values[0])):
             set_keys(action, camera, path, index, frames, [value[index] for value in values])
 
+    data = data_of(camera, bpy.types.Camera)
     if solve.lens.focal_varies:
-        assign_action(camera.data, action)
-        lengths = [_settings(camera.data, solve, frame.focal_px).lens_mm for frame in solve.registered]
-        set_keys(action, camera.data, "lens", 0, frames, lengths)
+        assign_action(data, action)
+        lengths = [_settings(data, solve, frame.focal_px).lens_mm for frame in solve.registered]
+        set_keys(action, data, "lens", 0, frames, lengths)
     else:
-        compat.remove_fcurve(action, camera.data, "lens")
+        compat.remove_fcurve(action, data, "lens")
 
 
 def assign_action(block: bpy.types.ID, action: bpy.types.Action) -> None:
     """Let `action` animate `block`, unless it does already."""
-    animation = block.animation_data or block.animation_data_create()
+    animation = compat.animation_of(block) or block.animation_data_create()
     if animation.action != action:
         animation.action = action
 

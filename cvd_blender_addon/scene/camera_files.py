@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import addon_utils
 import bpy
@@ -68,7 +69,13 @@ def available(name: str) -> bool:
     """This Blender can write the format: some Linux distributions build theirs without."""
     options = bpy.app.build_options
     known = {"abc": options.alembic, "usd": options.usd}
-    return known[name] if name in known else any(module.__name__ == FBX for module in addon_utils.modules())
+    return known[name] if name in known else FBX in _addons()
+
+
+def _addons() -> set[str]:
+    """Names of the modules of the add-ons that this Blender has."""
+    utils: Any = addon_utils  # whose types do not say what it returns
+    return {module.__name__ for module in utils.modules()}
 
 
 def write(solve: Solve, world_from_solve: Matrix, name: str, making: Path, out: Path) -> Path:

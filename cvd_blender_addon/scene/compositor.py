@@ -15,6 +15,7 @@ from typing import Any
 import bpy
 
 from .. import compat
+from ..present import present
 from ..solve_reader import Solve
 from . import depth_mesh, effects, owned, plate
 from .camera import assign_action, find_camera, find_root, set_keys
@@ -116,7 +117,7 @@ def update(scene: bpy.types.Scene, solve: Solve, mode: str) -> None:
     node.inputs["Depth Compare"].default_value = float(mode == COMPOSITOR)
     background, without = background_layer(scene), without_cg_layer(scene)
     # Cycles gives the factor itself, EEVEE what is real with and without CG.
-    factor = scene.render.engine == "CYCLES" and background.cycles.use_pass_shadow_catcher
+    factor = compat.uses_cycles(scene) and compat.of_cycles(background).use_pass_shadow_catcher
     _connect(tree, node.inputs["Shadows"], scene, background, FACTOR if factor else "Image")
     node.inputs["Without CG"].default_value = WHITE if factor else CLEAR
     if without is not None:
@@ -134,8 +135,8 @@ def _connect(
     if not layer.use:
         return
     layer.update_render_passes()  # else there is no socket for a new pass
-    sources = (node for node in tree.nodes if node.type == "R_LAYERS" and node.scene == scene)
-    source = next((node for node in sources if node.layer == layer.name), None)
+    sources = (node for node in tree.nodes if isinstance(node, bpy.types.CompositorNodeRLayers) and node.scene == scene)
+    source: Any = next((node for node in sources if node.layer == layer.name), None)
     if source is None:
         source = TreeBuilder(tree).node("CompositorNodeRLayers", layer.name)
         source.scene, source.layer = scene, layer.name
@@ -201,9 +202,9 @@ def _group(scene: bpy.types.Scene, solve: Solve, clip: bpy.types.MovieClip) -> b
     if action is not None:
         compat.clear_fcurves(action)  # they are made anew
     tree.nodes.clear()
-    for item in [item for item in tree.interface.items_tree if item.item_type == "SOCKET"]:
-        if item.in_out == "INPUT" and item.name not in {name for name, *_ in INPUTS}:
-            tree.interface.remove(item)  # of an older version
+    for item in compat.sockets(tree, "INPUT"):
+        if item.name not in {name for name, *_ in INPUTS}:
+            present(tree.interface, "interface").remove(item)  # of an older version
     for name, kind, default, description in INPUTS:
         ensure_socket(tree, "INPUT", kind, name, default, description)
     for name, kind, description in OUTPUTS:
@@ -437,7 +438,8 @@ def _driver(build: TreeBuilder, name: str, ob: bpy.types.Object | None, kind: st
     node = build.node("ShaderNodeValue", name)
     node.name = name
     node.outputs[0].default_value = default
-    driver = build.tree.driver_add(f'nodes["{name}"].outputs[0].default_value').driver
+    curve: Any = build.tree.driver_add(f'nodes["{name}"].outputs[0].default_value')  # one, and not a list of them
+    driver = curve.driver
     variable = driver.variables.new()
     variable.name = "value"
     variable.type = kind

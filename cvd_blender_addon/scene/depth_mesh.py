@@ -16,6 +16,7 @@ import bpy
 from mathutils import Matrix
 
 from .. import compat, paths
+from ..present import data_of, present
 from ..solve_reader import Solve, frame_ranges
 from . import owned, plate
 from .camera import CV_FROM_BLENDER, assign_action, find_camera, find_root, set_keys
@@ -120,7 +121,7 @@ def build(scene: bpy.types.Scene, solve: Solve, cut_moving: bool = False) -> bpy
     ob, new = ensure_mesh(scene, solve, collection, "depth_mesh", name, DEPTH_EDGE, cut_moving)
     if new:
         ob.hide_render = True  # the plate shows the same, and better
-        compat.set_modifier_input(ob.modifiers[MODIFIER], "Material", plate_material(solve, "emission"))
+        compat.set_modifier_input(modifier_of(ob), "Material", plate_material(solve, "emission"))
     else:
         plate_material(solve, "emission")
     return ob
@@ -148,14 +149,13 @@ def ensure_mesh(
     if ob.parent is None:  # new, or the camera was deleted and made again
         ob.parent = find_camera(scene, solve)
     if new:
-        modifier = ob.modifiers.new(MODIFIER, "NODES")
-        modifier.node_group = node_group()
+        modifier = compat.new_geometry_nodes(ob, MODIFIER, node_group())
         for option in OPTIONS:
             compat.set_modifier_input(modifier, option.name, option.default)
         compat.set_modifier_input(modifier, "Cut Depth Edges", depth_edge > 0.0)
         compat.set_modifier_input(modifier, "Depth Edge", depth_edge or DEPTH_EDGE)
     node_group()
-    modifier = ob.modifiers[MODIFIER]
+    modifier = modifier_of(ob)
     if not solve.source.first <= compat.get_modifier_input(modifier, "Held Frame") <= solve.source.last:
         compat.set_modifier_input(modifier, "Held Frame", solve.depth_frames[0].number)
     # Depth may come at another size than the plate; the lens goes with it.
@@ -180,11 +180,20 @@ def ensure_mesh(
         values["Dynamic"] = dynamic_image(solve)
     for key, value in values.items():
         compat.set_modifier_input(modifier, key, value)
-    _write_poses(ob.data, solve, scale_x, scale_y)
+    _write_poses(data_of(ob, bpy.types.Mesh), solve, scale_x, scale_y)
     if solve.lens.focal_varies:
         _key_focal(ob, modifier, solve, role, scale_x, scale_y)
     ob.update_tag()
     return ob, new
+
+
+def modifier_of(ob: bpy.types.Object) -> bpy.types.NodesModifier:
+    """The modifier that makes the grid.
+
+    Raises:
+        AbsentError: the user has removed it.
+    """
+    return present(compat.geometry_nodes(ob, MODIFIER), f"modifier {MODIFIER} of {ob.name}")
 
 
 def depth_image(solve: Solve) -> bpy.types.Image:
@@ -210,7 +219,7 @@ def _sequence(solve: Solve, role: str, name: str, files: dict[int, Path]) -> bpy
     paths.point(image, path)
     image[owned.FRAMES] = frame_ranges(tuple(files))
     image.source = "SEQUENCE"
-    image.colorspace_settings.name = "Non-Color"
+    compat.colour_space(image).name = "Non-Color"
     return image
 
 
@@ -225,8 +234,9 @@ def plate_material(solve: Solve, kind: str) -> bpy.types.Material | None:
         owned.mark(material, solve.key, kind)
         material.diffuse_color[3] = SOLID_ALPHA
         compat.enable_nodes(material)
-        material.node_tree.nodes.clear()
-        build = TreeBuilder(material.node_tree)
+        tree = compat.nodes_of(material)
+        tree.nodes.clear()
+        build = TreeBuilder(tree)
         uv = build.node("ShaderNodeUVMap", uv_map="UVMap")
         texture = build.node("ShaderNodeTexImage", image=image, extension="EXTEND")
         build.put(uv.outputs[0], texture.inputs["Vector"])
@@ -234,8 +244,8 @@ def plate_material(solve: Solve, kind: str) -> bpy.types.Material | None:
         build.put(texture.outputs["Color"], shader.inputs["Color"])
         build.put(shader.outputs[0], build.node("ShaderNodeOutputMaterial").inputs["Surface"])
         build.arrange()
-    for node in material.node_tree.nodes:
-        if node.type == "TEX_IMAGE" and node.image == image:
+    for node in compat.nodes_of(material).nodes:
+        if isinstance(node, bpy.types.ShaderNodeTexImage) and node.image == image:
             plate.set_image_frames(node.image_user, solve)
     return material
 
@@ -246,13 +256,14 @@ def _write_poses(mesh: bpy.types.Mesh, solve: Solve, scale_x: float, scale_y: fl
     Positions and rotations are the camera's in the root's space, focal lengths in pixels of the depth maps.
     """
     count = solve.source.last - solve.source.first + 1
-    locations, rotations = [(0.0, 0.0, 0.0)] * count, [(1.0, 0.0, 0.0, 0.0)] * count
-    focals = [(0.0, 0.0, 0.0)] * count
+    locations: list[tuple[float, ...]] = [(0.0, 0.0, 0.0)] * count
+    rotations: list[tuple[float, ...]] = [(1.0, 0.0, 0.0, 0.0)] * count
+    focals: list[tuple[float, ...]] = [(0.0, 0.0, 0.0)] * count
     for frame in solve.registered:
         place = frame.number - solve.source.first
-        location, rotation, _ = (Matrix(frame.world_from_camera) @ CV_FROM_BLENDER).decompose()
+        location, rotation, _ = (Matrix(present(frame.world_from_camera, "pose")) @ CV_FROM_BLENDER).decompose()
         focal = frame.focal_px or solve.lens.fx
-        locations[place], rotations[place] = tuple(location), tuple(rotation)
+        locations[place], rotations[place] = location[:], rotation[:]
         focals[place] = (focal * scale_x, focal * solve.lens.fy / solve.lens.fx * scale_y, 0.0)
     mesh.clear_geometry()
     mesh.from_pydata(locations, [], [])
@@ -260,7 +271,8 @@ def _write_poses(mesh: bpy.types.Mesh, solve: Solve, scale_x: float, scale_y: fl
         (ROTATION, "QUATERNION", "value", rotations),
         (FOCAL, "FLOAT_VECTOR", "vector", focals),
     ):
-        attribute = mesh.attributes.new(name, kind, "POINT")
+        attributes: Any = mesh.attributes  # which gives the class of the attribute's type
+        attribute = attributes.new(name, kind, "POINT")
         attribute.data.foreach_set(key, [number for value in values for number in value])
 
 
@@ -287,18 +299,17 @@ def is_current(tree: bpy.types.NodeTree | None) -> bool:
 def node_group() -> bpy.types.NodeTree:
     """The grid as a node group, shared by every solve; an older one is brought up to date."""
     tree = owned.find(bpy.data.node_groups, owned.SHARED, "depth_grid")
-    if is_current(tree):
+    if tree is not None and is_current(tree):
         return tree
     if tree is None:
-        tree = bpy.data.node_groups.new("CVD Depth Grid", "GeometryNodeTree")
+        tree = compat.new_geometry_group("CVD Depth Grid")
         owned.mark(tree, owned.SHARED, "depth_grid")
-        tree.is_modifier = True
-    had = {item.name for item in tree.interface.items_tree if item.item_type == "SOCKET"}
+    had = {item.name for in_out in ("INPUT", "OUTPUT") for item in compat.sockets(tree, in_out)}
     tree["cvd_version"] = GROUP_VERSION
     tree.nodes.clear()
     ensure_socket(tree, "OUTPUT", "NodeSocketGeometry", "Geometry")
     geometry = ensure_socket(tree, "INPUT", "NodeSocketGeometry", "Geometry")
-    tree.interface.move(geometry, 0)  # where a modifier looks for it
+    present(tree.interface, "interface").move(geometry, 0)  # where a modifier looks for it
     for kind, name in SOLVED:
         socket = ensure_socket(tree, "INPUT", f"NodeSocket{kind}", name)
         socket.description = "From the solve; a build sets it again"
@@ -319,8 +330,8 @@ def node_group() -> bpy.types.NodeTree:
 
 def _bring_up_to_date(tree: bpy.types.NodeTree, had: set[str]) -> None:
     """Give every modifier with an older group, of any scene, the options that the group `had` not."""
-    for modifier in (modifier for ob in bpy.data.objects for modifier in ob.modifiers if modifier.type == "NODES"):
-        if modifier.node_group != tree:
+    for modifier in (modifier for ob in bpy.data.objects for modifier in ob.modifiers):
+        if not isinstance(modifier, bpy.types.NodesModifier) or modifier.node_group != tree:
             continue
         for option in OPTIONS:
             if option.name not in had:

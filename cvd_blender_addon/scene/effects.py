@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import bpy
-
 from .. import compat
 from .nodes import TreeBuilder
 
@@ -190,7 +188,7 @@ def size_of(build: TreeBuilder, image: Any) -> Any:
 
 def _neighbour(build: TreeBuilder, value: Any, axis: str, side: float) -> Any:
     """The value of the pixel `side` before this one."""
-    node: bpy.types.Node = build.node("CompositorNodeTranslate")
+    node = build.node("CompositorNodeTranslate")
     build.put(value, node.inputs["Image"])
     node.inputs[axis].default_value = side
     return node.outputs[0]

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import bpy
 
 from ..mesh_file import read_mesh
+from ..present import present
 from ..solve_reader import Solve
 from . import owned
 from .camera import find_root
@@ -78,7 +81,9 @@ def make_passive(scene: bpy.types.Scene, ob: bpy.types.Object) -> None:
     body.friction = FRICTION
 
 
-def ensure_body(scene: bpy.types.Scene, ob: bpy.types.Object, kind: str) -> bpy.types.RigidBodyObject:
+def ensure_body(
+    scene: bpy.types.Scene, ob: bpy.types.Object, kind: Literal["ACTIVE", "PASSIVE"]
+) -> bpy.types.RigidBodyObject:
     """The object as a rigid body, ACTIVE or PASSIVE."""
     with bpy.context.temp_override(
         scene=scene, view_layer=scene.view_layers[0], object=ob, active_object=ob, selected_objects=[ob]
@@ -87,8 +92,9 @@ def ensure_body(scene: bpy.types.Scene, ob: bpy.types.Object, kind: str) -> bpy.
             bpy.ops.rigidbody.world_add()
         if ob.rigid_body is None:
             bpy.ops.rigidbody.object_add(type=kind)
-    ob.rigid_body.type = kind
-    return ob.rigid_body
+    body = present(ob.rigid_body, f"rigid body of {ob.name}")
+    body.type = kind
+    return body
 
 
 def _ensure_mesh(solve: Solve) -> bpy.types.Mesh:
@@ -113,7 +119,7 @@ def _ensure_mesh(solve: Solve) -> bpy.types.Mesh:
     mesh.polygons.foreach_set("loop_start", range(0, read.faces.size, 3))
     mesh.update(calc_edges=True)
     mesh.shade_smooth()
-    colour = mesh.attributes.new(COLOUR, "BYTE_COLOR", "POINT")
+    colour: Any = mesh.attributes.new(COLOUR, "BYTE_COLOR", "POINT")  # of a class for its type
     colour.data.foreach_set("color_srgb", [value / 255 for row in read.colours.tolist() for value in (*row, 255)])
     mesh["cvd_stamp"] = stamp
     return mesh

@@ -7,15 +7,14 @@ None of them is in the .blend, so each may be lost. A lost depth sequence would 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import bpy
 
 from .. import compat, paths
-from ..solve_reader import Solve, SolveError, frame_ranges, read
-from . import depth_mesh, owned, plate
+from ..solve_reader import SolveError, frame_ranges
+from . import owned
 
 PLATE = "The plate"
 MESHES = ("depth_mesh", "holdout", "catcher")  # objects that read depth while they render
@@ -50,12 +49,12 @@ def missing(scene: bpy.types.Scene) -> list[Missing]:
     """What the solves that are built in a scene read, and is not there. Lists folders: not for drawing."""
     found = []
     for key in _keys(scene):
-        for blocks, role, name in (
-            (bpy.data.images, "depth", "The depth sequence"),
-            (bpy.data.images, "dynamic", "The sequence of mattes of moving objects"),
-            (bpy.data.movieclips, "plate", PLATE),
-        ):
-            block = owned.find(blocks, key, role)
+        blocks: tuple[tuple[bpy.types.Image | bpy.types.MovieClip | None, str], ...] = (
+            (owned.find(bpy.data.images, key, "depth"), "The depth sequence"),
+            (owned.find(bpy.data.images, key, "dynamic"), "The sequence of mattes of moving objects"),
+            (owned.find(bpy.data.movieclips, key, "plate"), PLATE),
+        )
+        for block, name in blocks:
             if block is None:
                 continue
             path = paths.absolute(bpy.path.abspath(block.filepath, library=block.library))
@@ -69,54 +68,6 @@ def missing(scene: bpy.types.Scene) -> list[Missing]:
 def missing_in_render(scene: bpy.types.Scene) -> list[Missing]:
     """As `missing`, where what is rendered needs them."""
     return missing(scene) if any(_rendered(scene, key) for key in _keys(scene)) else []
-
-
-def find_again(scene: bpy.types.Scene) -> None:
-    """After the .blend was opened: look for a solve folder, and a plate, that have moved within the project.
-
-    Only a folder that holds the very solve that was built counts.
-    """
-    cvd = scene.cvd
-    if not cvd.solve_key or not cvd.built_folder:
-        return
-    folder = paths.absolute(cvd.built_folder)
-    if (folder / "solve.json").is_file() and not missing(scene):
-        return
-    solve = next(_same_solve([folder, *_moved(folder)], cvd.solve_key), None)
-    if solve is None:
-        return
-    if solve.folder != folder.resolve():
-        if cvd.solve_folder and paths.absolute(cvd.solve_folder) == folder:
-            cvd.solve_folder = paths.stored(solve.folder)
-        cvd.built_folder = paths.stored(solve.folder)
-    if owned.find(bpy.data.images, solve.key, "depth") is not None:
-        depth_mesh.depth_image(solve)
-    if owned.find(bpy.data.images, solve.key, "dynamic") is not None and solve.dynamic_frames:
-        depth_mesh.dynamic_image(solve)
-    plate.follow(solve)
-
-
-def _same_solve(folders: list[Path], key: str) -> Iterator[Solve]:
-    for folder in folders:
-        if (folder / "solve.json").is_file():
-            try:
-                solve = read(folder)
-            except SolveError:
-                continue
-            if solve.key == key:
-                yield solve
-
-
-def _moved(folder: Path) -> Iterator[Path]:
-    """Where a folder may be after it, or the project around it and the .blend, has moved."""
-    if not bpy.data.filepath:
-        return
-    home = Path(bpy.data.filepath).parent
-    yield from plate.elsewhere(folder, home)
-    for around in (home, home.parent):
-        yield around / folder.name
-        if around.is_dir():
-            yield from (child / folder.name for child in sorted(around.iterdir()) if child.is_dir())
 
 
 def _keys(scene: bpy.types.Scene) -> list[str]:

@@ -96,8 +96,8 @@ def set_roles(scene: bpy.types.Scene, collections: Collections, catch: bool, lig
         background[child].holdout = eevee
     foreground_layer(scene).use = True
     background_layer(scene).use = catch
-    if scene.render.engine == "CYCLES":
-        background_layer(scene).cycles.use_pass_shadow_catcher = catch and light
+    if compat.uses_cycles(scene):
+        compat.of_cycles(background_layer(scene)).use_pass_shadow_catcher = catch and light
     without = without_cg_layer(scene)
     if catch and eevee:
         without = without or scene.view_layers.new(WITHOUT_CG)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import bpy
 
@@ -104,7 +105,7 @@ def _set_up(
 def _nodes(
     scene: bpy.types.Scene,
     tree: bpy.types.NodeTree,
-    placed: bpy.types.Node,
+    placed: Any,
     layer: bpy.types.ViewLayer,
     folder: Path,
     file_format: str,

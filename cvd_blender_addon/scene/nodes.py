@@ -7,7 +7,14 @@ from typing import Any
 
 import bpy
 
+from .. import compat
+
 COLUMN, ROW = 220, 170
+
+
+def set_value(socket: Any, value: Any) -> None:
+    """Set what a socket has while nothing is linked to it. Only the classes of the single types know of one."""
+    socket.default_value = value
 
 
 class TreeBuilder:
@@ -29,7 +36,7 @@ class TreeBuilder:
         if isinstance(value, bpy.types.NodeSocket):
             self.tree.links.new(value, socket)
         else:
-            socket.default_value = value
+            set_value(socket, value)
 
     def math(self, operation: str, *values: Any, label: str = "") -> Any:
         """One Math node (the shader's, which serves geometry and compositor trees too); returns its output."""
@@ -93,10 +100,11 @@ def ensure_socket(
     tree: bpy.types.NodeTree, in_out: str, socket_type: str, name: str, default: Any = None, description: str = ""
 ) -> Any:
     """The interface socket of a node group, made unless it has it: links to it from outside stay."""
-    for item in tree.interface.items_tree:
-        if item.item_type == "SOCKET" and item.in_out == in_out and item.name == name:
+    for item in compat.sockets(tree, in_out):
+        if item.name == name:
             return item
-    socket = tree.interface.new_socket(name, in_out=in_out, socket_type=socket_type, description=description)
+    interface: Any = tree.interface  # `new_socket` gives the class of the socket's type
+    socket = interface.new_socket(name, in_out=in_out, socket_type=socket_type, description=description)
     if default is not None:
         socket.default_value = default
     return socket

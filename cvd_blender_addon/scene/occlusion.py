@@ -9,7 +9,7 @@ from .. import compat
 from ..solve_reader import Solve
 from . import depth_mesh, fused, owned
 from .layers import Collections, ensure_collections, set_roles, without_cg_layer
-from .nodes import TreeBuilder
+from .nodes import TreeBuilder, set_value
 from .plate import Report
 
 COMPOSITOR, HOLDOUT, FUSED_HOLDOUT = "COMPOSITOR", "HOLDOUT", "FUSED_HOLDOUT"
@@ -93,30 +93,31 @@ def mirror(catcher: bpy.types.Object, reflection: float, roughness: float) -> No
         roughness: as of Blender's Glossy BSDF.
     """
     for material in _materials(catcher):
-        nodes = material.node_tree.nodes
+        nodes = compat.nodes_of(material).nodes
         if MIRROR not in nodes:
             if reflection == 0.0:
                 continue
             _add_mirror(material)
-        nodes[MIRROR].inputs["Roughness"].default_value = roughness
-        nodes[SHARE].inputs[0].default_value = reflection
+        set_value(nodes[MIRROR].inputs["Roughness"], roughness)
+        set_value(nodes[SHARE].inputs[0], reflection)
 
 
 def _materials(ob: bpy.types.Object) -> set[bpy.types.Material]:
     found = {slot.material for slot in ob.material_slots}
-    modifier = ob.modifiers.get(depth_mesh.MODIFIER)
+    modifier = compat.geometry_nodes(ob, depth_mesh.MODIFIER)
     if modifier is not None:
         found.add(compat.get_modifier_input(modifier, "Material"))
     return {material for material in found if material is not None and material.node_tree is not None}
 
 
 def _add_mirror(material: bpy.types.Material) -> None:
-    build = TreeBuilder(material.node_tree)
-    surface = next(node for node in material.node_tree.nodes if node.type == "OUTPUT_MATERIAL").inputs["Surface"]
+    build = TreeBuilder(compat.nodes_of(material))
+    surface = next(node for node in build.tree.nodes if node.type == "OUTPUT_MATERIAL").inputs["Surface"]
     glossy, mix = build.node("ShaderNodeBsdfGlossy", MIRROR), build.node("ShaderNodeMixShader", SHARE)
     glossy.name, mix.name = MIRROR, SHARE
-    if surface.is_linked:
-        build.put(surface.links[0].from_socket, mix.inputs[1])
+    links = surface.links
+    if surface.is_linked and links:
+        build.put(links[0].from_socket, mix.inputs[1])
     build.put(glossy.outputs[0], mix.inputs[2])
     build.put(mix.outputs[0], surface)
     build.arrange()
@@ -152,7 +153,7 @@ def _catcher(
         )
         if new:
             material = depth_mesh.plate_material(solve, "diffuse")
-            compat.set_modifier_input(ob.modifiers[depth_mesh.MODIFIER], "Material", material)
+            compat.set_modifier_input(depth_mesh.modifier_of(ob), "Material", material)
     ob.is_shadow_catcher = True
     if new:
         ob.hide_viewport = True

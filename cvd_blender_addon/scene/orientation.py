@@ -14,6 +14,7 @@ import bpy
 import numpy as np
 from mathutils import Matrix, Vector
 
+from ..present import data_of
 from ..solve_reader import Solve, SolveError
 from . import fused, owned
 from .camera import find_camera, find_root
@@ -81,7 +82,7 @@ def set_ground(scene: bpy.types.Scene, solve: Solve) -> None:
         OrientationError: fewer than three picks, or on a line.
     """
     a, b, c = picked(scene, solve, 3)
-    normal = (b - a).cross(c - a)
+    normal = cross(b - a, c - a)
     if normal.length < 1e-3 * (b - a).length * (c - a).length:
         raise OrientationError("The three points lie on a line.", "Pick one of them elsewhere.")
     _level(scene, solve, a, normal)
@@ -171,12 +172,12 @@ def find_ground(ob: bpy.types.Object) -> tuple[Vector, Vector]:
         normal = normal if normal[2] > 0 else -normal
         off = np.abs((centres - point) @ normal)
         near = off < 3.0 * max(float(np.median(off[near])), 1e-9)
-    return Vector(point), Vector(normal)
+    return Vector(point.tolist()), Vector(normal.tolist())
 
 
 def _faces(ob: bpy.types.Object) -> tuple[Any, Any, Any]:
     """Centres (F, 3), normals (F, 3) and areas (F,) of a mesh's faces, world."""
-    mesh = ob.data
+    mesh = data_of(ob, bpy.types.Mesh)
     points = np.empty(3 * len(mesh.vertices), np.float32)
     mesh.vertices.foreach_get("co", points)
     corners = np.empty(len(mesh.loops), np.int32)
@@ -187,6 +188,14 @@ def _faces(ob: bpy.types.Object) -> tuple[Any, Any, Any]:
     across = np.cross(b - a, c - a)
     double = np.linalg.norm(across, axis=1)
     return (a + b + c) / 3, across / np.maximum(double, 1e-30)[:, None], double / 2
+
+
+def cross(a: Vector, b: Vector) -> Vector:
+    """The cross product of two vectors in space."""
+    product = a.cross(b)
+    if not isinstance(product, Vector):
+        raise TypeError("vectors of the plane")
+    return product
 
 
 def _level(scene: bpy.types.Scene, solve: Solve, point: Vector, normal: Vector) -> None:
@@ -211,8 +220,9 @@ def _scale_clipping(scene: bpy.types.Scene, solve: Solve, factor: float) -> None
     """A camera's clipping does not scale with its parent, and would cut the scene off."""
     camera = find_camera(scene, solve)
     if camera is not None:
-        camera.data.clip_start *= factor
-        camera.data.clip_end *= factor
+        data = data_of(camera, bpy.types.Camera)
+        data.clip_start *= factor
+        data.clip_end *= factor
 
 
 def _apply(scene: bpy.types.Scene, solve: Solve, transform: Matrix) -> None:

@@ -8,23 +8,25 @@ solves may live in one scene.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TypeVar
 
 import bpy
 
 SOLVE = "cvd_solve"
 ROLE = "cvd_role"
 FRAMES = "cvd_frames"  # of a sequence: the frames that have a file, as ranges
+Data = bpy.types.Mesh | bpy.types.Camera | bpy.types.Light  # of objects that are made here
+B = TypeVar("B", bound=bpy.types.ID)
 SHARED = ""  # the key of what belongs to no single solve
 
 
-def mark(block: Any, key: str, role: str) -> None:
-    """Note on a data-block what it is."""
+def mark(block: bpy.types.ID | bpy.types.Node, key: str, role: str) -> None:
+    """Note on a data-block, or a node, what it is."""
     block[SOLVE] = key
     block[ROLE] = role
 
 
-def find(blocks: Iterable[Any], key: str, role: str) -> Any | None:
+def find(blocks: Iterable[B], key: str, role: str) -> B | None:
     """The data-block of this solve and role, or None."""
     # A copy that the user made carries the same mark; its name sorts behind the original's.
     found = [block for block in blocks if block.get(SOLVE) == key and block.get(ROLE) == role]
@@ -37,7 +39,7 @@ def ensure_object(
     key: str,
     role: str,
     name: str,
-    make_data: Callable[[str], bpy.types.ID] | None,
+    make_data: Callable[[str], Data] | None,
 ) -> tuple[bpy.types.Object, bool]:
     """The object of this solve and role in `scene`; where there is none, it is made and put into `collection`.
 

@@ -4,17 +4,19 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import bmesh
 import bpy
 from mathutils import Matrix, Vector
 
 from .. import compat
+from ..present import data_of, present
 from ..solve_reader import Solve
 from . import fused, owned
 from .camera import find_root
 from .layers import ensure_collections
-from .nodes import TreeBuilder
+from .nodes import TreeBuilder, set_value
 from .surface import Hit
 
 RADIUS_SHARE = 0.05  # of the distance to the camera
@@ -43,7 +45,7 @@ def drop(scene: bpy.types.Scene, solve: Solve, hit: Hit, size: float, height: fl
         scene, ensure_collections(scene, solve).foreground, solve.key, "test_ball", "CVD Test Ball", _ball_mesh
     )
     if new:
-        ball.data.materials.append(_material())
+        data_of(ball, bpy.types.Mesh).materials.append(_material())
     ball.matrix_world = Matrix.LocRotScale(
         hit.point + hit.normal * radius * (1.0 + height), None, Vector((radius,) * 3)
     )
@@ -66,17 +68,18 @@ def light(scene: bpy.types.Scene, solve: Solve) -> bpy.types.Object:
             world = bpy.data.worlds.new("CVD World")
             owned.mark(world, owned.SHARED, "world")
             compat.enable_world_nodes(world)
-            background = next(node for node in world.node_tree.nodes if node.type == "BACKGROUND")
-            background.inputs["Color"].default_value = (WORLD_GREY, WORLD_GREY, WORLD_GREY, 1.0)
-            background.inputs["Strength"].default_value = WORLD_STRENGTH
+            background = next(node for node in compat.nodes_of(world).nodes if node.type == "BACKGROUND")
+            set_value(background.inputs["Color"], (WORLD_GREY, WORLD_GREY, WORLD_GREY, 1.0))
+            set_value(background.inputs["Strength"], WORLD_STRENGTH)
         scene.world = world
     return sun
 
 
 def _sun(name: str) -> bpy.types.Light:
-    data = bpy.data.lights.new(name, "SUN")
+    data: Any = bpy.data.lights.new(name, "SUN")  # of a class that follows from the second word
     data.energy, data.angle = SUN, SUN_ANGLE
-    return data
+    sun: bpy.types.Light = data
+    return sun
 
 
 def _ball_mesh(name: str) -> bpy.types.Mesh:
@@ -98,8 +101,9 @@ def _material() -> bpy.types.Material:
     material.diffuse_color = (0.8, 0.25, 0.05, 1.0)  # in solid shading
     owned.mark(material, owned.SHARED, "test_ball")
     compat.enable_nodes(material)
-    material.node_tree.nodes.clear()
-    build = TreeBuilder(material.node_tree)
+    tree = compat.nodes_of(material)
+    tree.nodes.clear()
+    build = TreeBuilder(tree)
     shader = build.node("ShaderNodeBsdfPrincipled")
     shader.inputs["Base Color"].default_value = (0.8, 0.25, 0.05, 1.0)
     shader.inputs["Roughness"].default_value = 0.35
@@ -116,11 +120,12 @@ def _physics(
     body.collision_shape = "SPHERE"
     body.friction, body.restitution = fused.FRICTION, 0.25
     body.linear_damping, body.angular_damping = 0.1, 0.6  # a ball that never stops is no use on a table
-    world = scene.rigidbody_world
+    world = present(scene.rigidbody_world, "rigid body world")
     world.substeps_per_frame = max(world.substeps_per_frame, SUBSTEPS)
     # It hangs in the air until the frame on which it was dropped.
-    world.point_cache.frame_start = scene.frame_current
-    world.point_cache.frame_end = max(scene.frame_end, scene.frame_current + 1)
+    cache = present(world.point_cache, "point cache")
+    cache.frame_start = scene.frame_current
+    cache.frame_end = max(scene.frame_end, scene.frame_current + 1)
     scene.use_gravity = True
     scene.gravity = (0.0, 0.0, -EARTH * _units_per_metre(scene, solve, radius))
 

@@ -5,20 +5,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol, TypeVar
 
 import bpy
 
-from .. import paths
+from .. import compat, paths
+from ..present import data_of, tracking_camera
 from ..solve_reader import Solve, frame_ranges
 from . import owned
 from .camera import find_camera
 
-Report = Callable[[str, str], None]
+P = TypeVar("P", bpy.types.MovieClip, bpy.types.Image)
+P_co = TypeVar("P_co", covariant=True)
+Level = Literal["INFO", "WARNING"]
+Report = Callable[[Level, str], None]
 
 LEVELS = 8  # folders upwards in which a moved file is looked for
 SRGB = "sRGB"
 LINEAR = "Linear Rec.709"
+
+
+class _Files(Protocol[P_co]):
+    """`bpy.data.movieclips` or `.images`."""
+
+    def __iter__(self) -> Iterator[P_co]: ...
+
+    def load(self, filepath: str) -> P_co: ...
 
 
 def find(file: Path, folder: Path) -> Path | None:
@@ -46,7 +58,7 @@ def find_file(solve: Solve) -> Path | None:
     return find(solve.source.path, solve.folder)
 
 
-def _ensure(collection: Any, solve: Solve) -> Any:
+def _ensure(collection: _Files[P], solve: Solve) -> P | None:
     """The solve's plate in `bpy.data.movieclips` or `.images`, loaded once and up to date; None without its file."""
     plate = owned.find(collection, solve.key, "plate")
     path = find_file(solve)
@@ -63,9 +75,10 @@ def _ensure(collection: Any, solve: Solve) -> Any:
 
 def follow(solve: Solve) -> None:
     """Let the plate that is built find its file, where that has moved."""
-    for collection in (bpy.data.movieclips, bpy.data.images):
-        if owned.find(collection, solve.key, "plate") is not None:
-            _ensure(collection, solve)
+    if owned.find(bpy.data.movieclips, solve.key, "plate") is not None:
+        _ensure(bpy.data.movieclips, solve)
+    if owned.find(bpy.data.images, solve.key, "plate") is not None:
+        _ensure(bpy.data.images, solve)
 
 
 def ensure_clip(solve: Solve) -> bpy.types.MovieClip | None:
@@ -78,8 +91,8 @@ def ensure_clip(solve: Solve) -> bpy.types.MovieClip | None:
     if solve.source.sequence:
         clip[owned.FRAMES] = frame_ranges(tuple(frame.number for frame in solve.registered))
     clip.frame_offset = 0
-    clip.colorspace_settings.name = LINEAR if solve.source.linear else SRGB
-    lens, camera = solve.lens, clip.tracking.camera
+    compat.colour_space(clip).name = LINEAR if solve.source.linear else SRGB
+    lens, camera = solve.lens, tracking_camera(clip)
     camera.pixel_aspect = lens.fy / lens.fx
     camera.units = "PIXELS"
     camera.focal_length_pixels = lens.fx
@@ -102,12 +115,12 @@ def ensure_image(solve: Solve) -> bpy.types.Image | None:
     if image is None:
         return None
     image.source = "SEQUENCE" if solve.source.sequence else "MOVIE"
-    image.colorspace_settings.name = LINEAR if solve.source.linear else SRGB
+    compat.colour_space(image).name = LINEAR if solve.source.linear else SRGB
     return image
 
 
-def set_image_frames(user: bpy.types.ImageUser | bpy.types.Node, solve: Solve) -> None:
-    """Let an image user show plate frame n at scene frame n.
+def set_image_frames(user: Any, solve: Solve) -> None:
+    """Let an image user, or a node that is one, show plate frame n at scene frame n.
 
     Blender shows the file number `frame - frame_start + 1 + frame_offset` and stops after `frame_duration` files.
     """
@@ -137,7 +150,8 @@ def build(scene: bpy.types.Scene, solve: Solve, report: Report) -> bpy.types.Mov
             "version of the plate, or this Blender reads it differently",
         )
     scene.active_clip = clip
-    backgrounds = camera.data.background_images
+    data = data_of(camera, bpy.types.Camera)
+    backgrounds = data.background_images
     background = next((entry for entry in backgrounds if entry.clip == clip), None)
     if background is None:
         background = backgrounds.new()
@@ -146,11 +160,11 @@ def build(scene: bpy.types.Scene, solve: Solve, report: Report) -> bpy.types.Mov
         background.alpha = 1.0
         background.display_depth = "BACK"
         background.frame_method = "STRETCH"
-        camera.data.show_background_images = True
+        data.show_background_images = True
     # CG is seen by a pinhole camera, so the plate has to be, too.
     background.clip_user.use_render_undistorted = solve.lens.distorted
     # Under AgX or Filmic a plate comes out of the render with other colours than it went in (mean error 2-3 %).
-    view = scene.view_settings
+    view = compat.view_settings(scene)
     if view.view_transform != "Standard":
         report("INFO", f"View transform changed from {view.view_transform} to Standard: the plate keeps its colours")
         view.look = "None"

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import bpy
 
 from .. import compat
+from ..present import data_of
 from ..solve_reader import Point, Solve
 from . import owned
 from .camera import find_root
@@ -31,7 +33,8 @@ def build(scene: bpy.types.Scene, solve: Solve, cloud: Sequence[Point]) -> bpy.t
         ob.hide_render = True
         show_as_points(ob, solve.far * RADIUS_SHARE)
     else:
-        old, name = ob.data, ob.data.name
+        old = data_of(ob, bpy.types.Mesh)
+        name = old.name
         ob.data = mesh
         bpy.data.meshes.remove(old)
         mesh.name = name
@@ -42,36 +45,37 @@ def mesh_of(name: str, points: Sequence[Point]) -> bpy.types.Mesh:
     """A mesh with a vertex for each point, and what is known of it as attributes."""
     mesh = bpy.data.meshes.new(name)
     mesh.from_pydata([point.xyz for point in points], [], [])
-    colour = mesh.attributes.new(COLOUR, "BYTE_COLOR", "POINT")
+    colour: Any = mesh.attributes.new(COLOUR, "BYTE_COLOR", "POINT")  # of a class for its type
     colour.data.foreach_set("color_srgb", [value / 255 for point in points for value in (*point.rgb, 255)])
-    length = mesh.attributes.new(TRACK_LENGTH, "INT", "POINT")
+    length: Any = mesh.attributes.new(TRACK_LENGTH, "INT", "POINT")
     length.data.foreach_set("value", [point.track_length for point in points])
     return mesh
 
 
 def show_as_points(ob: bpy.types.Object, radius: float) -> None:
     """Let an object with such a mesh be seen as coloured points."""
-    modifier = ob.modifiers.new("CVD Points", "NODES")
-    modifier.node_group = _node_group()
+    modifier = compat.new_geometry_nodes(ob, "CVD Points", _node_group())
     compat.set_modifier_input(modifier, "Radius", radius)
     compat.set_modifier_input(modifier, "Material", coloured_material("points", "CVD Points", "ShaderNodeEmission"))
 
 
 def remove_unused() -> None:
     """Remove what all points share, where there are none left."""
-    for blocks in (bpy.data.node_groups, bpy.data.materials):
-        block = owned.find(blocks, owned.SHARED, "points")
+    found = (
+        owned.find(bpy.data.node_groups, owned.SHARED, "points"),
+        owned.find(bpy.data.materials, owned.SHARED, "points"),
+    )
+    for block in found:
         if block is not None and block.users == 0:
-            blocks.remove(block)
+            bpy.data.batch_remove([block])
 
 
 def _node_group() -> bpy.types.NodeTree:
     tree = owned.find(bpy.data.node_groups, owned.SHARED, "points")
     if tree is not None:
         return tree
-    tree = bpy.data.node_groups.new("CVD Points", "GeometryNodeTree")
+    tree = compat.new_geometry_group("CVD Points")
     owned.mark(tree, owned.SHARED, "points")
-    tree.is_modifier = True
     ensure_socket(tree, "INPUT", "NodeSocketGeometry", "Geometry")
     ensure_socket(tree, "INPUT", "NodeSocketFloat", "Radius", 0.01)
     ensure_socket(tree, "INPUT", "NodeSocketMaterial", "Material")
@@ -97,8 +101,9 @@ def coloured_material(role: str, name: str, shader: str) -> bpy.types.Material:
     material = bpy.data.materials.new(name)
     owned.mark(material, owned.SHARED, role)
     compat.enable_nodes(material)
-    material.node_tree.nodes.clear()
-    build = TreeBuilder(material.node_tree)
+    tree = compat.nodes_of(material)
+    tree.nodes.clear()
+    build = TreeBuilder(tree)
     attribute = build.node("ShaderNodeAttribute", attribute_name=COLOUR)
     shown = build.node(shader)
     build.put(attribute.outputs["Color"], shown.inputs["Color"])

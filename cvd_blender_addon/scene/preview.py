@@ -11,6 +11,7 @@ from typing import Any
 import bpy
 from mathutils import Vector
 
+from ..present import data_of
 from ..solve_reader import Point
 from . import owned, points
 
@@ -61,7 +62,7 @@ def remove(scene: bpy.types.Scene) -> None:
         return
     for ob in list(collection.objects):
         if ob.get(owned.ROLE) == ROLE:  # what the user has put there is theirs, and stays in the scene
-            bpy.data.meshes.remove(ob.data)
+            bpy.data.meshes.remove(data_of(ob, bpy.types.Mesh))
         else:
             scene.collection.objects.link(ob)
     bpy.data.collections.remove(collection)
@@ -83,7 +84,7 @@ def _cameras_mesh(cameras: list[list[list[float]]]) -> bpy.types.Mesh:
     for pose in cameras:
         first = len(corners)
         corners += [
-            tuple(row[3] + CAMERA_LENGTH * sum(a * b for a, b in zip(row, corner, strict=False)) for row in pose[:3])
+            tuple(row[3] + CAMERA_LENGTH * sum(a * b for a, b in zip(row, corner[:], strict=False)) for row in pose[:3])
             for corner in CAMERA
         ]
         edges += [(first + a, first + b) for a, b in CAMERA_EDGES]

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import bpy
 from mathutils import Matrix, Vector
 from mathutils.bvhtree import BVHTree
 
+from ..present import data_of
 from ..solve_reader import Solve
 from . import depth_mesh, fused
 from .camera import find_camera
@@ -48,7 +50,7 @@ def camera_ray(scene: bpy.types.Scene, solve: Solve, x: float, y: float) -> Ray:
     camera = find_camera(scene, solve)
     assert camera is not None
     matrix = camera.evaluated_get(bpy.context.evaluated_depsgraph_get()).matrix_world
-    right_top, _, left_bottom, left_top = camera.data.view_frame(scene=scene)
+    right_top, _, left_bottom, left_top = data_of(camera, bpy.types.Camera).view_frame(scene=scene)
     place = left_top + (right_top - left_top) * x + (left_bottom - left_top) * y
     origin = matrix.translation.copy()
     return Ray(origin, (matrix @ place - origin).normalized())
@@ -58,7 +60,7 @@ def cast(scene: bpy.types.Scene, solve: Solve, ray: Ray) -> Hit | None:
     """Where the ray meets the fused mesh, or, where that has a hole, the depth mesh of the current frame."""
     whole = fused.find(scene, solve)
     if whole is not None:
-        found = _meet(ray, whole.data, whole.matrix_world)
+        found = _meet(ray, data_of(whole, bpy.types.Mesh), whole.matrix_world)
         if found is not None:
             return found
     ob = depth_mesh.find(scene, solve)
@@ -72,7 +74,8 @@ def cast(scene: bpy.types.Scene, solve: Solve, ray: Ray) -> Hit | None:
 
 def _meet(ray: Ray, mesh: bpy.types.Mesh, matrix: Matrix) -> Hit | None:
     vertices = [matrix @ vertex.co for vertex in mesh.vertices]
-    tree = BVHTree.FromPolygons(vertices, [tuple(face.vertices) for face in mesh.polygons])
+    make: Any = BVHTree.FromPolygons  # whose types do not say what it returns
+    tree = make(vertices, [tuple(face.vertices) for face in mesh.polygons])
     point, normal, _, distance = tree.ray_cast(ray.origin, ray.direction)
     if point is None:
         return None

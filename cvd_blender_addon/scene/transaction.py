@@ -17,6 +17,7 @@ import bpy
 from mathutils import Matrix
 
 from .. import compat
+from ..present import present
 from ..solve_reader import SolveError
 from . import owned
 
@@ -75,7 +76,7 @@ class _Before:
         self.settings = [(*at, _values(_struct(*at))) for at in _structs(scene, key)]
         ours = [ob for ob in scene.objects if _is_ours(ob, key)]
         self.objects = [_Object(ob) for ob in ours]
-        self.backgrounds = [(ob.data, len(ob.data.background_images)) for ob in ours if ob.type == "CAMERA"]
+        self.backgrounds = [(data, len(data.background_images)) for data in _cameras(ours)]
         self.markers = [(mark.name, mark.frame, mark.select, mark.camera) for mark in scene.timeline_markers]
         self.layers = list(scene.view_layers)
         self.layer_collections = {
@@ -93,7 +94,7 @@ class _Before:
         self.tree = None if tree is None else _Tree(tree)
         # Last: all the rest speaks of what these were made of.
         filled = {block for name in FILLED_ANEW for block in getattr(bpy.data, name) if _is_ours(block, key)}
-        filled |= {ob.data for ob in ours if ob.type == "MESH" and ob.data.library is None}
+        filled |= {data for ob in ours if isinstance(data := ob.data, bpy.types.Mesh) and data.library is None}
         self.copies = [_Copy(block) for block in filled]
 
     def forget(self) -> None:
@@ -107,8 +108,8 @@ class _Before:
             copy.take_the_place()
         known = {block.session_uid: block for block in _all_blocks()}
         known |= {copy.uid: copy.block for copy in self.copies}
-        for ob in self.objects:
-            ob.restore(known)
+        for remembered in self.objects:
+            remembered.restore(known)
         if self.tree is not None:
             self.tree.restore_nodes()
         elif not compat.COMPOSITOR_IS_GROUP and scene.node_tree is not None:
@@ -165,7 +166,7 @@ class _Object:
         self.inputs = {
             modifier.name: {name: _plain(value) for name, value in compat.modifier_inputs(modifier).items()}
             for modifier in ob.modifiers
-            if modifier.type == "NODES" and modifier.node_group is not None
+            if isinstance(modifier, bpy.types.NodesModifier) and modifier.node_group is not None
         }
         self.animations = _animation(ob), _animation(ob.data)
 
@@ -174,10 +175,11 @@ class _Object:
         ob = self.ob
         _set_values(ob, self.values, known)
         _set_marks(ob, self.marks)
-        for modifier, inputs in self.inputs.items():
+        for title, inputs in self.inputs.items():
+            modifier = present(compat.geometry_nodes(ob, title), f"modifier {title} of {ob.name}")
             for name, value in inputs.items():
-                if _plain(compat.get_modifier_input(ob.modifiers[modifier], name)) != value:
-                    compat.set_modifier_input(ob.modifiers[modifier], name, _real(value, known))
+                if _plain(compat.get_modifier_input(modifier, name)) != value:
+                    compat.set_modifier_input(modifier, name, _real(value, known))
         for block, animation in zip((ob, ob.data), self.animations, strict=True):
             if block is not None and _animation(block) != animation:
                 block.animation_data_clear()
@@ -246,7 +248,8 @@ class _Tree:
             )
             self.tree.links.new(*sockets)
         for node, identifier, value in self.inputs:
-            socket = next(socket for socket in self.tree.nodes[node].inputs if socket.identifier == identifier)
+            inputs = self.tree.nodes[node].inputs
+            socket: Any = next(socket for socket in inputs if socket.identifier == identifier)
             if _plain(socket.default_value) != value:
                 socket.default_value = value
 
@@ -274,9 +277,16 @@ def _structs(scene: bpy.types.Scene, key: str) -> Iterator[tuple[Any, str]]:
         yield from ((clip, path) for path in ("", "tracking.camera", "colorspace_settings"))
     for image in (image for image in bpy.data.images if _is_ours(image, key)):
         yield from ((image, path) for path in ("", "colorspace_settings"))
-    for ob in (ob for ob in scene.objects if ob.type == "CAMERA" and _is_ours(ob, key)):
-        yield ob.data, ""
-        yield from ((background, "clip_user") for background in ob.data.background_images)
+    for data in _cameras([ob for ob in scene.objects if _is_ours(ob, key)]):
+        yield data, ""
+        yield from ((background, "clip_user") for background in data.background_images)
+
+
+def _cameras(objects: list[bpy.types.Object]) -> Iterator[bpy.types.Camera]:
+    """What the cameras among objects have as data."""
+    for ob in objects:
+        if isinstance(ob.data, bpy.types.Camera):
+            yield ob.data
 
 
 def _struct(owner: Any, path: str) -> Any:
@@ -331,7 +341,7 @@ def _set_marks(block: bpy.types.ID, marks: dict[str, Any]) -> None:
 
 def _animation(block: bpy.types.ID | None) -> tuple[_Ref, int] | None:
     """Action and slot, None where there is no action."""
-    data = block.animation_data if block is not None else None
+    data = compat.animation_of(block) if block is not None else None
     return (_Ref(data.action.session_uid), data.action_slot_handle) if data and data.action else None
 
 
@@ -342,7 +352,8 @@ def _layer_collections(parent: bpy.types.LayerCollection) -> Iterator[bpy.types.
 
 
 def _ends(link: bpy.types.NodeLink) -> tuple[str, str, str, str]:
-    return link.from_node.name, link.from_socket.identifier, link.to_node.name, link.to_socket.identifier
+    ends: Any = link  # which has all four
+    return ends.from_node.name, ends.from_socket.identifier, ends.to_node.name, ends.to_socket.identifier
 
 
 def _links(tree: bpy.types.NodeTree) -> set[tuple[str, str, str, str]]:

@@ -15,7 +15,7 @@ from mathutils import Vector
 from synthetic import Synthetic
 
 import cvd_blender_addon
-from cvd_blender_addon import cameras, preferences
+from cvd_blender_addon import camera_bodies, preferences
 from cvd_blender_addon.scene import orientation
 from cvd_blender_addon.solve_reader import read
 
@@ -51,7 +51,7 @@ def ready(
     scene: bpy.types.Scene, addon: None, synthetic: Synthetic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The state in which as many operators as possible can run; undo ends there."""
-    cameras.bodies(None, None)  # read once, from the real engine
+    camera_bodies.items(None, None)  # read once, from the real engine
     monkeypatch.setattr(preferences, "engine_root", lambda: FAKE)
     monkeypatch.setattr(preferences, "engine_python", lambda _context: Path(sys.executable))
     monkeypatch.setenv("FAKE_ENGINE", "succeed")
