@@ -21,12 +21,12 @@ from .jobs import StartError
 SCHEMA = Path("engine", "schemas", "request-1.json")
 PATH = "path"  # the schema's word for what is one
 _WHAT = "The engine was not started."
-_KINDS = {
-    "integer": int,
+_KINDS: dict[str, tuple[type, ...]] = {
+    "integer": (int,),
     "number": (int, float),
-    "string": str,
-    "boolean": bool,
-    "object": dict,
+    "string": (str,),
+    "boolean": (bool,),
+    "object": (dict,),
     "array": (list, tuple),
 }
 _PAIRS = {
@@ -78,7 +78,7 @@ def _schema() -> dict[str, Any]:
 
 @cache
 def _fields() -> dict[str, _Field]:
-    found = {}
+    found: dict[str, _Field] = {}
     for name, entry in _schema()["properties"].items():
         if entry.get("type") == "object":
             found |= {f"{name}/{inner}": _Field(name, inner, words) for inner, words in entry["properties"].items()}
@@ -89,7 +89,8 @@ def _fields() -> dict[str, _Field]:
 
 def complete(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings, and the schema's defaults for all that they do not say."""
-    return {where: each.entry["default"] for where, each in _fields().items() if "default" in each.entry} | settings
+    defaults = {where: each.entry["default"] for where, each in _fields().items() if "default" in each.entry}
+    return {**defaults, **settings}
 
 
 def of_properties(group: Any) -> dict[str, Any]:

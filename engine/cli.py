@@ -1,4 +1,4 @@
-"""Command line: `python -m engine` solve, batch, batch-report, deliver, lens-products, fuse, doctor, evaluate."""
+"""Command line (`cvd`, `python -m engine`): solve, batch, batch-report, deliver, lens-products, fuse, doctor, evaluate."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ def _no_option(word: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="engine", description="Consistent Video Depth engine")
+    program = "cvd" if Path(sys.argv[0]).stem == "cvd" else "engine"
+    parser = argparse.ArgumentParser(prog=program, description="Consistent Video Depth engine")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     solve = commands.add_parser("solve", help="solve a clip: footage in, solve folder out")

@@ -111,7 +111,7 @@ def placed(document: dict[str, Any], folder: Path) -> dict[str, Any]:
     """
     result = {name: dict(value) if isinstance(value, dict) else value for name, value in document.items()}
     for each in fields():
-        part = result.get(each.part) if each.part else result
+        part: Any = result.get(each.part) if each.part else result
         value = part.get(each.name) if isinstance(part, dict) else None
         if not isinstance(value, str) or not value:
             continue  # the check of the request says what is wrong with it
