@@ -1,4 +1,4 @@
-"""Command line (`cvd`, `python -m engine`): solve, batch, batch-report, deliver, lens-products, fuse, doctor, evaluate."""
+"""Command line of `cvd` and `engine`: solve, batch, batch-report, deliver, lens-products, fuse, doctor, evaluate."""
 
 from __future__ import annotations
 
