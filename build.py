@@ -463,9 +463,8 @@ def package_files() -> Iterator[tuple[str, Path]]:
         yield name, ROOT / name
     for path in source_files(ROOT / "cvd_blender_addon"):
         yield path.relative_to(ROOT / "cvd_blender_addon").as_posix(), path
-    for folder in ("engine", "docs/schemas"):
-        for path in source_files(ROOT / folder):
-            yield path.relative_to(ROOT).as_posix(), path
+    for path in source_files(ROOT / "engine"):
+        yield path.relative_to(ROOT).as_posix(), path
 
 
 def source_files(folder: Path) -> Iterable[Path]:

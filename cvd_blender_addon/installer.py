@@ -177,7 +177,7 @@ class Reporter:
         error: jobs.JobError | None = None,
         eta_s: float | None = None,
     ) -> None:
-        """Write the status, as docs/schemas/status-1.json has it."""
+        """Write the status, as engine/schemas/status-1.json has it."""
         document = {
             "schema": "cvd.status/1",
             "state": state,

@@ -1,15 +1,22 @@
-"""`python -m engine`."""
+"""`python -m engine`, and the command `cvd` where the engine was installed with pip."""
 
 import sys
 
 from engine.output import survive_any_encoding
 
-survive_any_encoding()
-if sys.argv[1:2] == ["doctor"] and set(sys.argv[2:]) <= {"--json"}:
-    from engine.doctor import report  # nothing else is imported: packages may be missing, and it is to say which
 
-    sys.exit(report("--json" in sys.argv))
+def main() -> int:
+    """Run the command line. Returns the exit code."""
+    survive_any_encoding()
+    if sys.argv[1:2] == ["doctor"] and set(sys.argv[2:]) <= {"--json"}:
+        from engine.doctor import report  # nothing else is imported: packages may be missing, and it is to say which
 
-from engine.cli import main  # noqa: E402 - see above
+        return report("--json" in sys.argv)
 
-sys.exit(main())
+    from engine import cli
+
+    return cli.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

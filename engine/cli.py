@@ -1,4 +1,4 @@
-"""Command line: `python -m engine` solve, batch, batch-report, deliver, lens-products, fuse, doctor, evaluate."""
+"""Command line of `cvd` and `engine`: solve, batch, batch-report, deliver, lens-products, fuse, doctor, evaluate."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ from engine.batch.shots import Shot, read_shots, select
 from engine.deliver.kinds import KINDS
 from engine.errors import Cancelled, CvdError, RequestError, Stopped
 from engine.footage.movies import MOVIE_SUFFIXES
-from engine.request import SCHEMA, STAGES, Request, parse_request, read_request
+from engine.request import STAGES, Request, parse_request, read_request
+from engine.schemas import choices, document_of, placed
+from engine.schemas.options import add_options, given, names
 from engine.solve_folder import default_folder
 from engine.workspace import SCHEMA_EVENT
 
 PRINT_INTERVAL_S = 5.0
+LISTED = "listed"  # for --preset: as the list says for each shot
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,56 +64,14 @@ def _no_option(word: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="engine", description="Consistent Video Depth engine")
+    program = "cvd" if Path(sys.argv[0]).stem == "cvd" else "engine"
+    parser = argparse.ArgumentParser(prog=program, description="Consistent Video Depth engine")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     solve = commands.add_parser("solve", help="solve a clip: footage in, solve folder out")
     solve.add_argument("what", metavar="REQUEST_OR_FOOTAGE", type=Path)
     solve.add_argument("--out", type=Path, help="solve folder (default: <clip>.solve beside the footage)")
-    solve.add_argument("--first", type=int, help="first plate frame (movies count from 1)")
-    solve.add_argument("--last", type=int, help="last plate frame, inclusive")
-    solve.add_argument("--step", type=int, help="every STEP-th frame")
-    solve.add_argument("--colourspace", choices=["auto", "srgb", "linear"])
-    solve.add_argument("--lens-model", choices=["AUTO", "SIMPLE_PINHOLE", "SIMPLE_RADIAL"])
-    solve.add_argument("--focal-px", type=float, help="known focal length in plate pixels")
-    solve.add_argument("--focal-mm", type=float, help="known focal length in mm, with --sensor-mm or --body")
-    solve.add_argument("--sensor-mm", type=float, help="width in mm of what the sensor records")
-    solve.add_argument("--body", help="a camera of engine/cameras/database.json, for its sensor")
-    solve.add_argument("--pixel-aspect", type=float, help="known width of a plate pixel over its height, as in Blender")
-    solve.add_argument(
-        "--principal", type=float, nargs=2, metavar=("X", "Y"), help="known principal point in plate pixels"
-    )
-    solve.add_argument("--no-metadata", action="store_true", help="do not look into the footage for its focal length")
-    kinds = ["solve", "deepv2d", "colmap", "chan", "json"]
-    solve.add_argument("--camera", choices=kinds, help="where the cameras come from")
-    solve.add_argument("--camera-path", help="the COLMAP model's folder, the .chan or the cvd.camera/1 file")
-    solve.add_argument("--camera-metric", action="store_true", help="the given camera is in metres")
-    solve.add_argument("--film-back", type=float, nargs=2, metavar=("W", "H"), help="chan: film back in mm")
-    solve.add_argument("--rotation-order", choices=["XYZ", "XZY", "YXZ", "YZX", "ZXY", "ZYX"], help="chan: default ZXY")
-    solve.add_argument("--tracks", help="cvd.tracks/1 file: points followed by the artist")
-    solve.add_argument("--camera-height", type=float, help="metres from the ground up to the camera")
-    solve.add_argument(
-        "--distance",
-        type=float,
-        nargs=7,
-        metavar=("METRES", "FRAME", "X", "Y", "FRAME", "X", "Y"),
-        help="how far apart two places are that stand still, each picked on a frame, in plate pixels",
-    )
-    solve.add_argument("--masks", help="sequence of masks with the plate's frame numbers: white moves by itself")
-    solve.add_argument("--segmentation", help="segmentation model: a folder, or a name in the local cache")
-    solve.add_argument("--no-motion", action="store_true", help="do not look for what moves by itself")
-    solve.add_argument("--prior", choices=["auto", "builtin", "transformers", "maps", "none"])
-    solve.add_argument("--prior-path", help="model folder or name in the local cache; folder or file of depth maps")
-    solve.add_argument("--maps", choices=["depth", "disparity"], help="what the maps hold")
-    solve.add_argument("--allow-non-commercial", action="store_true", help="allow weights that exclude paid work")
-    solve.add_argument("--stereo", choices=["none", "side_by_side", "two_files"])
-    solve.add_argument("--right", help="two_files: footage of the right eye")
-    solve.add_argument("--baseline", type=float, help="distance of the eyes in metres")
-    solve.add_argument("--method", choices=["cvd", "selfsup", "deepv2d", "deepv2d+cvd"])
-    solve.add_argument("--preset", choices=["preview", "standard", "best", "cvd-2020"])
-    solve.add_argument("--seed", type=int)
-    solve.add_argument("--device", choices=["auto", "cpu", "cuda"])
-    solve.add_argument("--replace", action="store_true", help="replace a finished solve of other footage in the folder")
+    add_options(solve)
     until = "last stage to do; a later solve goes on from there (docs/farm.md)"
     solve.add_argument("--until", choices=STAGES, default=STAGES[-1], metavar="STAGE", help=until)
     solve.add_argument("--json", action="store_true", help="print every event and status as a JSON line")
@@ -169,8 +130,8 @@ def _add_list(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("list", metavar="SHOTS", type=Path, help="a cvd.shots/1 file")
     parser.add_argument("--report", type=Path, help="folder of the report (default: <list>.report beside the list)")
     parser.add_argument("--shots", metavar="NUMBERS", help='of the list, counted from 1, such as "2" or "1-3,7"')
-    presets = ["listed", "preview", "standard", "best", "cvd-2020"]
-    parser.add_argument("--preset", choices=presets, default="listed", help="of all shots (default: as they say)")
+    presets = (LISTED, *choices("preset"))
+    parser.add_argument("--preset", choices=presets, default=LISTED, help="of all shots (default: as they say)")
 
 
 def _positive(word: str) -> int:
@@ -212,89 +173,24 @@ def _solve(options: argparse.Namespace) -> int:
 
 def _request(options: argparse.Namespace) -> Request:
     what: Path = options.what.absolute()
-    footage = {
-        "first": options.first, "last": options.last, "step": options.step, "colourspace": options.colourspace,
-        "stereo": options.stereo, "right": _absolute(options.right), "baseline": options.baseline,
-    }  # fmt: skip
-    lens = {
-        "model": options.lens_model, "focal_px": options.focal_px, "focal_mm": options.focal_mm,
-        "sensor_mm": options.sensor_mm, "camera": options.body, "metadata": False if options.no_metadata else None,
-        "pixel_aspect": options.pixel_aspect, "principal_px": options.principal,
-    }  # fmt: skip
-    camera = {
-        "kind": options.camera, "path": _absolute(options.camera_path), "film_back_mm": options.film_back,
-        "rotation_order": options.rotation_order, "metric": options.camera_metric or None,
-    }  # fmt: skip
-    world = {"camera_height": options.camera_height, "distance": _distance(options.distance)}
-    masks = {
-        "path": _absolute(options.masks),
-        "segmentation": _found(options.segmentation),
-        "motion": False if options.no_motion else None,
-        "allow_non_commercial": options.allow_non_commercial or None,
-    }
-    prior = {
-        "kind": options.prior,
-        "path": _found(options.prior_path),
-        "maps": options.maps,
-        "allow_non_commercial": options.allow_non_commercial or None,
-    }
-    top = {
-        "tracks": _absolute(options.tracks), "method": options.method, "preset": options.preset, "seed": options.seed,
-        "device": options.device, "replace": options.replace or None,
-    }  # fmt: skip
-    given = {
-        name: value
-        for part in (footage, lens, camera, world, masks, prior, top)
-        for name, value in part.items()
-        if value is not None
-    } | ({"out": options.out} if options.out else {})
     if what.suffix.lower() == ".json":
-        if given:
+        options_given = [*names(options), *(["--out"] if options.out else [])]
+        if options_given:
             raise RequestError(
                 "request.two_sources",
-                f"Options ({', '.join(given)}) were given beside a request file.",
+                f"Options ({', '.join(options_given)}) were given beside a request file.",
                 "The request file already says everything, so one of the two would be ignored.",
                 "Change the request file, or give the footage itself with options.",
             )
         return read_request(what)
-    document: dict[str, Any] = {
-        "schema": SCHEMA,
-        "footage": {"path": str(what), **_given(footage)},
-        "output": str((options.out or default_folder(what, what.parent, MOVIE_SUFFIXES)).absolute()),
-        "lens": _given(lens),
-        "camera": _given(camera),
-        "world": _given(world),
-        "masks": _given(masks),
-        "prior": _given(prior),
-        **_given(top),
-    }
-    return parse_request(document, "The command line")
-
-
-def _absolute(path: str | None) -> str | None:
-    return None if path is None else str(Path(path).absolute())
-
-
-def _found(name: str | None) -> str | None:
-    """A path made absolute; the name of a model in the cache as it is."""
-    return _absolute(name) if name is not None and Path(name).exists() else name
-
-
-def _distance(words: list[float] | None) -> dict[str, Any] | None:
-    if words is None:
-        return None
-    metres, *places = words
-    a, b = ([int(frame) if frame.is_integer() else frame, x, y] for frame, x, y in (places[:3], places[3:]))
-    return {"metres": metres, "a": a, "b": b}
-
-
-def _given(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
+    output = options.out or default_folder(what, what.parent, MOVIE_SUFFIXES)
+    document = document_of({"footage/path": str(what), "output": str(output), **given(options)})
+    return parse_request(placed(document, Path.cwd()), "The command line")
 
 
 def _shots(options: argparse.Namespace) -> tuple[list[Shot], list[Shot], Path]:
     """All shots of the list, those that were chosen, and the report's folder."""
-    shots = read_shots(options.list, None if options.preset == "listed" else options.preset)
+    shots = read_shots(options.list, None if options.preset == LISTED else options.preset)
     report: Path = options.report or options.list.parent / f"{options.list.stem}.report"
     return shots, select(shots, options.shots) if options.shots else shots, report.absolute()
 

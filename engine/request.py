@@ -1,21 +1,33 @@
-"""What to solve: the request, read from JSON (`cvd.request/1`) or built from command-line words."""
+"""What to solve: the request, read from JSON (`cvd.request/1`) or built from command-line words.
+
+What a request may say is defined by `engine/schemas/request-1.json`: names, words, ranges and defaults. The classes
+here give its fields types (docs/request.md).
+"""
 
 from __future__ import annotations
 
-import json
+import types
+import typing
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
-from functools import cache
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jsonschema
 
+from engine import schemas
 from engine.errors import RequestError
 from engine.files import is_unicode, read_json
+from engine.schemas import choices
+from engine.schemas import schema as schema  # noqa: PLC0414 - for who reads a file that follows one
 
 SCHEMA = "cvd.request/1"
-SCHEMA_FOLDER = Path(__file__).resolve().parent.parent / "docs" / "schemas"
+Part = TypeVar("Part")
+
+
+def _default(where: str) -> Any:
+    """What counts where a request does not say; stated in the schema alone."""
+    return schemas.field(where).default
 
 
 @dataclass(frozen=True)
@@ -26,13 +38,13 @@ class FootageRequest:
     """
 
     path: Path
-    first: int | None = None
-    last: int | None = None
-    step: int = 1
-    colourspace: str = "auto"
-    stereo: str = "none"
-    right: Path | None = None
-    baseline: float | None = None
+    first: int | None = _default("footage/first")
+    last: int | None = _default("footage/last")
+    step: int = _default("footage/step")
+    colourspace: str = _default("footage/colourspace")
+    stereo: str = _default("footage/stereo")
+    right: Path | None = _default("footage/right")
+    baseline: float | None = _default("footage/baseline")
 
 
 @dataclass(frozen=True)
@@ -44,19 +56,22 @@ class LensRequest:
     squeezes twice: 2), `principal_px` the principal point in plate pixels; None = estimate.
     """
 
-    model: str = "AUTO"
-    focal_px: float | None = None
-    focal_mm: float | None = None
-    sensor_mm: float | None = None
-    camera: str | None = None
-    metadata: bool = True
-    pixel_aspect: float | None = None
-    principal_px: tuple[float, float] | None = None
+    model: str = _default("lens/model")
+    focal_px: float | None = _default("lens/focal_px")
+    focal_mm: float | None = _default("lens/focal_mm")
+    sensor_mm: float | None = _default("lens/sensor_mm")
+    camera: str | None = _default("lens/camera")
+    metadata: bool = _default("lens/metadata")
+    pixel_aspect: float | None = _default("lens/pixel_aspect")
+    principal_px: tuple[float, float] | None = _default("lens/principal_px")
 
 
 STAGES = ("footage", "masks", "poses", "flow", "motion", "prior", "scale", "evidence", "depth", "export")
 """Of a solve, in order; a request needs not every one (`pipeline.plan`)."""
-SOLVED = ("solve", "deepv2d")  # kinds of camera that are found, not given
+SOLVED = tuple(
+    kind for kind in choices("camera/kind") if kind not in schemas.field("camera/path").entry["x-with"]["kind"]
+)
+"""Kinds of camera that are found, not given by a file."""
 BY_DEEPV2D = ("deepv2d", "deepv2d+cvd")  # methods that measure depth with its network
 
 
@@ -64,11 +79,11 @@ BY_DEEPV2D = ("deepv2d", "deepv2d+cvd")  # methods that measure depth with its n
 class CameraRequest:
     """Where the cameras come from: solved, or given by a file; see the schema for the words."""
 
-    kind: str = "solve"
-    path: Path | None = None
-    film_back_mm: tuple[float, float] | None = None
-    rotation_order: str = "ZXY"
-    metric: bool = False
+    kind: str = _default("camera/kind")
+    path: Path | None = _default("camera/path")
+    film_back_mm: tuple[float, float] | None = _default("camera/film_back_mm")
+    rotation_order: str = _default("camera/rotation_order")
+    metric: bool = _default("camera/metric")
 
 
 @dataclass(frozen=True)
@@ -84,28 +99,28 @@ class KnownDistance:
 class WorldRequest:
     """What is known about the size of the scene, in metres; either makes the solve metric."""
 
-    camera_height: float | None = None
-    distance: KnownDistance | None = None
+    camera_height: float | None = _default("world/camera_height")
+    distance: KnownDistance | None = _default("world/distance")
 
 
 @dataclass(frozen=True)
 class MaskRequest:
     """What moves by itself: found by the artist, by a segmentation model (folder or name), by its motion."""
 
-    path: Path | None = None
-    segmentation: str | None = None
-    motion: bool = True
-    allow_non_commercial: bool = False
+    path: Path | None = _default("masks/path")
+    segmentation: str | None = _default("masks/segmentation")
+    motion: bool = _default("masks/motion")
+    allow_non_commercial: bool = _default("masks/allow_non_commercial")
 
 
 @dataclass(frozen=True)
 class PriorRequest:
     """Where a first guess of depth comes from; see the schema for the words."""
 
-    kind: str = "auto"
-    path: str | None = None
-    maps: str = "depth"
-    allow_non_commercial: bool = False
+    kind: str = _default("prior/kind")
+    path: str | None = _default("prior/path")
+    maps: str = _default("prior/maps")
+    allow_non_commercial: bool = _default("prior/allow_non_commercial")
 
 
 @dataclass(frozen=True)
@@ -116,37 +131,28 @@ class Request:
     output: Path
     lens: LensRequest = field(default_factory=LensRequest)
     camera: CameraRequest = field(default_factory=CameraRequest)
-    tracks: Path | None = None
+    tracks: Path | None = _default("tracks")
     world: WorldRequest = field(default_factory=WorldRequest)
     masks: MaskRequest = field(default_factory=MaskRequest)
     prior: PriorRequest = field(default_factory=PriorRequest)
-    method: str = "cvd"
-    preset: str = "standard"
-    seed: int = 0
-    device: str = "auto"
-    replace: bool = False  # the finished solve of other footage in the output folder
+    method: str = _default("method")
+    preset: str = _default("preset")
+    seed: int = _default("seed")
+    device: str = _default("device")
+    replace: bool = _default("replace")
 
     def as_json(self) -> dict[str, Any]:
         """The request as a `cvd.request/1` document."""
-        document = asdict(self)
-        document["footage"]["path"] = str(self.footage.path)
-        document["footage"]["right"] = _text(self.footage.right)
-        document["masks"]["path"] = _text(self.masks.path)
-        document["camera"]["path"] = _text(self.camera.path)
-        document["tracks"] = _text(self.tracks)
-        document["output"] = str(self.output)
-        return {"schema": SCHEMA, **document}
+        return {"schema": SCHEMA, **_plain(asdict(self))}
 
 
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
-
-
-@cache
-def schema(name: str) -> dict[str, Any]:
-    """The JSON Schema `docs/schemas/<name>.json`, such as `request-1`."""
-    document: dict[str, Any] = json.loads((SCHEMA_FOLDER / f"{name}.json").read_text(encoding="utf-8"))
-    return document
+def _plain(value: Any) -> Any:
+    """The value as JSON has it."""
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def read_request(path: Path) -> Request:
@@ -188,7 +194,7 @@ def parse_request(document: Any, origin: str) -> Request:
             "request.invalid",
             f"{origin} is not a valid request.",
             f"{where}: {problem.message}.",
-            "Correct that field; docs/schemas/request-1.json describes all of them.",
+            "Correct that field; engine/schemas/request-1.json describes all of them.",
         )
     for value in _values(document):
         wrong = (
@@ -202,8 +208,9 @@ def parse_request(document: Any, origin: str) -> Request:
                 f"{str(value)[:80]!r} is no number that can be reckoned with, and no text either.",
                 "Correct that value.",
             )
-    document = _whole_numbers(document)
-    footage = FootageRequest(**_known(FootageRequest, _with_paths(document["footage"], "path", "right")))
+    _require_pairs(document, origin)
+    request = _part(Request, document)
+    footage, camera = request.footage, request.camera
     if footage.first is not None and footage.last is not None and footage.first > footage.last:
         raise RequestError(
             "request.empty_range",
@@ -211,51 +218,60 @@ def parse_request(document: Any, origin: str) -> Request:
             "Its first frame comes after its last.",
             "Swap the two.",
         )
-    if (footage.stereo == "two_files") != (footage.right is not None):
-        raise RequestError(
-            "request.stereo",
-            f"{origin} is not a valid request.",
-            'footage/right is the right eye\'s footage: stereo "two_files" needs it, and nothing else uses it.',
-            "Give both or neither.",
-        )
-    prior = PriorRequest(**_known(PriorRequest, document.get("prior", {})))
-    if (prior.kind in ("transformers", "maps")) != (prior.path is not None):
-        raise RequestError(
-            "request.prior",
-            f"{origin} is not a valid request.",
-            f'prior/path says which model or maps to use: "transformers" and "maps" need it, "{prior.kind}" was '
-            "asked for.",
-            "Give a path together with one of these kinds.",
-        )
-    camera = _camera(document.get("camera", {}), origin)
-    world = document.get("world", {})
-    if camera.kind not in SOLVED and any(value is not None for value in world.values()):
+    if camera.kind not in SOLVED and request.world != WorldRequest():
         raise RequestError(
             "request.world",
             f"{origin} is not a valid request.",
             "world/ says how large a solved scene is, and a given camera has a size of its own.",
             "Leave one of them out; camera/metric says that a given camera is in metres.",
         )
-    tracks = document.get("tracks")
-    settings = {name: document[name] for name in ("method", "preset", "seed", "device", "replace") if name in document}
-    if settings.get("method") in BY_DEEPV2D and settings.get("preset") == "cvd-2020":
+    if request.method in BY_DEEPV2D and request.preset == "cvd-2020":
         raise RequestError(
             "request.method",
             f"{origin} is not a valid request.",
-            f"The preset cvd-2020 is CVD as it was published, and {settings['method']} is another method.",
+            f"The preset cvd-2020 is CVD as it was published, and {request.method} is another method.",
             "Choose another preset, or method cvd.",
         )
-    return Request(
-        footage,
-        Path(document["output"]),
-        LensRequest(**_known(LensRequest, _with_pair(document.get("lens", {}), "principal_px"))),
-        camera,
-        None if tracks is None else Path(tracks),
-        WorldRequest(**_known(WorldRequest, {**world, "distance": _distance(world.get("distance"))})),
-        MaskRequest(**_known(MaskRequest, _with_paths(document.get("masks", {}), "path"))),
-        prior,
-        **settings,
-    )
+    return request
+
+
+def _require_pairs(document: dict[str, Any], origin: str) -> None:
+    """Refuse a request in which two fields that belong together do not (`x-with` in the schema)."""
+    for each in schemas.fields():
+        if each.goes_with is None:
+            continue
+        name, values = each.goes_with
+        chooser, part = schemas.field(f"{each.part}/{name}"), document.get(each.part, {})
+        chosen, value = part.get(name, chooser.default), part.get(each.name)
+        if (chosen in values) != (value is not None):
+            needing = " or ".join(f'"{word}"' for word in values)
+            raise RequestError(
+                f"request.{chooser.option}",
+                f"{origin} is not a valid request.",
+                f'{each.where} is needed where {chooser.where} is {needing}, and used nowhere else: "{chosen}" was '
+                f"asked for {'without' if value is None else 'with'} one.",
+                "Give both or neither.",
+            )
+
+
+def _part(kind: type[Part], document: dict[str, Any]) -> Part:
+    """An object of a document that follows the schema. What this version does not know is a later one's."""
+    hints = typing.get_type_hints(kind)
+    return kind(**{name: _typed(hints[name], value) for name, value in document.items() if name in hints})
+
+
+def _typed(hint: Any, value: Any) -> Any:
+    """A value as the type that the class has for it."""
+    if value is None:
+        return None
+    if isinstance(hint, types.UnionType):
+        (hint,) = (each for each in typing.get_args(hint) if each is not types.NoneType)
+    if isinstance(hint, type) and is_dataclass(hint):
+        return _part(hint, value)
+    if typing.get_origin(hint) is tuple:
+        return tuple(_typed(each, inner) for each, inner in zip(typing.get_args(hint), value, strict=True))
+    # An integer is also what JSON Schema sees as one, such as 3.0.
+    return hint(value) if hint in (Path, int) else value
 
 
 def _values(part: Any) -> Iterator[Any]:
@@ -265,45 +281,3 @@ def _values(part: Any) -> Iterator[Any]:
             yield from _values(inner)
     else:
         yield part
-
-
-def _known(part: type, document: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a document that this version knows; others are a later one's."""
-    names = {each.name for each in fields(part)}
-    return {name: value for name, value in document.items() if name in names}
-
-
-def _whole_numbers(document: dict[str, Any]) -> dict[str, Any]:
-    """The document with frame numbers and seed as the integers that JSON Schema also sees in 3.0."""
-    footage = dict(document["footage"])
-    for name in ("first", "last", "step"):
-        if footage.get(name) is not None:
-            footage[name] = int(footage[name])
-    return {**document, "footage": footage, "seed": int(document.get("seed", 0))}
-
-
-def _camera(document: dict[str, Any], origin: str) -> CameraRequest:
-    camera = CameraRequest(**_known(CameraRequest, _with_pair(_with_paths(document, "path"), "film_back_mm")))
-    if (camera.kind in SOLVED) != (camera.path is None):
-        raise RequestError(
-            "request.camera",
-            f"{origin} is not a valid request.",
-            f'camera/path says where a given camera is: "{camera.kind}" was asked for '
-            f"{'with' if camera.path else 'without'} one.",
-            'Give a path together with "colmap", "chan" or "json", and none with "solve".',
-        )
-    return camera
-
-
-def _distance(document: dict[str, Any] | None) -> KnownDistance | None:
-    if document is None:
-        return None
-    return KnownDistance(document["metres"], tuple(document["a"]), tuple(document["b"]))
-
-
-def _with_pair(values: dict[str, Any], name: str) -> dict[str, Any]:
-    return {key: tuple(value) if key == name and value is not None else value for key, value in values.items()}
-
-
-def _with_paths(values: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {key: Path(value) if key in names and value is not None else value for key, value in values.items()}

@@ -21,10 +21,11 @@ sys.path.insert(0, str(ROOT))
 
 import bpy  # noqa: E402
 
-from cvd_blender_addon import cameras, compat, deliveries, jobs, masks  # noqa: E402
+from cvd_blender_addon import cameras, compat, deliveries, jobs, masks, solve_request  # noqa: E402
 from cvd_blender_addon.present import scene_of  # noqa: E402
 from cvd_blender_addon.scene import camera_files, compositor, import_solve, inputs, matte, plate  # noqa: E402
 from cvd_blender_addon.solve_reader import Solve, SolveError, summary  # noqa: E402
+from engine.schemas.options import add_options, given  # noqa: E402 - Python's own library is all that it needs
 
 SAMPLES = 32
 
@@ -60,57 +61,20 @@ def main() -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Every option; the words of the choices are those of `docs/schemas/request-1.json`."""
+    """Every option; those of the request are made from its schema."""
     parser = argparse.ArgumentParser(prog="headless.py", description=__doc__.splitlines()[0])
     parser.add_argument("clip", nargs="?", type=Path, help="a movie, or a file of an image sequence")
     parser.add_argument("--out", type=Path, help="solve folder (default: <clip>.solve beside the clip)")
     parser.add_argument("--engine-python", type=Path, help="python of the engine's environment; needed to solve")
-    parser.add_argument("--first", type=int)
-    parser.add_argument("--last", type=int)
-    parser.add_argument("--step", type=int, default=1)
-    parser.add_argument("--focal-px", type=float, help="known focal length in plate pixels")
-    parser.add_argument("--focal-mm", type=float, help="known focal length in mm, with --sensor-mm or --body")
-    parser.add_argument("--sensor-mm", type=float, help="width in mm of what the sensor records")
-    parser.add_argument("--body", help="a camera of engine/cameras/database.json, for its sensor")
-    parser.add_argument("--pixel-aspect", type=float, help="known width of a plate pixel over its height")
-    parser.add_argument("--principal", type=float, nargs=2, metavar=("X", "Y"), help="known principal point, px")
-    parser.add_argument("--camera", choices=["solve", "deepv2d", "colmap", "chan", "json"], default="solve")
-    parser.add_argument(
-        "--camera-path", type=Path, help="the COLMAP model's folder, the .chan or the cvd.camera/1 file"
-    )
-    parser.add_argument("--camera-metric", action="store_true", help="the given camera is in metres")
-    parser.add_argument("--film-back", type=float, nargs=2, metavar=("W", "H"), help="chan: film back in mm")
-    parser.add_argument(
-        "--rotation-order", choices=["XYZ", "XZY", "YXZ", "YZX", "ZXY", "ZYX"], default="ZXY", help="chan"
-    )
+    add_options(parser)
     parser.add_argument("--scene-camera", metavar="NAME", help="take this camera of the .blend instead of solving one")
     parser.add_argument("--tracking-markers", action="store_true", help="use what is tracked on the .blend's clip")
-    parser.add_argument("--camera-height", type=float, help="metres from the ground up to the camera")
-    parser.add_argument(
-        "--distance",
-        type=float,
-        nargs=7,
-        metavar=("METRES", "FRAME", "X", "Y", "FRAME", "X", "Y"),
-        help="how far apart two places are, each picked on a frame, in plate pixels",
-    )
     parser.add_argument(
         "--track-distance",
         nargs=3,
         metavar=("METRES", "TRACK", "TRACK"),
         help="how far apart two tracks of the .blend's clip are",
     )
-    parser.add_argument("--stereo", choices=["none", "side_by_side", "two_files"], default="none")
-    parser.add_argument("--right", type=Path, help="two_files: the right eye's footage")
-    parser.add_argument("--baseline", type=float, help="distance between the eyes in metres, when known")
-    parser.add_argument("--masks", type=Path, help="masks of what moves by itself: a folder or a file of a sequence")
-    parser.add_argument("--segmentation", help="segmentation model: a folder, or the name of one in your cache")
-    parser.add_argument("--no-motion", action="store_true", help="do not look for what moves by itself")
-    parser.add_argument("--prior", choices=["auto", "builtin", "transformers", "maps", "none"], default="auto")
-    parser.add_argument("--prior-path", help="model folder or name, or the folder or a file of the depth maps")
-    parser.add_argument("--maps", choices=["depth", "disparity"], default="depth", help="what the depth maps hold")
-    parser.add_argument("--allow-non-commercial", action="store_true", help="also use weights not for commercial work")
-    parser.add_argument("--method", choices=["cvd", "selfsup", "deepv2d", "deepv2d+cvd"], default="cvd")
-    parser.add_argument("--preset", choices=["preview", "standard", "best", "cvd-2020"], default="standard")
     parser.add_argument("--import-only", type=Path, metavar="SOLVE", help="import this solve instead of solving")
     parser.add_argument("--occlusion", choices=["COMPOSITOR", "HOLDOUT"], default="COMPOSITOR")
     parser.add_argument("--shadow-catcher", action="store_true")
@@ -145,10 +109,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         parser.error(f"--deliver-camera takes {', '.join(camera_files.FORMATS)}, with commas between them")
     if options.matte and not options.render:
         parser.error("--matte needs --render, for the frames")
-    if options.scene_camera is not None and options.camera != "solve":
+    if options.scene_camera is not None and options.camera not in (None, "solve"):
         parser.error("--scene-camera and --camera are two answers to one question")
     sizes = [options.camera_height, options.distance, options.track_distance]
-    if any(sizes) and (options.scene_camera or options.camera not in jobs.SOLVED):
+    if any(sizes) and (options.scene_camera or options.camera not in (None, *jobs.SOLVED)):
         parser.error("--camera-height, --distance and --track-distance are for cameras that are solved")
     if options.distance and options.track_distance:
         parser.error("--distance and --track-distance are two answers to one question")
@@ -168,41 +132,15 @@ def _solve(options: argparse.Namespace) -> Path:
     clip: Path = options.clip
     markers = options.tracking_markers or options.track_distance
     folder: Path = options.out or clip.with_name(f"{clip.stem}.solve")
-    kind, path = ("json", folder / cameras.CAMERA) if options.scene_camera else (options.camera, options.camera_path)
+    settings = given(options)
+    if options.scene_camera:
+        settings |= {"camera/kind": "json", "camera/path": folder / cameras.CAMERA}
+    if markers:
+        settings["tracks"] = folder / cameras.TRACKS
     try:
-        request = jobs.make_request(
-            clip,
-            folder,
-            first=options.first,
-            last=options.last,
-            step=options.step,
-            stereo=options.stereo,
-            right=options.right,
-            baseline=options.baseline,
-            focal_px=options.focal_px,
-            focal_mm=options.focal_mm,
-            sensor_mm=options.sensor_mm,
-            body=options.body,
-            pixel_aspect=options.pixel_aspect,
-            principal_px=options.principal,
-            camera=kind,
-            camera_path=path,
-            camera_metric=options.camera_metric,
-            film_back_mm=options.film_back,
-            rotation_order=options.rotation_order,
-            tracks=folder / cameras.TRACKS if markers else None,
-            camera_height=options.camera_height,
-            distance=_distance(options),
-            masks=options.masks,
-            segmentation=options.segmentation,
-            motion=not options.no_motion,
-            prior=options.prior,
-            prior_path=options.prior_path,
-            maps=options.maps,
-            allow_non_commercial=options.allow_non_commercial,
-            method=options.method,
-            preset=options.preset,
-        )
+        if options.track_distance:
+            settings["world/distance"] = _distance(options)
+        request = solve_request.make(clip, folder, settings)
         if options.scene_camera or markers:
             jobs.prepare(options.engine_python, ROOT, request)
             _hand_over(options, folder)
@@ -213,34 +151,33 @@ def _solve(options: argparse.Namespace) -> Path:
     return folder
 
 
+def _plate(options: argparse.Namespace) -> tuple[Path, list[int], tuple[int, int]]:
+    """The clip, the plate frame numbers to solve, and the plate's size in pixels."""
+    clip: Path = options.clip.absolute()
+    asked = solve_request.complete(given(options))
+    first, last, step, stereo = (asked[f"footage/{name}"] for name in ("first", "last", "step", "stereo"))
+    return clip, masks.numbers_to_solve(clip, first, last, step), cameras.plate_size(clip, stereo)
+
+
 def _hand_over(options: argparse.Namespace, folder: Path) -> None:
     """Write what the open .blend knows of the camera into the solve folder."""
-    clip: Path = options.clip.absolute()
-    size = cameras.plate_size(clip, options.stereo)
-    numbers = masks.numbers_to_solve(clip, options.first, options.last, options.step)
+    clip, numbers, size = _plate(options)
     shown = masks.showing(clip)
     if options.scene_camera:
         block = masks.drawn_on(clip, None, "camera") if shown else None
         camera = bpy.data.objects.get(options.scene_camera)
         cameras.write_camera(
-            scene_of(bpy.context), camera, block, numbers, size, options.camera_metric, folder / cameras.CAMERA
+            scene_of(bpy.context), camera, block, numbers, size, bool(options.camera_metric), folder / cameras.CAMERA
         )
     if options.tracking_markers or options.track_distance:
         only = None if options.tracking_markers else options.track_distance[1:]
         cameras.write_tracks(masks.drawn_on(clip, None, "tracking"), numbers, size, folder / cameras.TRACKS, only)
 
 
-def _distance(options: argparse.Namespace) -> dict[str, Any] | None:
-    if options.distance:
-        metres, *places = options.distance
-        a, b = ([int(frame), x, y] for frame, x, y in (places[:3], places[3:]))
-        return {"metres": metres, "a": a, "b": b}
-    if not options.track_distance:
-        return None
+def _distance(options: argparse.Namespace) -> dict[str, Any]:
+    """What is known between two tracks of the .blend's clip, as a request has it."""
     metres, a, b = options.track_distance
-    clip: Path = options.clip.absolute()
-    numbers = masks.numbers_to_solve(clip, options.first, options.last, options.step)
-    size = cameras.plate_size(clip, options.stereo)
+    clip, numbers, size = _plate(options)
     return cameras.distance_between(masks.drawn_on(clip, None, "tracking"), (a, b), float(metres), numbers, size)
 
 

@@ -24,6 +24,7 @@ from .. import (
     preferences,
     properties,
     solve_folders,
+    solve_request,
 )
 from ..mixins import Result
 from ..present import manager_of, present, scene_of, tracks_of
@@ -306,45 +307,40 @@ def engine_python(context: bpy.types.Context, instead: str = "") -> Path:
 
 
 def _request(cvd: properties.CvdProperties, clip: Path, folder: Path, replace: bool) -> dict[str, Any]:
+    """Most settings are properties of the same name; here is what depends on others, or is chosen in other ways."""
     with_focal = cvd.lens == "MM" or (cvd.lens == "BODY" and camera_bodies.has_sensor(cvd.body))
     camera, camera_path = cameras.source(cvd, folder)
+    solved, knows_lens = camera in jobs.SOLVED, camera in WITH_LENS
     first, last = (cvd.first, cvd.last) if cvd.use_range else (None, None)
     prior_path = {"transformers": cvd.prior_model, "maps": cvd.prior_maps}.get(cvd.prior, "")
     mask_paths = {"NONE": None, "SEQUENCE": _path(cvd.mask_path), "BLENDER": folder / masks.FOLDER}
-    return jobs.make_request(
-        clip,
-        folder,
-        first=first,
-        last=last,
-        step=cvd.step,
-        stereo=cvd.stereo,
-        right=_path(cvd.right_path) if cvd.stereo == "two_files" else None,
-        baseline=cvd.baseline or None if cvd.stereo != "none" else None,
-        focal_px=cvd.focal_px if cvd.lens == "PX" else None,
-        focal_mm=cvd.focal_mm if with_focal else None,
-        sensor_mm=cvd.sensor_width if cvd.lens == "MM" else None,
-        body=cvd.body if cvd.lens == "BODY" else None,
-        pixel_aspect=cvd.pixel_aspect if cvd.use_pixel_aspect and camera not in WITH_LENS else None,
-        principal_px=_pair(cvd.principal) if cvd.use_principal and camera not in WITH_LENS else None,
-        camera=camera,
-        camera_path=camera_path,
-        camera_metric=cvd.camera_metric and camera not in jobs.SOLVED,
-        film_back_mm=_pair(cvd.film_back) if camera == "chan" and min(cvd.film_back) > 0.0 else None,
-        rotation_order=cvd.rotation_order,
-        tracks=folder / cameras.TRACKS if cameras.uses_tracks(cvd) else None,
-        camera_height=cvd.camera_height or None if camera in jobs.SOLVED else None,
-        distance=cameras.known_distance(cvd, clip),
-        masks=mask_paths[cvd.mask_source],
-        segmentation=bpy.path.abspath(cvd.segmentation) or None,
-        motion=cvd.find_motion,
-        prior=cvd.prior,
-        prior_path=bpy.path.abspath(prior_path) or None,
-        maps=cvd.maps,
-        allow_non_commercial=cvd.allow_non_commercial,
-        method=cvd.method,
-        preset=cvd.preset,
-        replace=replace,
-    )
+    settings = solve_request.of_properties(cvd) | {
+        "footage/first": first,
+        "footage/last": last,
+        "footage/right": _path(cvd.right_path) if cvd.stereo == "two_files" else None,
+        "lens/focal_px": cvd.focal_px if cvd.lens == "PX" else None,
+        "lens/focal_mm": cvd.focal_mm if with_focal else None,
+        "lens/sensor_mm": cvd.sensor_width if cvd.lens == "MM" else None,
+        "lens/camera": cvd.body if cvd.lens == "BODY" else None,
+        "lens/pixel_aspect": cvd.pixel_aspect if cvd.use_pixel_aspect and not knows_lens else None,
+        "lens/principal_px": _pair(cvd.principal) if cvd.use_principal and not knows_lens else None,
+        "camera/kind": camera,
+        "camera/path": camera_path,
+        "camera/metric": cvd.camera_metric and not solved,
+        "camera/film_back_mm": _pair(cvd.film_back) if camera == "chan" and min(cvd.film_back) > 0.0 else None,
+        "tracks": folder / cameras.TRACKS if cameras.uses_tracks(cvd) else None,
+        "world/distance": cameras.known_distance(cvd, clip),
+        "masks/path": mask_paths[cvd.mask_source],
+        "masks/segmentation": bpy.path.abspath(cvd.segmentation) or None,
+        "masks/motion": cvd.find_motion,
+        "prior/path": bpy.path.abspath(prior_path) or None,
+        "replace": replace,
+    }
+    if cvd.stereo == "none":
+        settings["footage/baseline"] = None
+    if not solved:
+        settings["world/camera_height"] = None
+    return solve_request.make(clip, folder, settings)
 
 
 def _pair(values: Sequence[float]) -> tuple[float, float]:

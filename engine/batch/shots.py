@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ import jsonschema
 
 from engine.errors import RequestError
 from engine.files import read_json
-from engine.request import SCHEMA, Request, parse_request, schema
+from engine.request import SCHEMA, Request, parse_request
+from engine.schemas import placed, schema
 
-_FIX = "Correct the list; docs/farm.md and docs/schemas/shots-1.json describe it."
+_FIX = "Correct the list; docs/farm.md and engine/schemas/shots-1.json describe it."
 _RANGE = re.compile(r"(\d+)(?:-(\d+)(?::([1-9]\d*))?)?")
 
 
@@ -56,8 +57,9 @@ def read_shots(path: Path, preset: str | None = None) -> list[Shot]:
         written = entry["request"] if isinstance(entry["request"], dict) else _read_json(origin)
         if isinstance(written, dict):
             written = {"schema": SCHEMA, **written, **({"preset": preset} if preset is not None else {})}
-        request = parse_request(written, f"The request of the shot {entry['name']} in {path}")
-        shots.append(Shot(number, entry["name"], _absolute(request, origin.parent), written))
+        told = f"The request of the shot {entry['name']} in {path}"
+        request = parse_request(placed(parse_request(written, told).as_json(), origin.parent), told)
+        shots.append(Shot(number, entry["name"], request, written))
     _require_different(path, "name", [shot.name.casefold() for shot in shots])
     _require_different(path, "output", [str(shot.request.output).casefold() for shot in shots])
     return shots
@@ -95,27 +97,6 @@ def _read_json(path: Path) -> Any:
         raise RequestError("shots.unreadable", f"Cannot read {path}.", f"{error.strerror}.", _FIX) from error
     except ValueError as error:
         raise RequestError("shots.not_json", f"{path} is not a JSON document.", f"{error}.", _FIX) from error
-
-
-def _absolute(request: Request, folder: Path) -> Request:
-    """The request with paths that begin at `folder` where they are relative."""
-
-    def placed(path: Path | None) -> Path | None:
-        return None if path is None else folder / path
-
-    def found(name: str | None) -> str | None:
-        """Models may also be named as they are in the user's cache."""
-        return str(folder / name) if name is not None and (folder / name).exists() else name
-
-    return replace(
-        request,
-        footage=replace(request.footage, path=folder / request.footage.path, right=placed(request.footage.right)),
-        output=folder / request.output,
-        camera=replace(request.camera, path=placed(request.camera.path)),
-        tracks=placed(request.tracks),
-        masks=replace(request.masks, path=placed(request.masks.path), segmentation=found(request.masks.segmentation)),
-        prior=replace(request.prior, path=found(request.prior.path)),
-    )
 
 
 def _require_different(path: Path, field: str, values: list[str]) -> None:

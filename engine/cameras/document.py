@@ -1,6 +1,6 @@
 """`cvd.camera/1` and `cvd.tracks/1`: the small JSON documents in which cameras and followed points are handed over.
 
-`docs/cameras.md` describes both for people, `docs/schemas/{camera,tracks}-1.json` define them.
+`docs/cameras.md` describes both for people, `engine/schemas/{camera,tracks}-1.json` define them.
 """
 
 from __future__ import annotations
@@ -252,7 +252,7 @@ def checked_pose(pose: NDArray[np.float64], origin: str) -> NDArray[np.float64]:
 
 
 def read_document(path: Path, name: str) -> dict[str, Any]:
-    """A JSON document that follows the schema `docs/schemas/<name>.json`.
+    """A JSON document that follows the schema `engine/schemas/<name>.json`.
 
     Raises:
         CameraError: `camera.unreadable` or `camera.invalid`; the message names the field.
@@ -271,7 +271,7 @@ def read_document(path: Path, name: str) -> dict[str, Any]:
             "camera.invalid",
             f"{path} cannot be used.",
             f"{where}: {problem.message[:300]}.",
-            f"Write it again; docs/schemas/{name}.json describes its form.",
+            f"Write it again; engine/schemas/{name}.json describes its form.",
         )
     return document
 

@@ -140,7 +140,7 @@ def test_who_finds_a_solve_that_is_only_just_starting_waits_for_it(tmp_path: Pat
 
 
 def test_the_first_status_follows_the_schema() -> None:
-    schema = json.loads((Path(__file__).parents[2] / "docs/schemas/status-1.json").read_text())
+    schema = json.loads((Path(__file__).parents[2] / "engine/schemas/status-1.json").read_text())
     assert set(jobs._status("queued", "starting the engine")) == set(schema["required"])
     assert jobs._status("queued", "starting the engine")["state"] in schema["properties"]["state"]["enum"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cvd_blender_addon import jobs
+from cvd_blender_addon import jobs, solve_request
 
 FAKE = Path(__file__).parent / "fake_engine"
 FAST = 0.02
@@ -21,7 +21,7 @@ FAST = 0.02
 def request_(tmp_path: Path) -> dict:
     clip = tmp_path / "clip 1.mp4"
     clip.touch()
-    return jobs.make_request(clip, tmp_path / "a shot.solve", first=3, focal_px=900.0)
+    return solve_request.make(clip, tmp_path / "a shot.solve", {"footage/first": 3, "lens/focal_px": 900.0})
 
 
 def run(request: dict, mode: str, monkeypatch: pytest.MonkeyPatch) -> jobs.Job:
@@ -45,16 +45,6 @@ def alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-def test_request_follows_the_schema(request_: dict) -> None:
-    schema = json.loads((Path(__file__).parents[2] / "docs/schemas/request-1.json").read_text())
-    assert set(request_) == set(schema["properties"])
-    for part, left_out in (("footage", set()), ("lens", {"model"}), ("masks", set()), ("prior", set())):
-        assert set(schema["properties"][part]["properties"]) - set(request_[part]) == left_out
-        assert set(request_[part]) <= set(schema["properties"][part]["properties"])
-    assert request_["preset"] in schema["properties"]["preset"]["enum"]
-    assert Path(request_["output"]).is_absolute()
 
 
 def test_success(request_: dict, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,36 +215,6 @@ def test_what_is_prepared_can_be_added_to_and_started(request_: dict, monkeypatc
     (folder / "masks").mkdir()
     assert jobs.wait(run(request_, "succeed", monkeypatch), lambda status: None, FAST).state == "done"
     assert (folder / "masks").is_dir()
-
-
-@pytest.mark.parametrize(
-    "choice",
-    [
-        {"stereo": "two_files"},
-        {"stereo": "side_by_side", "right": Path("/r.mp4")},
-        {"prior": "maps"},
-        {"prior": "transformers"},
-        {"prior": "auto", "prior_path": "/maps"},
-    ],
-)
-def test_choices_and_paths_belong_together(choice: dict, tmp_path: Path) -> None:
-    with pytest.raises(jobs.StartError) as caught:
-        jobs.make_request(tmp_path / "clip.mp4", tmp_path / "x.solve", **choice)
-    error = caught.value.error
-    assert error.code == ("request.stereo" if "stereo" in choice else "request.prior")
-    assert all(len(part) > 10 for part in (error.what, error.why, error.fix))
-
-
-def test_a_model_is_a_folder_or_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "model").mkdir()
-    monkeypatch.chdir(tmp_path)
-
-    def path(name: str, prior: str) -> object:
-        return jobs.make_request(Path("c.mp4"), Path("x"), prior=prior, prior_path=name)["prior"]["path"]
-
-    assert path("model", "transformers") == str(tmp_path / "model")
-    assert path("owner/Depth-Small", "transformers") == "owner/Depth-Small"
-    assert path("maps/0001.exr", "maps") == str(tmp_path / "maps" / "0001.exr")
 
 
 def test_durations() -> None:

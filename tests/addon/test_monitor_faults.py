@@ -11,7 +11,7 @@ import bpy
 import pytest
 from test_jobs import FAKE, FAST, alive
 
-from cvd_blender_addon import jobs, monitor, paths, preferences
+from cvd_blender_addon import jobs, monitor, paths, preferences, solve_request
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX locks and signals")
 
@@ -21,7 +21,7 @@ def job(scene: bpy.types.Scene, addon: None, tmp_path: Path, monkeypatch: pytest
     """A solve that runs for the scene, as the operator starts it in a Blender with a window."""
     monkeypatch.setenv("FAKE_ENGINE", "locking")
     (tmp_path / "clip.mp4").touch()
-    request = jobs.make_request(tmp_path / "clip.mp4", tmp_path / "a.solve")
+    request = solve_request.make(tmp_path / "clip.mp4", tmp_path / "a.solve")
     started = jobs.start(Path(sys.executable), FAKE, request)
     scene.cvd.solve_folder = str(started.folder)
     monitor.follow(scene, started)

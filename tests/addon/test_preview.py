@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from synthetic import Synthetic, write_png
 
-from cvd_blender_addon import jobs, monitor, panels
+from cvd_blender_addon import jobs, monitor, panels, solve_request
 from cvd_blender_addon.scene import owned, preview
 
 FAKE = Path(__file__).parent / "fake_engine"
@@ -48,7 +48,7 @@ def job(scene: bpy.types.Scene, addon: None, tmp_path: Path, monkeypatch: pytest
     """A solve that runs for the scene."""
     monkeypatch.setenv("FAKE_ENGINE", "obedient")
     (tmp_path / "clip.mp4").touch()
-    request = jobs.make_request(tmp_path / "clip.mp4", tmp_path / "a.solve")
+    request = solve_request.make(tmp_path / "clip.mp4", tmp_path / "a.solve")
     started = jobs.start(Path(sys.executable), FAKE, request)
     scene.cvd.solve_folder = str(started.folder)
     monitor.follow(scene, started)

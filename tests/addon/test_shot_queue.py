@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cvd_blender_addon import jobs, shot_queue
+from cvd_blender_addon import jobs, shot_queue, solve_request
 from cvd_blender_addon.jobs import Job, StartError, Status
 from cvd_blender_addon.shot_queue import Queue, Shot
 
@@ -26,7 +26,7 @@ def ask(tmp_path: Path) -> Callable[[str], Path]:
         clip = tmp_path / f"{name}.mp4"
         clip.touch()
         folder = tmp_path / f"{name}.solve"
-        return jobs.prepare(PYTHON, FAKE, jobs.make_request(clip, folder))
+        return jobs.prepare(PYTHON, FAKE, solve_request.make(clip, folder))
 
     return make
 

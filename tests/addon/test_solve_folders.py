@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cvd_blender_addon import jobs
+from cvd_blender_addon import jobs, solve_request
 from cvd_blender_addon.solve_folders import default_folder, default_name, in_the_way, other_clip, same_footage
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "solve_folders.json").read_text(encoding="utf-8"))
@@ -44,7 +44,7 @@ def test_a_shot_folder_with_a_request_of_its_own_is_left_as_it_is(tmp_path: Path
     make(tmp_path, {"clip.mp4": None, "request.json": {"schema": "cvd.request/1"}, "depth/artist_paint.exr": "hours"})
     before = contents(tmp_path)
     with pytest.raises(jobs.StartError, match="it holds depth"):
-        jobs.prepare(Path(sys.executable), FAKE, jobs.make_request(tmp_path / "clip.mp4", tmp_path))
+        jobs.prepare(Path(sys.executable), FAKE, solve_request.make(tmp_path / "clip.mp4", tmp_path))
     assert contents(tmp_path) == before
 
 

@@ -125,7 +125,7 @@ def test_the_package_is_the_same_twice_and_holds_addon_engine_and_contract(tmp_p
         "LICENSE",
         "scene/camera.py",
         "engine/__main__.py",
-        "docs/schemas/solve-1.json",
+        "engine/schemas/solve-1.json",
         "requirements/engine.txt",
         "requirements/priors.txt",
         "requirements/locked/engine.txt",
@@ -196,7 +196,7 @@ def test_the_package_is_the_same_from_a_copy_at_another_place_and_time(
 ) -> None:
     first = build.write_package(tmp_path / "first").read_bytes()
     copy = tmp_path / "a copy"
-    for folder in ("cvd_blender_addon", "engine", "docs/schemas", "requirements"):
+    for folder in ("cvd_blender_addon", "engine", "requirements"):
         shutil.copytree(ROOT / folder, copy / folder, copy_function=shutil.copyfile)
     for name in ("blender_manifest.toml", "LICENSE"):
         shutil.copyfile(ROOT / name, copy / name)

@@ -2,10 +2,11 @@
 
 import itertools
 import json
+import operator
 import re
 from pathlib import Path
 
-from cvd_blender_addon import estimate, jobs
+from cvd_blender_addon import estimate, jobs, solve_request
 from engine.depth.settings import PRESETS
 from engine.request import BY_DEEPV2D, SOLVED, STAGES, CameraRequest, KnownDistance, WorldRequest, parse_request, schema
 
@@ -19,44 +20,28 @@ def words(*where):
     return entry[where[-1]]["enum"]
 
 
-def paths_for(stereo, prior):
-    right = Path("/shots/right_1001.png") if stereo == "two_files" else None
-    return {"right": right, "prior_path": "/models/a" if prior in ("transformers", "maps") else None}
-
-
 def test_every_combination_is_read_as_it_was_meant():
     choices = {
-        "stereo": words("footage", "stereo"),
-        "prior": words("prior", "kind"),
-        "maps": words("prior", "maps"),
+        "footage/stereo": words("footage", "stereo"),
+        "prior/kind": words("prior", "kind"),
+        "prior/maps": words("prior", "maps"),
         "method": words("method"),
         "preset": words("preset"),
-        "masks": [None, Path("/shots/plate.solve/masks")],
-        "segmentation": [None, "owner/model"],
-        "motion": [True, False],
-        "allow_non_commercial": [True, False],
+        "masks/path": [None, Path("/shots/plate.solve/masks")],
+        "masks/segmentation": [None, "owner/model"],
+        "masks/motion": [True, False],
+        "masks/allow_non_commercial": [True, False],
     }
     for values in itertools.product(*choices.values()):
         asked = dict(zip(choices, values, strict=True))
         if asked["preset"] == "cvd-2020" and asked["method"].startswith("deepv2d"):
             continue  # another method than the one published
-        asked |= paths_for(asked["stereo"], asked["prior"])
-        request = parse_request(json.loads(json.dumps(jobs.make_request(CLIP, FOLDER, **asked))), "the add-on")
+        asked["footage/right"] = Path("/shots/right_1001.png") if asked["footage/stereo"] == "two_files" else None
+        asked["prior/path"] = "/models/a" if asked["prior/kind"] in ("transformers", "maps") else None
+        asked["prior/allow_non_commercial"] = asked["masks/allow_non_commercial"]
+        request = parse_request(json.loads(json.dumps(solve_request.make(CLIP, FOLDER, asked))), "the add-on")
         assert (request.footage.path, request.output) == (CLIP, FOLDER)
-        read = {
-            "stereo": request.footage.stereo,
-            "right": request.footage.right,
-            "prior": request.prior.kind,
-            "prior_path": request.prior.path,
-            "maps": request.prior.maps,
-            "allow_non_commercial": request.prior.allow_non_commercial,
-            "method": request.method,
-            "preset": request.preset,
-            "masks": request.masks.path,
-            "segmentation": request.masks.segmentation,
-            "motion": request.masks.motion,
-        }
-        assert read == asked
+        assert {where: operator.attrgetter(where.replace("/", "."))(request) for where in asked} == asked
 
 
 def test_both_know_the_same_cameras_as_solved():
@@ -66,43 +51,38 @@ def test_both_know_the_same_cameras_as_solved():
 
 
 def test_numbers_and_what_is_not_said():
-    request = parse_request(
-        jobs.make_request(
-            CLIP, FOLDER, first=1002, last=1040, step=3, focal_px=1500.5, stereo="side_by_side", baseline=0.065
-        ),
-        "the add-on",
-    )
+    def read(settings):
+        return parse_request(json.loads(json.dumps(solve_request.make(CLIP, FOLDER, settings))), "the add-on")
+
+    request = read(
+        {
+            "footage/first": 1002, "footage/last": 1040, "footage/step": 3, "lens/focal_px": 1500.5,
+            "footage/stereo": "side_by_side", "footage/baseline": 0.065,
+        }
+    )  # fmt: skip
     footage = request.footage
     assert (footage.first, footage.last, footage.step, footage.baseline) == (1002, 1040, 3, 0.065)
     assert request.lens.focal_px == 1500.5
-    sized = parse_request(
-        json.loads(
-            json.dumps(
-                jobs.make_request(
-                    CLIP, FOLDER, pixel_aspect=2.0, principal_px=(900.0, 550.0), camera_height=1.6,
-                    distance={"metres": 0.5, "a": [1001, 10.0, 20.0], "b": [1009, 30.0, 40.5]},
-                )
-            )
-        ),
-        "the add-on",
+    sized = read(
+        {
+            "lens/pixel_aspect": 2.0, "lens/principal_px": (900.0, 550.0), "world/camera_height": 1.6,
+            "world/distance": {"metres": 0.5, "a": [1001, 10.0, 20.0], "b": [1009, 30.0, 40.5]},
+        }
     )  # fmt: skip
     assert (sized.lens.pixel_aspect, sized.lens.principal_px) == (2.0, (900.0, 550.0))
     assert sized.world == WorldRequest(1.6, KnownDistance(0.5, (1001, 10.0, 20.0), (1009, 30.0, 40.5)))
-    given = parse_request(
-        jobs.make_request(
-            CLIP, FOLDER, focal_mm=35.0, body="Sony FX3", camera="chan", camera_path=Path("/shots/a.chan"),
-            camera_metric=True, film_back_mm=(24.0, 18.0), rotation_order="XYZ", tracks=FOLDER / "tracks.json",
-        ),
-        "the add-on",
+    given = read(
+        {
+            "lens/focal_mm": 35.0, "lens/camera": "Sony FX3", "camera/kind": "chan", "camera/path": "/shots/a.chan",
+            "camera/metric": True, "camera/film_back_mm": (24.0, 18.0), "camera/rotation_order": "XYZ",
+            "tracks": FOLDER / "tracks.json",
+        }
     )  # fmt: skip
     assert given.camera == CameraRequest("chan", Path("/shots/a.chan"), (24.0, 18.0), "XYZ", True)
     assert (given.lens.focal_mm, given.lens.sensor_mm, given.lens.camera) == (35.0, None, "Sony FX3")
     assert given.tracks == FOLDER / "tracks.json"
-    plain = parse_request(jobs.make_request(CLIP, FOLDER), "the add-on")
-    bare = parse_request(
-        {"schema": "cvd.request/1", "footage": {"path": str(CLIP)}, "output": str(FOLDER)}, "the command line"
-    )
-    assert plain == bare
+    bare = {"schema": "cvd.request/1", "footage": {"path": str(CLIP)}, "output": str(FOLDER)}
+    assert read({}) == parse_request(bare, "the command line")
 
 
 def test_the_estimate_knows_what_the_presets_do():

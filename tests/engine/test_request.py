@@ -10,14 +10,12 @@ from engine.cli import _parser, _request, main
 from engine.errors import RequestError
 from engine.request import (
     SCHEMA,
-    STAGES,
     FootageRequest,
     KnownDistance,
     Request,
     WorldRequest,
     parse_request,
     read_request,
-    schema,
 )
 
 GOOD = {"schema": SCHEMA, "footage": {"path": "/shots/a.mp4"}, "output": "/shots/a.solve"}
@@ -72,25 +70,6 @@ def test_what_the_command_line_says_of_lens_and_size_is_in_the_request():
     words[-3] = "30.5"
     with pytest.raises(RequestError, match="world/distance"):
         _request(_parser().parse_args(words))
-
-
-def test_the_command_line_offers_what_the_schema_knows():
-    fields = schema("request-1")["properties"]
-    solve = next(action for action in _parser()._actions if action.choices).choices["solve"]
-    offered = {action.dest: action.choices for action in solve._actions if action.choices}
-    assert offered == {
-        "colourspace": fields["footage"]["properties"]["colourspace"]["enum"],
-        "stereo": fields["footage"]["properties"]["stereo"]["enum"],
-        "lens_model": fields["lens"]["properties"]["model"]["enum"],
-        "camera": fields["camera"]["properties"]["kind"]["enum"],
-        "rotation_order": fields["camera"]["properties"]["rotation_order"]["enum"],
-        "prior": fields["prior"]["properties"]["kind"]["enum"],
-        "maps": fields["prior"]["properties"]["maps"]["enum"],
-        "method": fields["method"]["enum"],
-        "preset": fields["preset"]["enum"],
-        "device": fields["device"]["enum"],
-        "until": STAGES,
-    }
 
 
 def test_only_footage_and_output_are_needed():
