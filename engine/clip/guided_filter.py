@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.geometry.shapes import check_shapes
+
 Array = NDArray[np.float32]
 
 
@@ -17,6 +19,7 @@ def box_mean(values: Array, radius: int) -> Array:
 
 def guided_filter(guide: Array, values: Array, radius: int, epsilon: float) -> Array:
     """`values` (H, W) smoothed everywhere but across the edges of `guide` (H, W) in [0, 1] (He et al. 2010)."""
+    check_shapes("guide H W, values H W", guide, values)
     guide_mean, mean = box_mean(guide, radius), box_mean(values, radius)
     covariance = box_mean(guide * values, radius) - guide_mean * mean
     variance = box_mean(guide * guide, radius) - guide_mean * guide_mean

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F  # noqa: N812
 
+from engine.geometry.shapes import check_shapes
+
 SPREAD = 10.0  # weight of a piece of surface against one pixel of sure evidence
 BEND = 1000.0  # weight against a change of slope: surfaces go on straight where nothing is known
 TRUST = 0.003  # weight of the network's own value
@@ -42,6 +44,13 @@ def fuse(
         confidence: (B, h, w) half grid, 0 where there is no evidence.
         image: (B, 3, H, W) in [0, 1] on the work grid.
     """
+    check_shapes(
+        "network_log B h w, evidence_log B h w, confidence B h w, image B 3 H W",
+        network_log,
+        evidence_log,
+        confidence,
+        image,
+    )
     levels = [_level(network_log, evidence_log, confidence, image)]
     while min(levels[-1][0].shape[-2:]) > COARSEST:
         levels.append(tuple(F.avg_pool2d(x, 2, ceil_mode=True) for x in levels[-1]))  # type: ignore[arg-type]

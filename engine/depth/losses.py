@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from engine.geometry.shapes import check_shapes
 from engine.geometry.tensors import project, sample, transform, unproject
 
 ROBUST_PX = 2.0  # at this distance a flow vector has lost three quarters of its pull
@@ -38,6 +39,15 @@ def pair_losses(
     Returns:
         spatial (B,) in pixels, and disparity (B,): the difference of 1/z times the focal length, as in eq. 12.
     """
+    check_shapes(
+        "depth B 1 H W, other_depth B 1 H W, lens_matrix B 3 3, other_from_this B 4 4, flow B 2 H W, mask B 1 H W",
+        depth,
+        other_depth,
+        lens_matrix,
+        other_from_this,
+        flow,
+        mask,
+    )
     points = unproject(depth, lens_matrix)
     moved = transform(other_from_this, points)
     pixels = project(points.detach(), lens_matrix)
@@ -64,6 +74,7 @@ def bounded(distance: torch.Tensor, scale: float) -> torch.Tensor:
 
 def anchor_loss(log_depth: torch.Tensor, evidence: torch.Tensor, confidence: torch.Tensor) -> torch.Tensor:
     """Mean absolute difference (B,) of log depth from `evidence`, all (B, 1, H, W), weighted by `confidence`."""
+    check_shapes("log_depth B 1 H W, evidence B 1 H W, confidence B 1 H W", log_depth, evidence, confidence)
     return ((log_depth - evidence).abs() * confidence).sum(dim=(1, 2, 3)) / confidence.sum(dim=(1, 2, 3)).clamp_min(1.0)
 
 
@@ -72,6 +83,7 @@ def smoothness_loss(log_depth: torch.Tensor, image: torch.Tensor) -> torch.Tenso
 
     Second differences leave slanted surfaces alone.
     """
+    check_shapes("log_depth B 1 H W, image B 3 H W", log_depth, image)
     total = torch.zeros(len(log_depth), dtype=log_depth.dtype, device=log_depth.device)
     for axis in (2, 3):
         length = log_depth.shape[axis]

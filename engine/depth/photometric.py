@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 
 from engine.depth.losses import MIN_DEPTH, bounded
+from engine.geometry.shapes import check_shapes
 from engine.geometry.tensors import project, sample, transform, unproject
 
 ALPHA = 0.85  # share of SSIM in the photometric error
@@ -30,6 +31,7 @@ def ssim(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     Returns:
         (B, C, H, W), 0 where the windows are alike.
     """
+    check_shapes("a B C H W, b B C H W", a, b)
     a, b = (torch.nn.functional.pad(x, (1, 1, 1, 1), mode="reflect") for x in (a, b))
     mean_a, mean_b, square_a, square_b, product = (
         torch.nn.functional.avg_pool2d(x, 3, stride=1) for x in (a, b, a * a, b * b, a * b)
@@ -74,6 +76,16 @@ def photometric_loss(
     Returns:
         (B,) mean over the pixels that are still and seen by at least one source; 0 where there are none.
     """
+    check_shapes(
+        "target B 3 H W, sources S B 3 H W, depth B 1 H W, lens_matrix B 3 3, source_from_target S B 4 4, "
+        "still B 1 H W",
+        target,
+        sources,
+        depth,
+        lens_matrix,
+        source_from_target,
+        still,
+    )
     views, batch, _, height, width = sources.shape
     flat = sources.flatten(0, 1)
     matrix = lens_matrix.repeat(views, 1, 1)

@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from engine.device import frugal
+from engine.geometry.shapes import check_shapes
 from engine.geometry.tensors import pixel_centres
 
 NOISE_STD = 2.0 / 255.0  # below this contrast a window holds sensor noise only, and its correlation goes to zero
@@ -45,6 +46,14 @@ def sweep(
         depth (H, W) and score (H, W): the mean correlation of the better half of the views at that depth, less where
         another depth explains the pictures nearly as well, as on plain surfaces and repeated texture.
     """
+    check_shapes(
+        "reference H W, sources V H W, lens_matrix 3 3, source_from_reference V 4 4, inverse_depths D",
+        reference,
+        sources,
+        lens_matrix,
+        source_from_reference,
+        inverse_depths,
+    )
     score = matching_scores(reference, sources, lens_matrix, source_from_reference, inverse_depths, radius)
     cost = 1.0 - score
     total = semi_global(cost, reference, p1, p2)

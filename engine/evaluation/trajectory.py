@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.geometry.shapes import check_shapes
+
 Array = NDArray[np.float64]
 
 
@@ -39,8 +41,9 @@ def align(source: Array, target: Array) -> Similarity:
     Raises:
         ValueError: fewer than three points, or all source points in one place.
     """
-    if len(source) < 3 or source.shape != target.shape:
-        raise ValueError(f"align wants two (N>=3, 3) arrays, got {source.shape} and {target.shape}")
+    check_shapes("source N 3, target N 3", source, target)
+    if len(source) < 3:
+        raise ValueError(f"align wants three points or more, got {len(source)}")
     source_mean, target_mean = source.mean(0), target.mean(0)
     a, b = source - source_mean, target - target_mean
     variance = float((a**2).sum(1).mean())
@@ -64,6 +67,7 @@ def rotation_errors_deg(estimated: Array, true: Array) -> Array:
 
     Positions on a line, or in one point, do not fix that rotation.
     """
+    check_shapes("estimated N 4 4, true N 4 4", estimated, true)
     u, _, vt = np.linalg.svd(np.einsum("nij,nkj->ik", true[:, :3, :3], estimated[:, :3, :3]))
     world = (u * [1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
     return rotation_angles_deg(np.swapaxes(true[:, :3, :3], 1, 2) @ world @ estimated[:, :3, :3])

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from engine.geometry.arrays import Lens, distort, normalised_from_pixel, pixel_centres, rigid_inverse
 
@@ -369,15 +371,7 @@ def _without_islands(mesh: Mesh) -> Mesh:
 
 
 def _pieces(count: int, faces: NDArray[np.int32]) -> NDArray[np.int64]:
-    """A number for each vertex, the same for all that hang together: its lowest neighbour's, until nothing changes."""
-    label = np.arange(count)
-    ends = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]]]).astype(np.int64)
-    while True:
-        lowest = np.minimum(label[ends[:, 0]], label[ends[:, 1]])
-        before = label.copy()
-        for side in (0, 1):
-            np.minimum.at(label, label[ends[:, side]], lowest)  # of the piece so far
-            np.minimum.at(label, ends[:, side], lowest)
-        label = label[label]
-        if (label == before).all():
-            return label
+    """A number for each vertex, the same for all that hang together."""
+    ends = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]]])
+    graph = coo_array((np.ones(len(ends), bool), (ends[:, 0], ends[:, 1])), shape=(count, count))
+    return np.asarray(connected_components(graph, directed=False)[1], np.int64)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.geometry.arrays import array_from_pixel, pixel_centres
+from engine.geometry.shapes import check_shapes
 
 ROUND_TRIP_PX = 1.0  # CVD section 4
 EPIPOLAR_PX = 2.0
@@ -63,6 +64,7 @@ def estimate_flow(first: Grey, second: Grey, homography: NDArray[np.float64]) ->
     The second image is brought onto the first by the homography; the flow found between the two is then carried through
     the homography, so the result is exact where the homography is.
     """
+    check_shapes("first H W, second H W, homography 3 3", first, second, homography)
     grid = pixel_centres(*first.shape)
     there = array_from_pixel(transfer(homography, grid)).astype(np.float32)
     aligned = cv2.remap(second, there, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
@@ -78,6 +80,7 @@ def sample_at(image: NDArray[np.float32], pixels: NDArray[np.floating]) -> NDArr
 
 def returns(flow: Flow, back: Flow) -> Mask:
     """Pixels whose flow stays inside the image and comes back to within one pixel."""
+    check_shapes("flow H W 2, back H W 2", flow, back)
     height, width = flow.shape[:2]
     target = pixel_centres(height, width) + flow
     inside = ((target > 0) & (target < (width, height))).all(axis=-1)

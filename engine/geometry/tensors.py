@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from engine.geometry.shapes import check_shapes
+
 
 def pixel_centres(height: int, width: int, like: torch.Tensor) -> torch.Tensor:
     """Pixel coordinates (H, W, 2) of all pixel centres, (0.5, 0.5) for the top-left one; type and device of `like`."""
@@ -25,8 +27,7 @@ def sample(image: torch.Tensor, pixels: torch.Tensor, mode: str = "bilinear") ->
     Returns:
         (B, C, h, w).
     """
-    if image.ndim != 4 or pixels.ndim != 4 or pixels.shape[-1] != 2:
-        raise ValueError(f"sample wants (B,C,H,W) and (B,h,w,2), got {tuple(image.shape)} and {tuple(pixels.shape)}")
+    check_shapes("image B C H W, pixels B h w 2", image, pixels)
     size = pixels.new_tensor([image.shape[-1], image.shape[-2]])
     # align_corners=False maps [-1, 1] to the image's edges, which is exactly our [0, W] x [0, H].
     return torch.nn.functional.grid_sample(
@@ -44,6 +45,7 @@ def unproject(depth: torch.Tensor, lens_matrix: torch.Tensor) -> torch.Tensor:
     Returns:
         (B, H, W, 3) in the camera frame.
     """
+    check_shapes("depth B 1 H W, lens_matrix B 3 3", depth, lens_matrix)
     u, v = pixel_centres(depth.shape[-2], depth.shape[-1], like=depth).unbind(-1)
     x = (u - lens_matrix[:, 0, 2, None, None]) / lens_matrix[:, 0, 0, None, None]
     y = (v - lens_matrix[:, 1, 2, None, None]) / lens_matrix[:, 1, 1, None, None]
@@ -52,11 +54,13 @@ def unproject(depth: torch.Tensor, lens_matrix: torch.Tensor) -> torch.Tensor:
 
 def transform(a_from_b: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     """Points (B, H, W, 3) in frame b to frame a by (B, 4, 4)."""
+    check_shapes("a_from_b B 4 4, points B H W 3", a_from_b, points)
     return points @ a_from_b[:, None, :3, :3].transpose(-1, -2) + a_from_b[:, None, None, :3, 3]
 
 
 def project(points: torch.Tensor, lens_matrix: torch.Tensor, min_depth: float = 1e-4) -> torch.Tensor:
     """Pixel coordinates (B, H, W, 2) of camera points (B, H, W, 3), CVD eq. 10; depth is clamped at `min_depth`."""
+    check_shapes("points B H W 3, lens_matrix B 3 3", points, lens_matrix)
     z = points[..., 2].clamp_min(min_depth)
     u = points[..., 0] / z * lens_matrix[:, 0, 0, None, None] + lens_matrix[:, 0, 2, None, None]
     v = points[..., 1] / z * lens_matrix[:, 1, 1, None, None] + lens_matrix[:, 1, 2, None, None]

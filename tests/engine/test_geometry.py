@@ -24,11 +24,6 @@ def test_sampling_the_pixel_grid_gives_the_pixel_grid_back():
     assert (sampled[0].permute(1, 2, 0) - asked[0]).abs().max() < 1e-4
 
 
-def test_sample_refuses_wrong_shapes():
-    with pytest.raises(ValueError, match=r"\(B,C,H,W\)"):
-        tensors.sample(torch.zeros(3, 4, 4), torch.zeros(1, 2, 2, 2))
-
-
 def test_projecting_what_was_unprojected_returns_the_pixel():
     matrix = torch.from_numpy(BARREL.matrix())[None]
     depth = torch.rand(1, 1, 360, 640, dtype=torch.float64) * 9.0 + 1.0
