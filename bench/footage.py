@@ -204,8 +204,7 @@ REAL = (
     Case(
         "two_sizes_cuts_dissolve/clip.mp4",
         "one shot only, and which",
-        one_of(refused(), both(doubted, lambda o: o.placed < 0.6 * o.frames)),
-        ("--last", "120"),
+        one_of(refused(), both(says("shot falls apart", "cut"), lambda o: o.placed < 0.9 * o.frames)),
     ),
     Case(
         "../lady_running/frames",
