@@ -155,8 +155,7 @@ def trained(
         start = now()
         loss = published_loss(predict, data, batch, device)
         network.zero_grad()
-        # PyTorch does not type `backward`.
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         optimiser.step(share(step))
         spent += now() - start
         if step + 1 in looks:

@@ -17,6 +17,7 @@ import json
 import math
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -327,8 +328,7 @@ def train(data: Path, out: Path, held: ViewShots, seconds: float, size: int, dev
             group["lr"] = RATE * min(1.0, (step + 1) / WARM_UP) * 0.5 * (1.0 + math.cos(math.pi * done))
         value, figures = losses(network, batch, done >= MOTION_ONLY, generator)
         optimiser.zero_grad()
-        # PyTorch does not type `backward`.
-        value.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(value)
         slope = torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         if torch.isfinite(slope):
             optimiser.step()
@@ -351,8 +351,7 @@ def train(data: Path, out: Path, held: ViewShots, seconds: float, size: int, dev
                 log.write(json.dumps(line) + "\n")
             state = {"network": network.state_dict(), "average": average.state_dict(),
                      "optimiser": optimiser.state_dict(), "step": step, "spent": spent}  # fmt: skip
-            # A default binds the state of this round; mypy infers no lambda with one.
-            write_atomically(checkpoint, lambda temporary, s=state: torch.save(s, temporary))  # type: ignore[misc]
+            write_atomically(checkpoint, partial(torch.save, state))
             export(average, out / "deepv2d.safetensors", step)
             shots = ViewShots.load(data)  # more may have been rendered meanwhile
 

@@ -16,6 +16,7 @@ import json
 import math
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -107,8 +108,7 @@ def train(data: Path, out: Path, held: Examples, seconds: float, device: torch.d
             predicted = network(inputs.to(device, memory_format=torch.channels_last))
         value = loss(predicted.float(), true.to(device), absolute.to(device))
         optimiser.zero_grad()
-        # PyTorch does not type `backward`.
-        value.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(value)
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         step += 1
@@ -127,8 +127,7 @@ def train(data: Path, out: Path, held: Examples, seconds: float, device: torch.d
                 log.write(json.dumps(line) + "\n")
             state = {"network": network.state_dict(), "average": average.state_dict(),
                      "optimiser": optimiser.state_dict(), "step": step, "spent": spent}  # fmt: skip
-            # A default binds the state of this round; mypy infers no lambda with one.
-            write_atomically(checkpoint, lambda temporary, s=state: torch.save(s, temporary))  # type: ignore[misc]
+            write_atomically(checkpoint, partial(torch.save, state))
             export(average, out / "depth.safetensors", step)
             examples = Examples.load(data / loaded)  # more may have been rendered meanwhile
 

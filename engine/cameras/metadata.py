@@ -107,6 +107,7 @@ def _metadata(equivalent: float | None, focal: float | None, model: str | None, 
 def _length(value: object) -> float | None:
     """A focal length in mm; 0 is EXIF's "unknown"."""
     try:
+        # What float does not take is no length.
         length = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, ZeroDivisionError):
         return None

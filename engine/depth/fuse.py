@@ -53,7 +53,8 @@ def fuse(
     )
     levels = [_level(network_log, evidence_log, confidence, image)]
     while min(levels[-1][0].shape[-2:]) > COARSEST:
-        levels.append(tuple(F.avg_pool2d(x, 2, ceil_mode=True) for x in levels[-1]))  # type: ignore[arg-type]
+        known, colours = (F.avg_pool2d(x, 2, ceil_mode=True) for x in levels[-1])
+        levels.append((known, colours))
     known, colours = levels.pop()
     surface = torch.zeros_like(known)
     weight, total = known[:, 0].sum((1, 2)), known[:, 1].sum((1, 2))

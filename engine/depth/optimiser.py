@@ -39,6 +39,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(matrices, {"lr": lr, "momentum": momentum})
         self._dtype = dtype
 
+    # PyTorch's may take a function that computes the loss, and return it; nothing here needs that.
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Move every matrix that has a gradient."""

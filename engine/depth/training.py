@@ -92,6 +92,7 @@ def train(
     torch.manual_seed(seed)
     lost = 0  # steps one after the other
     network = load_network(WEIGHTS, device) if settings.pretrained else DepthNetwork().to(device)
+    # The stubs of PyTorch know `memory_format` only with a tensor.
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = Optimiser(network, bool(settings.published_epochs))
     predict: Predict = network if settings.published_epochs else in_mixed_precision(network, device)
@@ -107,7 +108,7 @@ def train(
         progress.step(step, schedule.total, f"training, step {step + 1} of {schedule.total}")
         loss = step_loss(predict, data, settings, batch, seed, step, schedule.phase(step), device)
         network.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         # CVD does not limit its steps.
         limit = math.inf if settings.published_epochs else 1.0
         steepness = torch.nn.utils.clip_grad_norm_(network.parameters(), limit)
@@ -197,7 +198,8 @@ def in_mixed_precision(network: DepthNetwork, device: torch.device) -> Predict:
 
     def predict(inputs: torch.Tensor) -> torch.Tensor:
         with torch.autocast(device.type, torch.bfloat16):
-            return network(inputs)  # type: ignore[no-any-return]
+            predicted: torch.Tensor = network(inputs)
+        return predicted
 
     return predict
 

@@ -114,8 +114,8 @@ class MotionModule(nn.Module):
         self.coarse = nn.ModuleList([_Residual(64), _Residual(64)])
         self.up = nn.ModuleList([nn.Conv2d(128, 64, 3, 1, 1), nn.Conv2d(112, 48, 3, 1, 1)])
         self.head = nn.Conv2d(48, 4 + LEVELS, 3, 1, 1)  # flow, how sure, and which level to believe
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        for parameter in self.head.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, key: Features, warped: torch.Tensor, seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Residual flow and how sure it is.
@@ -214,9 +214,8 @@ class DepthModule(nn.Module):
         self.heads = nn.ModuleList([nn.Conv3d(a, 1, 3, 1, 1, padding_mode="replicate") for _ in range(2)])
         self.gain = nn.Parameter(torch.tensor(24.0))  # of the correlation itself: matching works before training
         self.enlarge = nn.Sequential(nn.Conv2d(CONTEXT + 1, 48, 3, 1, 1), nn.LeakyReLU(_SLOPE), nn.Conv2d(48, 36, 1))
-        for head in self.heads:
-            nn.init.zeros_(head.weight)  # type: ignore[arg-type]
-            nn.init.zeros_(head.bias)  # type: ignore[arg-type]
+        for parameter in self.heads.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(
         self,

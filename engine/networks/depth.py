@@ -59,8 +59,8 @@ class DepthNetwork(nn.Module):
         self.down = nn.ModuleList(_Block(a, b, 1 if level == 0 else 2) for level, (a, b) in enumerate(widths))
         self.up = nn.ModuleList(_Block(a + b, a) for a, b in pairwise(CHANNELS))
         self.head = nn.Conv2d(CHANNELS[0], 4, 3, 1, 1, padding_mode="replicate")
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        for parameter in self.head.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 5, H, W) to log depth (B, 1, H, W)."""
