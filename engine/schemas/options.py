@@ -21,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         if each.required or each.option in known:
             continue
         known.add(each.option)
-        words = each.entry["description"].replace("%", "%%")
+        words = _in_words(each.entry["description"])
         if isinstance(each.default, bool):
             name = f"--no-{each.option}" if each.default else f"--{each.option}"
             words = f"Switches off: {words}" if each.default else words
@@ -30,6 +30,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         if each.default is not None:
             words += f" Default: {each.default}."
         parser.add_argument(f"--{each.option}", dest=each.dest, help=words, **_values(each))
+
+
+def _in_words(description: str) -> str:
+    """A description for people at a command line, which has no null and takes relative paths."""
+    for json_word, word in (
+        ("null = ", "not given: "),
+        ("absolute path", "path"),
+        ("Absolute path", "Path"),
+        ("%", "%%"),
+    ):
+        description = description.replace(json_word, word)
+    return description
 
 
 def _values(each: Field) -> dict[str, Any]:

@@ -54,18 +54,9 @@ def test_request_is_what_the_panel_says(ready: bpy.types.Scene, monkeypatch: pyt
     cvd.use_range, cvd.first, cvd.last, cvd.step, cvd.preset = True, 1002, 1007, 2, "best"
     cvd.lens, cvd.focal_mm, cvd.sensor_width = "MM", 30.0, 36.0
     request = requested(cvd, monkeypatch)
-    assert request["footage"] == {
-        "path": cvd.clip_path,
-        "first": 1002,
-        "last": 1007,
-        "step": 2,
-        "colourspace": "auto",
-        "stereo": "none",
-        "right": None,
-        "baseline": None,
-    }
-    known = {"model": "AUTO", "focal_mm": 30.0, "sensor_mm": 36.0, "metadata": True}
-    assert request["lens"] == known | dict.fromkeys(("focal_px", "camera", "pixel_aspect", "principal_px"))
+    unasked = solve_request.make(Path(cvd.clip_path), Path("x.solve"))
+    assert request["footage"] == unasked["footage"] | {"first": 1002, "last": 1007, "step": 2}
+    assert request["lens"] == unasked["lens"] | {"focal_mm": 30.0, "sensor_mm": 36.0}
     assert request["world"] == {"camera_height": None, "distance": None}
     assert (request["camera"]["kind"], request["camera"]["path"], request["tracks"]) == ("solve", None, None)
     assert (request["method"], request["preset"]) == ("cvd", "best")
