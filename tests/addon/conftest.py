@@ -15,7 +15,7 @@ bpy = pytest.importorskip("bpy", reason="the add-on is tested in Blender's Pytho
 
 @pytest.fixture(scope="session")
 def make_solve(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Synthetic]:
-    return written_once(lambda: tmp_path_factory.mktemp("clip"))
+    return written_once(tmp_path_factory)
 
 
 @pytest.fixture

@@ -159,10 +159,10 @@ def test_interrupted_and_resumed_solve_is_the_same_bit_for_bit(
 
     monkeypatch.setattr(child.subprocess, "Popen", remember)
     with pytest.raises(Cancelled):
-        solved(tmp_path, walk, progress=StopWhenMatching())
+        solved(tmp_path, walk, progress=StopWhenMatching(), own_process=True)
     assert [process.returncode for process in started] == [-signal.SIGKILL]
     listening = Listening()
-    assert same(solved(tmp_path, walk, progress=listening), walk_track)
+    assert same(solved(tmp_path, walk, progress=listening, own_process=True), walk_track)
     assert listening.fractions == sorted(listening.fractions)
     assert listening.metrics["registered_share"] == 1.0
     assert same(CameraTrack.load(tmp_path / "poses"), walk_track)
