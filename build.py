@@ -435,8 +435,12 @@ def lint_quietly(python: Path) -> tuple[bool, str]:
     done = [
         subprocess.run(
             [str(part) for part in command],
-            env=surroundings(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", check=False,
-        )  # fmt: skip
+            env=surroundings(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            check=False,
+        )
         for command in lint_commands(python)
     ]
     return not any(process.returncode for process in done), "".join(process.stdout for process in done)

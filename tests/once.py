@@ -1,4 +1,4 @@
-"""What is expensive to make is made once a run: by whichever of pytest's workers, and of Blender's versions, is first."""
+"""What is expensive to make is made once a run, by whichever process of it is first: a worker of pytest, a Blender."""
 
 from __future__ import annotations
 

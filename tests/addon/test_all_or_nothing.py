@@ -172,6 +172,7 @@ def test_an_import_after_a_failed_one_is_whole(
         assert not [block.name for block in blocks if block.name.endswith(".001") and owned.ROLE not in block]
 
 
+@pytest.mark.every_blender
 def test_steps_are_whole_or_not_done_too(
     populated: bpy.types.Scene, solve: Path, monkeypatch: pytest.MonkeyPatch, addon: None
 ) -> None:

@@ -82,9 +82,7 @@ def extract_once(
                 data.write_descriptors(number, _found[key][1])
 
 
-def _key(
-    picture: Path, extraction: pycolmap.FeatureExtractionOptions, reader: pycolmap.ImageReaderOptions
-) -> str:
+def _key(picture: Path, extraction: pycolmap.FeatureExtractionOptions, reader: pycolmap.ImageReaderOptions) -> str:
     digest = hashlib.sha256(picture.read_bytes() + repr(extraction.todict()).encode())
     mask = Path(reader.mask_path) / f"{picture.name}.png"
     if str(reader.mask_path) not in ("", ".") and mask.is_file():
