@@ -71,6 +71,8 @@ class Arena:
     def __init__(self, folder: Path) -> None:
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
+        import torch._dynamo  # noqa: F401 - else each process that trains does, which takes longer than the training
+
         self.folder = folder
         self.clip = tiny_clip(folder / "clip")
         self.solve = folder / "a.solve"
