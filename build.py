@@ -254,7 +254,9 @@ def run(
     """Run a command in the current folder with this repository on its Python path. Returns the exit code."""
     words = [str(part) for part in command]
     try:
-        return subprocess.run(words, env=surroundings() | (variables or {}), timeout=timeout_s, check=False).returncode
+        return subprocess.run(
+            words, env=surroundings() | dict(variables or {}), timeout=timeout_s, check=False
+        ).returncode
     except subprocess.TimeoutExpired:
         say(f"stopped after {timeout_s:.0f} s without an end: {command[0]}")
         return 1
