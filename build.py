@@ -13,8 +13,11 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+import xml.etree.ElementTree as ET
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +28,11 @@ REQUIREMENTS = ROOT / "requirements"
 LOCKED = REQUIREMENTS / "locked"
 STAMP = "made-from.txt"
 WINDOWS = "--ui"
+ALL = "--all"
+TESTS = BUILD / "tests"  # what a run of the tests leaves: how each leg went, and what the legs share
+ENGINE_TESTS = tuple(f"tests/{part}" for part in ("engine", "build", "scenes", "training", "faults", "fuzz", "farm"))
+WORKERS = min(os.cpu_count() or 1, 4)  # each takes up to 1.5 GB
+SLOWEST = 20
 LEG_LIMIT_S = 40 * 60  # a hanging test ends the leg, not the machine's patience
 
 Version = tuple[int, int]
@@ -240,16 +248,25 @@ def say(message: str) -> None:
     print(f"build: {message}", flush=True)
 
 
-def run(command: Sequence[str | Path], timeout_s: float | None = None) -> int:
+def run(
+    command: Sequence[str | Path], timeout_s: float | None = None, variables: Mapping[str, str] | None = None
+) -> int:
     """Run a command in the current folder with this repository on its Python path. Returns the exit code."""
-    # A PYTHONHOME or PYTHONPATH of the user's would leak other packages into the environments.
-    variables = {name: value for name, value in os.environ.items() if name not in {"PYTHONHOME", "PYTHONPATH"}}
-    variables |= {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
+    words = [str(part) for part in command]
     try:
-        return subprocess.run([str(part) for part in command], env=variables, timeout=timeout_s, check=False).returncode
+        return subprocess.run(
+            words, env=surroundings() | dict(variables or {}), timeout=timeout_s, check=False
+        ).returncode
     except subprocess.TimeoutExpired:
         say(f"stopped after {timeout_s:.0f} s without an end: {command[0]}")
         return 1
+
+
+def surroundings() -> dict[str, str]:
+    """Environment variables of what is run: with this repository on the Python path, and nothing else."""
+    # A PYTHONHOME or PYTHONPATH of the user's would leak other packages into the environments.
+    variables = {name: value for name, value in os.environ.items() if name not in {"PYTHONHOME", "PYTHONPATH"}}
+    return variables | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
 
 
 def must(what: str, command: Sequence[str | Path]) -> None:
@@ -334,23 +351,66 @@ class Leg:
 
 
 def command_test(options: argparse.Namespace) -> int:
-    """Lint, the engine's tests, and the add-on's tests in every Blender this computer can have; or those of windows."""
+    """Lint, the engine's tests, and the add-on's tests in every Blender this computer can have; or those of windows.
+
+    One Blender runs all tests of the add-on, the others those that are marked `every_blender`, or with `--all` all too.
+    """
     os.chdir(ROOT)
+    began = time.monotonic()
     python = ensure(ENGINE)
+    rest = [argument for argument in options.arguments if argument not in (WINDOWS, ALL)]
     if WINDOWS in options.arguments:
         os.environ["CVD_UI"] = "1"  # else a plain pytest would start them too
-        rest = [argument for argument in options.arguments if argument != WINDOWS]
-        return report([pytest_leg("windows", python, ["tests/ui"], ["-rs", *rest])])
-    legs = [Leg("lint", "passed" if lint(python) else "failed")]
-    engine = [f"tests/{part}" for part in ("engine", "build", "scenes", "training", "faults", "fuzz", "farm")]
-    legs.append(pytest_leg("engine", python, engine, options.arguments))
-    for environment in sorted(BLENDERS, key=lambda environment: environment.name):
+        return report([pytest_leg("windows", [python, "-m", "pytest", "tests/ui", "-rs", *rest], bool(rest))])
+    shutil.rmtree(TESTS, ignore_errors=True)
+    legs: list[Leg] = []
+    blenders: list[tuple[Environment, Path]] = []
+    for environment in BLENDERS:
         try:
-            legs.append(pytest_leg(environment.name, ensure(environment), ["tests/addon"], options.arguments))
+            blenders.append((environment, ensure(environment)))
         except MissingPythonError:
             wanted = " or ".join(f"{major}.{minor}" for major, minor in environment.versions)
             legs.append(Leg(environment.name, "skipped", f"no Python {wanted} on this computer"))
+    with ThreadPoolExecutor(1) as beside:  # lint takes one core for two minutes
+        linted = beside.submit(lint_quietly, python)
+        legs.append(pytest_leg("engine", leg_command("engine", python, ENGINE_TESTS, rest), bool(rest)))
+        for environment, blender in blenders:
+            whole = environment is blenders[0][0] or ALL in options.arguments
+            some = [] if whole else ["-m", "every_blender"]
+            command = leg_command(environment.name, blender, ["tests/addon"], [*some, *rest])
+            legs.append(pytest_leg(environment.name, command, bool(rest)))
+        passed, said = linted.result()
+    say(f"lint\n{said.rstrip()}")
+    legs.append(Leg("lint", "passed" if passed else "failed"))
+    for seconds, leg, name in slowest(TESTS):
+        say(f"{seconds:6.1f} s  {leg}  {name}")
+    say(f"{(time.monotonic() - began) / 60:.1f} minutes in all")
     return report(legs)
+
+
+def leg_command(name: str, python: Path, folders: Sequence[str], arguments: Sequence[str]) -> Command:
+    """pytest with a worker for each core, which take tests from one another when they have done their own."""
+    workers = ["-n", str(WORKERS), "--dist", "worksteal"]
+    return [python, "-m", "pytest", *workers, f"--junitxml={TESTS / name}.xml", *folders, *arguments]
+
+
+def pytest_leg(name: str, command: Command, selects: bool) -> Leg:
+    """Run pytest. That nothing is selected is no failure where its arguments select (`selects`)."""
+    say(f"testing {name}")
+    # Threads of one worker would only take the other's core.
+    code = run(command, LEG_LIMIT_S, {"OMP_NUM_THREADS": "1", "CVD_TESTS_SHARED": str(TESTS / "shared")})
+    if code == 5 and selects:
+        return Leg(name, "skipped", "no test selected")
+    return Leg(name, "passed" if code == 0 else "failed")
+
+
+def slowest(folder: Path) -> list[tuple[float, str, str]]:
+    """(seconds, leg, name) of the slowest tests of all legs, by what pytest has left there."""
+    found = []
+    for path in folder.glob("*.xml"):
+        for case in ET.parse(path).iter("testcase"):  # noqa: S314 - pytest has just written it
+            found.append((float(case.get("time", "0")), path.stem, f"{case.get('classname')}::{case.get('name')}"))
+    return sorted(found, reverse=True)[:SLOWEST]
 
 
 def report(legs: Sequence[Leg]) -> int:
@@ -358,15 +418,6 @@ def report(legs: Sequence[Leg]) -> int:
     for leg in legs:
         say(f"{leg.name}: {leg.outcome}{f' ({leg.detail})' if leg.detail else ''}")
     return 1 if any(leg.outcome == "failed" for leg in legs) else 0
-
-
-def pytest_leg(name: str, python: Path, folders: Sequence[str], arguments: Sequence[str]) -> Leg:
-    """Run pytest; `arguments` may select nothing in a leg, which is not a failure."""
-    say(f"testing {name}")
-    code = run([python, "-m", "pytest", *folders, *arguments], LEG_LIMIT_S)
-    if code == 5 and arguments:
-        return Leg(name, "skipped", "no test selected")
-    return Leg(name, "passed" if code == 0 else "failed")
 
 
 def command_lint(_options: argparse.Namespace) -> int:
@@ -378,15 +429,34 @@ def command_lint(_options: argparse.Namespace) -> int:
 def lint(python: Path) -> bool:
     """Ruff, mypy and import-linter, all of them even when the first fails."""
     say("lint")
+    return not any([run(command) for command in lint_commands(python)])
+
+
+def lint_quietly(python: Path) -> tuple[bool, str]:
+    """The same; what it says is returned, since it would come in the middle of other words."""
+    done = [
+        subprocess.run(
+            [str(part) for part in command],
+            env=surroundings(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            check=False,
+        )
+        for command in lint_commands(python)
+    ]
+    return not any(process.returncode for process in done), "".join(process.stdout for process in done)
+
+
+def lint_commands(python: Path) -> list[Command]:
+    """What is run for style, types and layers."""
     typed = ["engine", "cvd_blender_addon", "scripts", "bench", "training", "build.py"]
-    commands: list[Command] = [
+    return [
         [python, "-m", "ruff", "check", "."],
         [python, "-m", "ruff", "format", "--check", "."],
         [python, "-m", "mypy", "--strict", "--explicit-package-bases", *typed],
         [python.with_name("lint-imports"), "--no-logo", "--no-cache"],  # no module to be run: a script only
     ]
-    results = [run(command) for command in commands]  # every one, also after a failure
-    return not any(results)
 
 
 def command_solve(options: argparse.Namespace) -> int:
@@ -491,7 +561,7 @@ def main(arguments: Sequence[str]) -> int:
         (
             "test",
             command_test,
-            f"lint and all tests, or with {WINDOWS} those in a window; the rest goes to pytest",
+            f"lint and tests; {ALL}: all tests in every Blender; {WINDOWS}: those in a window; the rest goes to pytest",
         ),
         ("solve", command_solve, "solve a clip; all arguments go to the engine (solve --help lists them)"),
         ("package", command_package, "make build/consistent_video_depth-VERSION.zip for Blender"),

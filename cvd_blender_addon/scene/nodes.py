@@ -71,11 +71,13 @@ class TreeBuilder:
     def arrange(self) -> None:
         """Place every node to the right of what it depends on."""
         columns: dict[Any, int] = {}
+        sources: dict[Any, list[Any]] = {}
+        for link in self.tree.links:  # once: to ask a socket for its links goes through all of the tree's
+            sources.setdefault(link.to_node, []).append(link.from_node)
 
         def column(node: Any) -> int:
             if node not in columns:
-                sources = [link.from_node for socket in node.inputs for link in socket.links]
-                columns[node] = 1 + max((column(source) for source in sources), default=-1)
+                columns[node] = 1 + max((column(source) for source in sources.get(node, [])), default=-1)
             return columns[node]
 
         rows: dict[int, int] = {}

@@ -15,7 +15,7 @@ bpy = pytest.importorskip("bpy", reason="the add-on is tested in Blender's Pytho
 
 @pytest.fixture(scope="session")
 def make_solve(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Synthetic]:
-    return written_once(lambda: tmp_path_factory.mktemp("clip"))
+    return written_once(tmp_path_factory)
 
 
 @pytest.fixture
@@ -42,8 +42,35 @@ def own_solve(synthetic: Synthetic, tmp_path: Path) -> Path:
     return Path(shutil.copytree(synthetic.folder, tmp_path / "own.solve"))
 
 
+@pytest.fixture(scope="session")
+def depth_grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A .blend with the node group of the depth mesh, as the add-on has written it in this Blender."""
+    from cvd_blender_addon.scene import depth_mesh
+
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    path = tmp_path_factory.mktemp("grid") / "grid.blend"
+    bpy.data.libraries.write(str(path), {depth_mesh.node_group()})
+    return path
+
+
 @pytest.fixture
-def scene() -> bpy.types.Scene:
+def quick_grid(depth_grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The group of 670 nodes is taken from that file: to write it takes a second or more, each time."""
+    from cvd_blender_addon.scene import depth_mesh, owned
+
+    write = depth_mesh.node_group
+
+    def node_group() -> bpy.types.NodeTree:
+        if owned.find(bpy.data.node_groups, owned.SHARED, "depth_grid") is None:
+            with bpy.data.libraries.load(str(depth_grid)) as (there, wanted):
+                wanted.node_groups = there.node_groups
+        return write()
+
+    monkeypatch.setattr(depth_mesh, "node_group", node_group)
+
+
+@pytest.fixture
+def scene(quick_grid: None) -> bpy.types.Scene:
     """An empty scene that renders fast."""
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
     scene = bpy.context.scene

@@ -22,7 +22,7 @@ Plain = dict[str, Any]
 def snapshot() -> Plain:
     """Everything in `bpy.data`, windows aside, by data-block and path."""
     found: Plain = {}
-    seen: set[Any] = set()
+    seen = _Seen()
     for prop in bpy.data.bl_rna.properties:
         if prop.type == "COLLECTION" and prop.identifier not in WINDOWS:
             for block in getattr(bpy.data, prop.identifier):
@@ -41,27 +41,39 @@ def changes(before: Plain, after: Plain) -> list[str]:
     )
 
 
-def _add(found: Plain, path: str, struct: Any, seen: set[Any]) -> None:
+class _Seen:
+    """What a snapshot has met: structs, and the properties of their types, which are asked for thousands of times."""
+
+    def __init__(self) -> None:
+        self.structs: set[tuple[type, int]] = set()
+        self._properties: dict[type, list[tuple[str, str]]] = {}
+
+    def properties(self, struct: Any) -> list[tuple[str, str]]:
+        """(name, type) of all that is kept in a file."""
+        if type(struct) not in self._properties:
+            known = [(prop.identifier, prop.type) for prop in struct.bl_rna.properties]
+            self._properties[type(struct)] = [prop for prop in known if prop[0] not in PASSING]
+        return self._properties[type(struct)]
+
+
+def _add(found: Plain, path: str, struct: Any, seen: _Seen) -> None:
     found[path] = type(struct).__name__
     identity = type(struct), struct.as_pointer()
-    if identity in seen:  # such as a link, of both of its sockets
+    if identity in seen.structs:  # such as a link, of both of its sockets
         return
-    seen.add(identity)
+    seen.structs.add(identity)
     if isinstance(struct, bpy.types.Mesh):
         _add_mesh(found, path, struct)
     if isinstance(struct, bpy.types.ID):
         for name, value in struct.items():
             if name.startswith("cvd_"):
                 found[f"{path}[{name}]"] = value
-    for prop in struct.bl_rna.properties:
-        name = prop.identifier
-        if name in PASSING:
-            continue
+    for name, kind in seen.properties(struct):
         value = getattr(struct, name)
         if name == "outputs" and isinstance(struct, bpy.types.CompositorNodeRLayers):
             # In any order, and those of passes that are not rendered come and go.
             found[f"{path}.outputs"] = sorted(socket.identifier for socket in value if socket.enabled)
-        elif prop.type == "COLLECTION":
+        elif kind == "COLLECTION":
             for number, item in enumerate(value):
                 if isinstance(item, bpy.types.ID):
                     found[f"{path}.{name}[{number}]"] = _name(item)
@@ -71,7 +83,7 @@ def _add(found: Plain, path: str, struct: Any, seen: set[Any]) -> None:
             found[f"{path}.{name}"] = _name(value)
             if value.is_embedded_data and not isinstance(value, bpy.types.Key):
                 _add(found, f"{path}.{name}", value, seen)
-        elif prop.type == "POINTER" and value is not None:
+        elif kind == "POINTER" and value is not None:
             _add(found, f"{path}.{name}", value, seen)
         elif hasattr(value, "__len__") and not isinstance(value, str | set | bytes):
             found[f"{path}.{name}"] = str([_plain(item) for item in value])

@@ -5,15 +5,21 @@ World: z up, the camera looks along +y. Front wall: the part of y = 0 with -1.6 
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import pytest
 
 FRONT_X = (-1.6, -0.1)
 FRONT_TOP = 2.6
@@ -40,6 +46,7 @@ class Synthetic:
     moving: tuple[int, ...] = ()  # frames with a matte of something that moves by itself
     focals: dict[int, float] = field(default_factory=dict)
     folder: Path = Path()
+    _plates: dict[tuple[int, bool, int], np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def frames(self) -> list[int]:
@@ -65,25 +72,13 @@ class Synthetic:
 
     def rays(self, number: int, distorted: bool = True, supersample: int = 1) -> np.ndarray:
         """(H, W, 3) camera rays with z = 1 through pixel centres of the (distorted) plate, or of the pinhole."""
-        s = supersample
-        u, v = np.meshgrid((np.arange(self.width * s) + 0.5) / s, (np.arange(self.height * s) + 0.5) / s)
-        x, y = (u - self.cx) / self.focal(number), (v - self.cy) / self.focal(number) * self.squeeze
-        if distorted and (self.k1 or self.p1 or self.p2):
-            ideal, step = np.stack([x, y]), np.full(2, np.inf)
-            while np.abs(step).max() > 1e-13:
-                step = np.stack([x, y]) - self.distort(ideal)
-                ideal += step
-            x, y = ideal
-        return np.stack([x, y, np.ones_like(x)], -1)
+        lens = (self.k1, self.p1, self.p2) if distorted else (0.0, 0.0, 0.0)
+        size = (self.width, self.height, supersample)
+        return _rays(size, self.focal(number), (self.cx, self.cy), self.squeeze, lens)
 
     def distort(self, ideal: np.ndarray) -> np.ndarray:
         """Brown's distortion of normalised coordinates (2, ...)."""
-        x, y = ideal
-        r2 = x * x + y * y
-        across = np.stack(
-            [2 * self.p1 * x * y + self.p2 * (r2 + 2 * x * x), 2 * self.p2 * x * y + self.p1 * (r2 + 2 * y * y)]
-        )
-        return ideal * (1 + self.k1 * r2) + across
+        return _distort(ideal, self.k1, self.p1, self.p2)
 
     def cast(self, number: int, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Planar depth (H, W), world points (H, W, 3), surface 0 floor / 1 back / 2 front."""
@@ -113,7 +108,12 @@ class Synthetic:
 
     def plate(self, number: int, distorted: bool = True, supersample: int = 3) -> np.ndarray:
         """(H, W, 3) uint8, antialiased."""
-        s = supersample
+        key = (number, distorted, supersample)
+        if key not in self._plates:
+            self._plates[key] = self._plate(*key)
+        return self._plates[key]
+
+    def _plate(self, number: int, distorted: bool, s: int) -> np.ndarray:
         _, p, surface = self.cast(number, self.rays(number, distorted, s))
         checker = (np.floor(p[..., 0] * 2) + np.floor(p[..., 1] * 2) + np.floor(p[..., 2] * 2)) % 2
         base = np.array([[0.35, 0.4, 0.3], [0.25, 0.35, 0.6], [0.8, 0.5, 0.2]])[surface]
@@ -212,6 +212,37 @@ class Synthetic:
         }
 
 
+@lru_cache(maxsize=6)
+def _rays(
+    size: tuple[int, int, int],
+    focal: float,
+    centre: tuple[float, float],
+    squeeze: float,
+    lens: tuple[float, float, float],
+) -> np.ndarray:
+    """See `Synthetic.rays`; most frames of a clip have the same ones."""
+    width, height, s = size
+    u, v = np.meshgrid((np.arange(width * s) + 0.5) / s, (np.arange(height * s) + 0.5) / s)
+    x, y = (u - centre[0]) / focal, (v - centre[1]) / focal * squeeze
+    if any(lens):
+        ideal, step = np.stack([x, y]), np.full(2, np.inf)
+        while np.abs(step).max() > 1e-13:
+            step = np.stack([x, y]) - _distort(ideal, *lens)
+            # By the slope along the radius, which comes there in a third of the steps.
+            ideal += step / (1.0 + 3.0 * lens[0] * (ideal * ideal).sum(0))
+        x, y = ideal
+    rays = np.stack([x, y, np.ones_like(x)], -1)
+    rays.flags.writeable = False
+    return rays
+
+
+def _distort(ideal: np.ndarray, k1: float, p1: float, p2: float) -> np.ndarray:
+    x, y = ideal
+    r2 = x * x + y * y
+    across = np.stack([2 * p1 * x * y + p2 * (r2 + 2 * x * x), 2 * p2 * x * y + p1 * (r2 + 2 * y * y)])
+    return ideal * (1 + k1 * r2) + across
+
+
 def write_exr(path: Path, image: np.ndarray, display: tuple[int, int, int, int] | None = None) -> None:
     """An uncompressed scan-line EXR with one float channel Y (H, W), and a display window that may be another one."""
     height, width = image.shape
@@ -255,14 +286,25 @@ def write_png(path: Path, image: np.ndarray) -> None:
     )
 
 
-def written_once(new_folder: Callable[[], Path]) -> Callable[..., Synthetic]:
-    """What writes a synthetic solve once per set of parameters; tests must not change it."""
+def written_once(factory: pytest.TempPathFactory) -> Callable[..., Synthetic]:
+    """What writes a synthetic solve once per set of parameters; tests must not change it.
+
+    It is computed once a run. Every process works with a copy of its own, whose paths are its own.
+    """
+    from tests.once import made_once  # bench/ uses the rest of this file
+
     made: dict[str, Synthetic] = {}
 
     def make(**parameters: Any) -> Synthetic:
         key = repr(sorted(parameters.items()))
         if key not in made:
-            made[key] = Synthetic(**parameters).write(new_folder())
+            name = f"synthetic-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+            source = made_once(factory, name, lambda folder: Synthetic(**parameters).write(folder))
+            folder = factory.mktemp("clip")
+            shutil.copytree(source, folder, dirs_exist_ok=True)
+            truth = Synthetic(**parameters, folder=folder / "shot.solve")
+            truth.write_json(truth.document(folder))
+            made[key] = truth
         return made[key]
 
     return make

@@ -16,6 +16,8 @@ from cvd_blender_addon import compat
 from cvd_blender_addon.scene import camera, import_solve
 from cvd_blender_addon.solve_reader import Solve, read
 
+pytestmark = pytest.mark.every_blender
+
 SIZES = {"landscape": (320, 180), "portrait": (180, 320), "square": (256, 256)}
 
 

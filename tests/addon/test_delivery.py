@@ -54,6 +54,7 @@ def read_homefile_after() -> Iterator[None]:
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
 
 
+@pytest.mark.every_blender
 @pytest.mark.parametrize("name", ["abc", "usd", "fbx"])
 @pytest.mark.parametrize("parameters", [{}, {"focals": ZOOM}], ids=["prime", "zoom"])
 def test_camera_files_are_the_placed_camera(
@@ -91,6 +92,7 @@ def test_camera_files_are_the_placed_camera(
             assert (x * truth.width, (1.0 - y) * truth.height) == pytest.approx(tuple(pixel), abs=0.01)
 
 
+@pytest.mark.every_blender
 def test_fbx_is_written_where_its_add_on_is_off_and_leaves_it_off(
     synthetic: Synthetic, scene: bpy.types.Scene, tmp_path: Path
 ) -> None:
@@ -130,6 +132,7 @@ def deliver() -> set[str]:
     return bpy.ops.cvd.deliver(engine_python=sys.executable)
 
 
+@pytest.mark.every_blender
 def test_the_engine_is_asked_for_what_is_chosen_where_the_scene_stands(
     ready: bpy.types.Scene, synthetic: Synthetic, tmp_path: Path
 ) -> None:

@@ -13,6 +13,8 @@ from cvd_blender_addon import compat
 from cvd_blender_addon.scene import camera, depth_mesh
 from cvd_blender_addon.solve_reader import Solve, read
 
+pytestmark = pytest.mark.every_blender
+
 BLENDER_FROM_CV = np.array([1.0, -1.0, -1.0])
 
 

@@ -63,6 +63,7 @@ def test_viewport_and_render_have_a_density_each(make_solve: Callable[..., Synth
     assert len(evaluate(scene, ob, 1001)[0]) == (20 + 2) * (12 + 2)
 
 
+@pytest.mark.every_blender
 def test_the_threshold_says_which_faces_are_cut(make_solve: Callable[..., Synthetic], scene: bpy.types.Scene) -> None:
     truth = make_solve(**SMALL)
     _, ob = build(scene, truth, Depth_Edge=3.0)
@@ -102,6 +103,7 @@ def test_limits_are_in_scene_units(make_solve: Callable[..., Synthetic], scene: 
             assert inside.sum() == wanted.sum()
 
 
+@pytest.mark.every_blender
 def test_a_held_frame_stays_where_it_is(make_solve: Callable[..., Synthetic], scene: bpy.types.Scene) -> None:
     zoom = {number: 90.0 + 3.0 * (number - 1001) for number in range(1001, 1009)}
     truth = make_solve(**SMALL, focals=zoom)
@@ -165,6 +167,7 @@ def test_smoothing_takes_noise_away(scene: bpy.types.Scene, tmp_path: Any) -> No
     assert errors[2.0] < 0.5 * errors[0.0]
 
 
+@pytest.mark.every_blender
 def test_a_build_keeps_what_was_chosen(make_solve: Callable[..., Synthetic], scene: bpy.types.Scene) -> None:
     chosen = {"Viewport_Step": 3, "Render_Step": 2, "Cut_Depth_Edges": False, "Depth_Edge": 4.0, "Smoothing": 1.5}
     chosen |= {"Near": 0.5, "Far": 9.0, "Hold_Frame": True, "Held_Frame": 1005}
@@ -176,6 +179,7 @@ def test_a_build_keeps_what_was_chosen(make_solve: Callable[..., Synthetic], sce
     assert {name: compat.get_modifier_input(modifier, name.replace("_", " ")) for name in chosen} == chosen
 
 
+@pytest.mark.every_blender
 def test_a_file_with_the_older_group_is_brought_up_to_date(
     make_solve: Callable[..., Synthetic], scene: bpy.types.Scene
 ) -> None:

@@ -12,6 +12,8 @@ from synthetic import Synthetic
 from cvd_blender_addon.operators.import_solve import CVD_FH_solve
 from cvd_blender_addon.operators.solve import CVD_FH_clip
 
+pytestmark = pytest.mark.every_blender
+
 
 def drop(path: Path) -> set[str]:
     """As Blender does: the path of what is dropped, and the directory that it lies in."""

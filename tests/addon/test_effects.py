@@ -16,6 +16,8 @@ from cvd_blender_addon import compat
 from cvd_blender_addon.scene import camera, compositor, import_solve
 from cvd_blender_addon.scene.nodes import TreeBuilder
 
+pytestmark = pytest.mark.every_blender
+
 FRAME = 1003  # the camera is turned a little
 IN_FRONT, RADIUS = (1.0, -1.5, 1.3), 0.6
 HALF_HIDDEN = (0.1, 1.5, 0.8)

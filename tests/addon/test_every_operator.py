@@ -195,6 +195,7 @@ def test_what_was_renamed_is_still_found(ready: None) -> None:
             assert not made, f"{name} does not find what was renamed: {made}"
 
 
+@pytest.mark.every_blender
 def test_every_grey_button_says_why(scene: bpy.types.Scene, addon: None) -> None:
     grey = [name for name in operators() if not getattr(bpy.ops.cvd, name).poll()]
     assert {"solve_depth", "queue_remove", "show_log", "build_camera"} <= set(grey)
@@ -204,6 +205,7 @@ def test_every_grey_button_says_why(scene: bpy.types.Scene, addon: None) -> None
         assert "context is incorrect" not in str(refused.value), f"{name} does not say why it is disabled"
 
 
+@pytest.mark.every_blender
 def test_everything_has_a_tooltip(addon: None) -> None:
     for name in operators():
         rna = getattr(bpy.ops.cvd, name).get_rna_type()
@@ -262,6 +264,7 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     yield
 
 
+@pytest.mark.every_blender
 def test_unregistering_leaves_nothing_behind(scene: bpy.types.Scene, own_folder: None) -> None:
     before = registered()
     assert before["operators"] == []

@@ -13,6 +13,8 @@ import bpy
 import pytest
 from synthetic import Synthetic
 
+pytestmark = pytest.mark.every_blender
+
 ROOT = Path(__file__).parents[2]
 
 

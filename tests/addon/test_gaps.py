@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bpy
+import pytest
 from synthetic import Synthetic
 
 from cvd_blender_addon.scene import import_solve
@@ -12,6 +13,7 @@ def markers(scene: bpy.types.Scene) -> list[tuple[int, str]]:
     return sorted((marker.frame, marker.name) for marker in scene.timeline_markers)
 
 
+@pytest.mark.every_blender
 def test_each_gap_has_a_beginning_and_an_end(make_solve: object, scene: bpy.types.Scene) -> None:
     truth: Synthetic = make_solve(missing=(1004, 1005), unplaced=(1007, 1008))
     import_solve(scene, truth.folder)

@@ -34,6 +34,7 @@ def projected(document: dict[str, Any], frame: dict[str, Any], point: np.ndarray
     return local[:2] / local[2] * (lens["fx"] * zoom, lens["fy"] * zoom) + (lens["cx"], lens["cy"])
 
 
+@pytest.mark.every_blender
 @pytest.mark.parametrize("fit", ["HORIZONTAL", "VERTICAL", "AUTO"])
 def test_a_camera_that_is_driven_in_every_way_is_handed_over_as_it_plays(
     scene: bpy.types.Scene, tmp_path: Path, fit: str
@@ -69,6 +70,7 @@ def test_a_camera_that_is_driven_in_every_way_is_handed_over_as_it_plays(
             assert projected(document, frame, point) == pytest.approx([x * SIZE[0], (1 - y) * SIZE[1]], abs=0.01)
 
 
+@pytest.mark.every_blender
 def test_an_alembic_camera_that_zooms_is_handed_over(scene: bpy.types.Scene, tmp_path: Path) -> None:
     """Exported and imported by Blender: a camera that a cache moves, and whose lens is keyed."""
     scene.render.resolution_x, scene.render.resolution_y = SIZE
@@ -117,6 +119,7 @@ def test_a_camera_whose_shift_changes_is_refused(scene: bpy.types.Scene, tmp_pat
     cameras.write_camera(scene, camera, None, [2], SIZE, False, tmp_path / "camera.json")
 
 
+@pytest.mark.every_blender
 def test_a_solved_camera_comes_back_as_it_was(synthetic: Synthetic, scene: bpy.types.Scene, tmp_path: Path) -> None:
     solve = import_solve(scene, synthetic.folder)
     clip = plate.ensure_clip(solve)

@@ -41,6 +41,7 @@ def fake_root(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.every_blender
 def test_solve_import_save_render(fake_root: Path, synthetic: Synthetic, tmp_path: Path) -> None:
     clip = synthetic.folder.parent / "plate_1001.png"
     arguments = (clip, "--out", tmp_path / "shot.solve", "--engine-python", sys.executable)
@@ -104,6 +105,7 @@ def test_options_reach_the_request(fake_root: Path, synthetic: Synthetic, tmp_pa
     ]
 
 
+@pytest.mark.every_blender
 def test_a_camera_of_the_blend_and_its_markers_are_handed_over(
     fake_root: Path, synthetic: Synthetic, tmp_path: Path
 ) -> None:
@@ -185,6 +187,7 @@ def test_usage() -> None:
     assert run(*given[:3], "--track-distance", "far", "A", "B").returncode == 2
 
 
+@pytest.mark.every_blender
 def test_import_and_deliver(fake_root: Path, synthetic: Synthetic, tmp_path: Path) -> None:
     solve, out = synthetic.folder, tmp_path / "out"
     arguments = ("--import-only", solve, "--engine-python", sys.executable, "--blend", tmp_path / "s.blend")

@@ -13,6 +13,8 @@ from cvd_blender_addon import compat, monitor
 from cvd_blender_addon.scene import camera, compositor, depth_mesh, import_solve, owned
 from cvd_blender_addon.solve_reader import SolveError
 
+pytestmark = pytest.mark.every_blender
+
 COLLECTIONS = (
     "objects",
     "meshes",

@@ -116,6 +116,7 @@ def slow(folder: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> jobs.Job:
     return job
 
 
+@pytest.mark.every_blender
 def test_an_environment_is_made_and_checked(folder: Path, engine_root: Path, tmp_path: Path) -> None:
     assert installer.installed(folder) is None
     status = install(folder, engine_root)

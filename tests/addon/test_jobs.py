@@ -47,6 +47,7 @@ def alive(pid: int) -> bool:
     return True
 
 
+@pytest.mark.every_blender
 def test_success(request_: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     job = run(request_, "succeed", monkeypatch)
     assert jobs.wait(job, lambda status: None, FAST).state == "done"
@@ -60,6 +61,7 @@ def test_failure_is_told_as_the_engine_told_it(request_: dict, monkeypatch: pyte
     assert jobs.describe(status) == "failed: No camera. A tripod shot. Move it."
 
 
+@pytest.mark.every_blender
 def test_waiting_ends_well_where_blender_itself_has_set_what_ctrl_c_does(
     request_: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,6 +116,7 @@ def test_engine_that_does_not_listen_is_ended(request_: dict, monkeypatch: pytes
     assert not alive(pid)
 
 
+@pytest.mark.every_blender
 def test_control_c_cancels(request_: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     job = run(request_, "obedient", monkeypatch)
 

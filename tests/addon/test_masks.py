@@ -96,6 +96,7 @@ def pixels(path: Path) -> np.ndarray:
     return np.round(load(path)[..., 0] * 255).astype(int)
 
 
+@pytest.mark.every_blender
 def test_square_is_exact(synthetic: Synthetic, scene: bpy.types.Scene, tmp_path: Path) -> None:
     clip = open_clip(synthetic)
     assert masks.render(square_mask(), clip, [1001, 1003], tmp_path / "masks", nothing) == [1001, 1003]
@@ -110,6 +111,7 @@ def test_square_is_exact(synthetic: Synthetic, scene: bpy.types.Scene, tmp_path:
     assert (got[inner] == 255).all() and got.sum() < 255 * (bottom - top + 2) * (right - left + 2)
 
 
+@pytest.mark.every_blender
 def test_circle_is_exact_to_the_pixel(synthetic: Synthetic, scene: bpy.types.Scene, tmp_path: Path) -> None:
     mask = bpy.data.masks.new("Circle")
     set_circle(add_spline(mask, 4), 200.0, 70.0, 40.0)
@@ -137,6 +139,7 @@ def test_scene_frame_is_where_the_clip_shows_the_plate_frame(
     assert min(differences, key=differences.get) == 1003 and differences[1003] < 1.0
 
 
+@pytest.mark.every_blender
 def test_keyed_mask_moves_with_the_plate(synthetic: Synthetic, scene: bpy.types.Scene, tmp_path: Path) -> None:
     clip = open_clip(synthetic, start=11)  # plate 1001 at scene frame 11
     mask = bpy.data.masks.new("Moving")

@@ -13,6 +13,8 @@ from synthetic import Synthetic
 from cvd_blender_addon import compat
 from cvd_blender_addon.scene import compositor, import_solve, matte
 
+pytestmark = pytest.mark.every_blender
+
 BALL, RADIUS = (0.1, 1.5, 0.8), 0.7
 FRAME = 1002
 

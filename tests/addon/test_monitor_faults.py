@@ -47,6 +47,7 @@ def test_undo_to_before_the_solve_was_started_keeps_it_in_view(job: jobs.Job) ->
     assert running()
 
 
+@pytest.mark.every_blender
 def test_real_undo_of_an_object_keeps_the_solve_in_view(job: jobs.Job) -> None:
     bpy.ops.ed.undo_push(message="before")
     bpy.ops.mesh.primitive_cube_add()

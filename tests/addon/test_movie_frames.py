@@ -15,6 +15,8 @@ from rendering import render
 from cvd_blender_addon import compat, masks
 from cvd_blender_addon.scene import plate
 
+pytestmark = pytest.mark.every_blender
+
 MOVIES = Path(__file__).resolve().parents[1] / "movies"
 PICTURES: dict[str, list[int]] = json.loads((MOVIES / "pictures.json").read_text())
 BITS = 6

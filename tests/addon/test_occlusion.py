@@ -25,6 +25,7 @@ FRAME = 1002
 SIZE = {"width": 480, "height": 270, "fx": 450.0, "cx": 256.0, "cy": 125.0}
 
 
+@pytest.mark.every_blender
 @pytest.mark.parametrize(
     ("mode", "k1", "root_scale"),
     [
@@ -70,6 +71,7 @@ def test_matte(
         assert np.abs(composite[..., :3] - plate)[away].max() < 1.5 / 255
 
 
+@pytest.mark.every_blender
 def test_undistorted_plate_is_not_shifted(
     make_solve: Callable[..., Synthetic], scene: bpy.types.Scene, tmp_path: Path
 ) -> None:
@@ -123,6 +125,7 @@ def write_dynamic_matte(scene: bpy.types.Scene, solve: Solve, folder: Path) -> N
     tree.links.new(sized, socket)
 
 
+@pytest.mark.every_blender
 @pytest.mark.parametrize("k1", [0.0, -0.08])
 def test_dynamic_matte_comes_out_of_the_group(
     make_solve: Callable[..., Synthetic], scene: bpy.types.Scene, tmp_path: Path, k1: float
@@ -165,6 +168,7 @@ def test_what_moves_hides_cg_and_catches_no_shadow(
     assert cut == [False, True]
 
 
+@pytest.mark.every_blender
 def test_shadow_falls_on_the_floor(
     make_solve: Callable[..., Synthetic], scene: bpy.types.Scene, tmp_path: Path
 ) -> None:
@@ -194,6 +198,7 @@ def eevee() -> str:
     return "BLENDER_EEVEE" if bpy.app.version >= (5, 0, 0) else "BLENDER_EEVEE_NEXT"
 
 
+@pytest.mark.every_blender
 def test_shadow_in_eevee_and_back(make_solve: Callable[..., Synthetic], scene: bpy.types.Scene, tmp_path: Path) -> None:
     truth = make_solve(width=160, height=90, fx=150.0, cx=85.0, cy=42.0)
     solve = import_solve(scene, truth.folder, shadow_catcher=True)
@@ -225,6 +230,7 @@ def test_shadow_in_eevee_and_back(make_solve: Callable[..., Synthetic], scene: b
     assert not compositor.find_group_node(scene, solve).inputs["Shadows"].is_linked
 
 
+@pytest.mark.every_blender
 def test_floor_mirrors_cg(make_solve: Callable[..., Synthetic], scene: bpy.types.Scene, tmp_path: Path) -> None:
     truth = make_solve(width=160, height=90, fx=150.0, cx=85.0, cy=42.0)
     solve = import_solve(scene, truth.folder, shadow_catcher=True)
@@ -252,6 +258,7 @@ def test_floor_mirrors_cg(make_solve: Callable[..., Synthetic], scene: bpy.types
     assert redder[image].mean() < 1.3
 
 
+@pytest.mark.every_blender
 def test_fused_mesh_holds_out(make_solve: Callable[..., Synthetic], scene: bpy.types.Scene, tmp_path: Path) -> None:
     truth = make_solve(width=160, height=90, fx=150.0, cx=85.0, cy=42.0)
     folder = add_fused(Path(shutil.copytree(truth.folder, tmp_path / "own.solve")))
@@ -268,6 +275,7 @@ def test_fused_mesh_holds_out(make_solve: Callable[..., Synthetic], scene: bpy.t
     assert ball.name in scene.objects and 0.05 * whole < held < 0.9 * whole
 
 
+@pytest.mark.every_blender
 def test_who_renders_what(synthetic: Synthetic, scene: bpy.types.Scene) -> None:
     solve = read(synthetic.folder)
     camera.build(scene, solve)
@@ -297,6 +305,7 @@ def test_who_renders_what(synthetic: Synthetic, scene: bpy.types.Scene) -> None:
     assert "No fused mesh" in said[0]
 
 
+@pytest.mark.every_blender
 def test_layers_and_collections(synthetic: Synthetic, scene: bpy.types.Scene) -> None:
     mine = bpy.data.collections.new("My CG")
     scene.collection.children.link(mine)

@@ -39,6 +39,7 @@ def solve(mode: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     return bpy.ops.cvd.solve_depth(engine_python=sys.executable)
 
 
+@pytest.mark.every_blender
 def test_background_solve_blocks_and_prints(
     ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -97,6 +98,7 @@ def test_pixel_aspect_and_optical_centre_are_asked_for(ready: bpy.types.Scene, m
     assert request["world"]["camera_height"] is None
 
 
+@pytest.mark.every_blender
 def test_the_lens_of_the_clips_settings_is_taken(ready: bpy.types.Scene) -> None:
     cvd = ready.cvd
     with pytest.raises(RuntimeError, match="Open the clip in the clip editor"):
@@ -111,6 +113,7 @@ def test_the_lens_of_the_clips_settings_is_taken(ready: bpy.types.Scene) -> None
     assert cvd.use_principal and tuple(cvd.principal) == pytest.approx((170, 100), abs=1e-3)  # from the top
 
 
+@pytest.mark.every_blender
 def test_a_solved_lens_comes_back_from_the_clip_that_was_built(ready: bpy.types.Scene, synthetic: Synthetic) -> None:
     clip = plate.ensure_clip(read(synthetic.folder))
     assert clip is not None
@@ -370,6 +373,7 @@ def test_cancel_button(ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch) 
     assert ready.cvd.job_state == "cancelled"
 
 
+@pytest.mark.every_blender
 def test_reopened_file_finds_its_job_again(
     ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

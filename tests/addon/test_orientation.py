@@ -120,6 +120,7 @@ def test_the_ground_is_found_under_a_table(
     assert max(abs(corner.z) for corner in corners) < 0.01
 
 
+@pytest.mark.every_blender
 def test_operators_and_undo(scene: bpy.types.Scene, addon: None, synthetic: Synthetic) -> None:
     bpy.ops.cvd.import_solve(directory=str(synthetic.folder))
     key = scene.cvd.solve_key

@@ -13,6 +13,8 @@ from cvd_blender_addon import forecast, monitor, panels, plate_watch
 from cvd_blender_addon.jobs import JobError, StageStatus, Status
 from cvd_blender_addon.scene import depth_mesh
 
+pytestmark = pytest.mark.every_blender
+
 
 class Layout:
     """Takes what a panel draws, and insists that it exists."""

@@ -92,6 +92,7 @@ def test_rays_meet_the_mesh_and_else_the_depth(scene: bpy.types.Scene, synthetic
     assert cast(scene, solve, Ray(Vector((0.0, 0.0, 50.0)), Vector((0.0, 0.0, 1.0)))) is None
 
 
+@pytest.mark.every_blender
 @pytest.mark.parametrize("scale", [1.0, 0.05])
 def test_the_ball_falls_and_rests_on_the_table(
     scene: bpy.types.Scene, addon: None, synthetic: Synthetic, own_solve: Path, scale: float
@@ -115,6 +116,7 @@ def test_the_ball_falls_and_rests_on_the_table(
     assert abs(heights[-1] - heights[-10]) < 0.01 * radius
 
 
+@pytest.mark.every_blender
 def test_the_ball_is_lit_and_its_shadow_is_on_the_table(
     scene: bpy.types.Scene, addon: None, synthetic: Synthetic, own_solve: Path, tmp_path: Path
 ) -> None:

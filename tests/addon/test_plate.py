@@ -25,6 +25,7 @@ def nearest_frame(truth: Synthetic, image: np.ndarray) -> int:
     return min(errors, key=errors.__getitem__)
 
 
+@pytest.mark.every_blender
 @pytest.mark.parametrize("number", [1001, 1003, 1005, 1008])
 def test_sequence_in_the_compositor(synthetic: Synthetic, scene: bpy.types.Scene, tmp_path: Path, number: int) -> None:
     import_solve(scene, synthetic.folder)
@@ -32,6 +33,7 @@ def test_sequence_in_the_compositor(synthetic: Synthetic, scene: bpy.types.Scene
     assert np.abs(image - load(synthetic.folder.parent / f"plate_{number}.png")[..., :3]).max() < 1.5 / 255
 
 
+@pytest.mark.every_blender
 @pytest.mark.parametrize("number", [1, 2, 6])
 def test_movie_in_the_compositor(movie_solve: Synthetic, scene: bpy.types.Scene, tmp_path: Path, number: int) -> None:
     import_solve(scene, movie_solve.folder)
@@ -39,6 +41,7 @@ def test_movie_in_the_compositor(movie_solve: Synthetic, scene: bpy.types.Scene,
     assert nearest_frame(movie_solve, image) == number
 
 
+@pytest.mark.every_blender
 @pytest.mark.parametrize("source", ["sequence", "movie"])
 def test_texture_of_the_depth_mesh(
     synthetic: Synthetic, movie_solve: Synthetic, scene: bpy.types.Scene, tmp_path: Path, source: str
@@ -52,6 +55,7 @@ def test_texture_of_the_depth_mesh(
     assert np.abs(image - truth.plate(number) / 255).mean() < 0.02
 
 
+@pytest.mark.every_blender
 def test_background_of_the_camera(make_solve: Callable[..., Synthetic], scene: bpy.types.Scene) -> None:
     truth = make_solve(k1=-0.08)
     solve = import_solve(scene, truth.folder)
@@ -67,6 +71,7 @@ def test_background_of_the_camera(make_solve: Callable[..., Synthetic], scene: b
     assert background.clip.tracking.camera.k1 == pytest.approx(-0.08)
 
 
+@pytest.mark.every_blender
 @pytest.mark.parametrize(("colourspace", "expected"), [("srgb", "sRGB"), ("linear", "Linear Rec.709")])
 def test_colour_space(own_solve: Path, scene: bpy.types.Scene, colourspace: str, expected: str) -> None:
     document = json.loads((own_solve / "solve.json").read_text())
@@ -158,6 +163,7 @@ def test_a_movie_that_is_shorter_than_its_solve_is_told(
     assert not any("frames, the solve goes to" in message for message in said)
 
 
+@pytest.mark.every_blender
 @pytest.mark.parametrize("lens", [{"k1": -0.3}, {"k1": -0.1, "p1": 0.05, "p2": -0.03}], ids=["polynomial", "brown"])
 def test_clip_settings_mean_the_solved_lens(
     make_solve: Callable[..., Synthetic], scene: bpy.types.Scene, tmp_path: Path, lens: dict[str, float]
@@ -195,6 +201,7 @@ def test_clip_settings_mean_the_solved_lens(
     assert raw.max() > 1.2
 
 
+@pytest.mark.every_blender
 def test_compositor_undistorts_a_lens_off_its_axis(
     make_solve: Callable[..., Synthetic], scene: bpy.types.Scene, tmp_path: Path
 ) -> None:

@@ -59,6 +59,7 @@ def job(scene: bpy.types.Scene, addon: None, tmp_path: Path, monkeypatch: pytest
     jobs.wait(started, lambda _: None, 0.02)
 
 
+@pytest.mark.every_blender
 def test_cameras_and_points_appear_are_replaced_and_go(scene: bpy.types.Scene, job: jobs.Job) -> None:
     before = content()
     monitor.tick()
@@ -118,6 +119,7 @@ def test_what_the_user_puts_there_stays(scene: bpy.types.Scene, tmp_path: Path) 
     assert [ob.name for ob in scene.objects] == ["Own"]
 
 
+@pytest.mark.every_blender
 def test_undo_and_old_files_bring_no_preview_back(scene: bpy.types.Scene, job: jobs.Job, tmp_path: Path) -> None:
     engine_finds(job.folder, document(3))
     monitor.tick()

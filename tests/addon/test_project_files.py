@@ -63,6 +63,7 @@ def moved(project: Path, to: str = "new place") -> Path:
     return there
 
 
+@pytest.mark.every_blender
 @pytest.mark.parametrize("save_first", [False, True])
 def test_a_moved_project_renders_as_before(
     scene: bpy.types.Scene, project: Path, addon: None, tmp_path: Path, save_first: bool
@@ -159,6 +160,7 @@ def warned(picture: np.ndarray) -> np.ndarray:
     return np.isclose(picture[..., :3], MAGENTA, atol=0.01).all(-1)
 
 
+@pytest.mark.every_blender
 @pytest.mark.parametrize("lost", ["depth", "plate", "one"])
 def test_what_is_missing_is_seen_in_the_picture(
     scene: bpy.types.Scene, project: Path, addon: None, tmp_path: Path, lost: str

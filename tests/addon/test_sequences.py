@@ -50,6 +50,7 @@ def test_what_the_rule_takes_for_granted() -> None:
     assert GOLDEN["last_frame"] == LAST_FRAME == FRAMES[-1]
 
 
+@pytest.mark.every_blender
 def test_blenders_last_frame(scene: bpy.types.Scene) -> None:
     scene.frame_end = LAST_FRAME + 5
     assert scene.frame_end == LAST_FRAME
@@ -113,6 +114,7 @@ def shown(scene: bpy.types.Scene, kind: str, block: Any, number: int, folder: Pa
     return load(Path(scene.render.filepath))
 
 
+@pytest.mark.every_blender
 @pytest.mark.parametrize(
     ("names", "chosen"),
     [
@@ -157,6 +159,7 @@ def test_the_frame_of_a_number_needs_no_look_at_the_folder(
     assert [masks.scene_frame(clip, number) for number in (101, 105)] == [11, 15]
 
 
+@pytest.mark.every_blender
 def test_what_blender_shows_of_a_number_that_is_not_the_last_one(scene: bpy.types.Scene, tmp_path: Path) -> None:
     """Why such plates are refused: at frame 1 it looks for 0001_v1.png, at frame 3 for 0001_v3.png."""
     for level, name in enumerate(("0001_v2.png", "0002_v2.png", "0003_v2.png")):
@@ -167,6 +170,7 @@ def test_what_blender_shows_of_a_number_that_is_not_the_last_one(scene: bpy.type
     assert shown(scene, "CompositorNodeMovieClip", clip, 3, tmp_path)[..., :3].max() == 0.0
 
 
+@pytest.mark.every_blender
 def test_blender_shows_the_data_window_of_an_exr(scene: bpy.types.Scene, tmp_path: Path) -> None:
     """Why the engine refuses plates with overscan: what is beyond the display window is part of Blender's picture."""
     write_exr(tmp_path / "a_1.exr", np.full((HEIGHT + 4, WIDTH + 8), 0.5, np.float32), (4, 2, WIDTH + 3, HEIGHT + 1))

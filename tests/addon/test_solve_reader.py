@@ -36,6 +36,7 @@ def assert_refused(folder: Path, scene: bpy.types.Scene, match: str) -> SolveErr
     return caught.value
 
 
+@pytest.mark.every_blender
 def test_reads_what_was_written(synthetic: Synthetic) -> None:
     solve = read(synthetic.folder)
     assert solve.name == "shot"

@@ -15,6 +15,8 @@ from synthetic import write_png
 
 from cvd_blender_addon import cameras, masks
 
+pytestmark = pytest.mark.every_blender
+
 SIZE = (marks.WIDTH, marks.HEIGHT)
 
 

@@ -227,3 +227,59 @@ def test_without_a_fitting_python_the_user_is_told_what_to_install(
     message = capsys.readouterr().err
     assert message.startswith("error: The environment made-up cannot be made.")
     assert "fix: Install Python 3.99" in message
+
+
+def commands_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *arguments: str, missing: str = "") -> dict[str, list[str]]:
+    """Leg -> what `test` runs for it, where nothing is really run and one Blender has no Python."""
+    commands: dict[str, list[str]] = {}
+
+    def ensure(environment: build.Environment) -> Path:
+        if environment.name == missing:
+            raise build.MissingPythonError("a", "b", "c")
+        return Path(environment.name)
+
+    def run(command: list[object], *_: object) -> int:
+        words = [str(word) for word in command]
+        commands[words[0]] = words
+        (tmp_path / "tests").mkdir(exist_ok=True)
+        case = f'<testcase classname="tests.x" name="of {words[0]}" time="{len(commands)}.5"/>'
+        (tmp_path / "tests" / f"{words[0]}.xml").write_text(f"<testsuites><testsuite>{case}</testsuite></testsuites>")
+        return 0
+
+    monkeypatch.setattr(build, "ensure", ensure)
+    monkeypatch.setattr(build, "run", run)
+    monkeypatch.setattr(build, "TESTS", tmp_path / "tests")
+    monkeypatch.setattr(build, "lint_quietly", lambda _python: (True, "fine"))
+    monkeypatch.chdir(tmp_path)
+    assert build.main(["test", *arguments]) == 0
+    return commands
+
+
+def test_one_blender_runs_all_tests_and_the_others_what_depends_on_the_version(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commands = commands_of(monkeypatch, tmp_path, "-k", "name")
+    assert list(commands) == ["engine", "blender-5.0", "blender-5.2", "blender-4.5"]
+    some = [name for name, words in commands.items() if "every_blender" in words]
+    assert some == ["blender-5.2", "blender-4.5"]
+    assert all(words[-2:] == ["-k", "name"] for words in commands.values())
+    said = capsys.readouterr().out
+    assert said.index("4.5 s  blender-4.5  tests.x::of blender-4.5") < said.index("1.5 s  engine")
+    without = commands_of(monkeypatch, tmp_path, missing="blender-5.0")
+    assert "every_blender" not in without["blender-5.2"] and "every_blender" in without["blender-4.5"]
+    assert "blender-5.0: skipped (no Python 3.11" in capsys.readouterr().out
+    every = commands_of(monkeypatch, tmp_path, "--all")
+    assert not [word for words in every.values() for word in words if word in ("every_blender", "--all")]
+
+
+def test_lint_fails_the_run_also_where_all_tests_pass(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(build, "ensure", lambda environment: Path(environment.name))
+    monkeypatch.setattr(build, "run", lambda *_: 0)
+    monkeypatch.setattr(build, "TESTS", tmp_path)
+    monkeypatch.setattr(build, "lint_quietly", lambda _python: (False, "E501 Line too long"))
+    monkeypatch.chdir(tmp_path)
+    assert build.main(["test"]) == 1
+    said = capsys.readouterr().out
+    assert "E501 Line too long" in said and "lint: failed" in said

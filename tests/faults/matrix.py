@@ -26,8 +26,10 @@ from typing import Any
 import cv2
 import psutil
 import torch
+import torch._dynamo  # else each process that trains imports it, which takes longer than the training
 
 from engine import pipeline
+from engine.depth import training
 from engine.depth.settings import PRESETS, DepthSettings
 from engine.errors import Cancelled, CvdError
 from engine.files import is_temporary
@@ -37,7 +39,7 @@ from tests.faults.inject import VARIABLE, Fault
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("footage", "masks", "poses", "flow", "motion", "prior", "scale", "evidence", "depth", "export")
-SETTINGS = replace(PRESETS["preview"], long_side=128, planes=16, views=2, photometric_steps=0.0, fit_steps=4.0,
+SETTINGS = replace(PRESETS["preview"], long_side=128, planes=16, views=2, photometric_steps=0.0, fit_steps=2.0,
                    pair_steps=0.0, min_steps=0, batch_pairs=1)  # fmt: skip
 EARLIER = replace(SETTINGS, planes=12, fit_steps=0.0)
 MAY_DIFFER = re.compile(r"(.*/)?(stage\.json|.*\.log|log.*|.*\.db.*|key|pairs\.txt|.*\.done)")
@@ -146,6 +148,7 @@ class Arena:
         end = "done"
         try:
             sys.stderr = sys.stdout = (self.folder / "printed").open("a")
+            training.CHECKPOINT_EVERY = 8  # so that one is written in the middle of these few steps
             if worker is not None:
                 os.environ[VARIABLE] = worker
                 os.environ["PYTHONPATH"] = str(Path(__file__).parent / "worker")
@@ -312,6 +315,8 @@ def at_every_write(arena: Arena, kind: str, stages: tuple[str, ...], every: int,
             end = expected
             if kind == "full" and outcome.end == "done":
                 end = "done"  # nothing but a rename or a removal was left, which take no room
+            if outcome.end == "done" and outcome.writes < number:
+                end = "done"  # the status is written by the clock: a faster run has fewer writes
             wrong = list(arena.check_after(stage, outcome, end))
             if outcome.end != "done":
                 wrong += arena.check_resumed(stage, arena.run(stop_after=stage))

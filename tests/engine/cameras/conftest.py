@@ -22,11 +22,10 @@ def walk_poses() -> walk_scene.Frames:
 
 
 @pytest.fixture(scope="session")
-def walk_folder(walk_poses: walk_scene.Frames, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def walk_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the plate in `in` and what the footage stage makes of it in `proxy`."""
     folder = tmp_path_factory.mktemp("walk")
-    room = walk_scene.room()
-    footage = probe(walk_scene.write(folder / "in", {n: walk_scene.render(room, p) for n, p in walk_poses.items()}))
+    footage = probe(walk_scene.write(folder / "in", walk_scene.walk_pictures(tmp_path_factory)))
     prepare(footage, folder, Silent())
     return folder
 

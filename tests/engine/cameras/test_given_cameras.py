@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pycolmap
 import pytest
 import walk_scene as scene
+from quick_solver import quick_solver
 
 from engine.cameras.document import FollowedPoints, GivenCamera, named_lens
 from engine.cameras.knowledge import LensKnowledge
@@ -40,13 +42,16 @@ def far_away(poses: scene.Frames) -> scene.Frames:
     return moved
 
 
-def placed(walk_folder: Path, footage: Footage, poses: scene.Frames, work: Path, **options: object) -> CameraTrack:
+def placed(
+    walk_folder: Path, footage: Footage, poses: scene.Frames, work: Path, own_process: bool = False
+) -> CameraTrack:
     work.mkdir(exist_ok=True)
-    GivenCamera(LENS, poses, bool(options.get("metric", False))).save(work / "camera.json")
+    GivenCamera(LENS, poses, False).save(work / "camera.json")
     request = CameraRequest("json", work / "camera.json")
-    return place_points(
-        footage, walk_folder / "proxy", None, work / "poses", request, LensKnowledge(), None, 0, Silent()
-    )
+    with nullcontext() if own_process else quick_solver():
+        return place_points(
+            footage, walk_folder / "proxy", None, work / "poses", request, LensKnowledge(), None, 0, Silent()
+        )
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +60,7 @@ def given_track(
 ) -> CameraTrack:
     poses = far_away(walk_poses)
     del poses[scene.FIRST + 3]
-    return placed(walk_folder, walk_footage, poses, tmp_path_factory.mktemp("given"))
+    return placed(walk_folder, walk_footage, poses, tmp_path_factory.mktemp("given"), own_process=True)
 
 
 def test_cameras_stay_as_they_were_given(given_track: CameraTrack, walk_poses: scene.Frames) -> None:
@@ -117,7 +122,8 @@ def test_followed_points_join_what_was_matched(
     )
     images, ratio = pictures(job)
     database = tmp_path / "database.db"
-    extract_features(job, database, images, ratio)
+    with quick_solver():
+        extract_features(job, database, images, ratio)
     match(job, database, exhaustive=False)
     points = FollowedPoints.load(tmp_path / "tracks.json")
     frames = dict(zip(names, walk_footage.numbers, strict=True))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import walk_scene as scene
+from quick_solver import quick_solver
 
 from engine.cameras.document import GivenCamera, named_lens
 from engine.cameras.knowledge import LensKnowledge
@@ -52,9 +53,10 @@ def placed(
     camera.save(work / "camera.json")
     request = CameraRequest("json", work / "camera.json", metric=metric)
     footage = probe(clip / "in")
-    return place_points(
-        footage, clip / "proxy", None, work / "poses", request, LensKnowledge(), None, 0, progress or Silent()
-    )
+    with quick_solver():
+        return place_points(
+            footage, clip / "proxy", None, work / "poses", request, LensKnowledge(), None, 0, progress or Silent()
+        )
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from synthetic import Synthetic, written_once
 
 @pytest.fixture(scope="session")
 def make_solve(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Synthetic]:
-    return written_once(lambda: tmp_path_factory.mktemp("clip"))
+    return written_once(tmp_path_factory)
 
 
 @pytest.fixture

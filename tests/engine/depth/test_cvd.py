@@ -20,7 +20,7 @@ from engine.flow.stage import load_pair, load_pairs, solve_flow
 from engine.progress import Silent
 
 CPU = torch.device("cpu")
-TINY = replace(PRESETS["preview"], photometric_steps=0.0, min_steps=12, batch_pairs=2, pretrained=False)
+TINY = replace(PRESETS["preview"], photometric_steps=0.0, min_steps=8, batch_pairs=2, pretrained=False)
 
 
 class StopAt(Silent):
@@ -115,7 +115,7 @@ def test_the_same_seed_gives_the_same_depth_and_another_seed_does_not(stages, so
     assert (solve(stages, tmp_path / "other", seed=1) != solved[0]).any()
 
 
-@pytest.mark.parametrize("moment", ["step 9 of", "step 20 of", "depth of frame 15"])
+@pytest.mark.parametrize("moment", ["step 6 of", "step 14 of", "depth of frame 15"])
 def test_a_killed_run_that_resumes_gives_the_same_depth(stages, solved, tmp_path, monkeypatch, moment):
     monkeypatch.setattr(training, "CHECKPOINT_EVERY", 5)
     with pytest.raises(Cancelled):

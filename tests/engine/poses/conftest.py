@@ -7,6 +7,7 @@ import walk_scene
 from walk_scene import COUNT, FIRST, Frames, solved
 
 from engine.clip.track import CameraTrack
+from tests.once import made_once
 
 
 @pytest.fixture(scope="session")
@@ -16,12 +17,13 @@ def walk_poses() -> Frames:
 
 
 @pytest.fixture(scope="session")
-def walk(walk_poses: Frames) -> Frames:
+def walk(tmp_path_factory: pytest.TempPathFactory) -> Frames:
     """Pictures by frame number."""
-    room = walk_scene.room()
-    return {n: walk_scene.render(room, pose) for n, pose in walk_poses.items()}
+    return walk_scene.walk_pictures(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def walk_track(walk: Frames, tmp_path_factory: pytest.TempPathFactory) -> CameraTrack:
-    return solved(tmp_path_factory.mktemp("walk"), walk)
+    """What the engine makes of them, in a process of its own."""
+    folder = made_once(tmp_path_factory, "walk_track", lambda folder: solved(folder, walk, own_process=True))
+    return CameraTrack.load(folder / "poses")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np
 import pycolmap
 import pytest
 import walk_scene as scene
+from quick_solver import quick_solver
 from walk_scene import COUNT, FIRST, Frames, solved
 
 from engine.clip.track import CameraTrack
@@ -175,12 +176,13 @@ def test_points_behind_a_given_camera_are_dropped() -> None:
 
 
 @pytest.fixture
-def ready(walk: Frames, tmp_path: Path) -> Job:
+def ready(walk: Frames, tmp_path: Path) -> Iterator[Job]:
     """A job with pictures of the walk."""
     for number, frame in walk.items():
         cv2.imwrite(str(tmp_path / f"{number:06d}.png"), frame)
     names = [f"{number:06d}.png" for number in walk]
-    return Job(str(tmp_path), names, None, scene.WIDTH, scene.HEIGHT, str(tmp_path), "AUTO", None, 0)
+    with quick_solver():
+        yield Job(str(tmp_path), names, None, scene.WIDTH, scene.HEIGHT, str(tmp_path), "AUTO", None, 0)
 
 
 def test_a_way_to_solve_that_fails_leaves_the_others_standing(

@@ -159,10 +159,10 @@ def test_interrupted_and_resumed_solve_is_the_same_bit_for_bit(
 
     monkeypatch.setattr(child.subprocess, "Popen", remember)
     with pytest.raises(Cancelled):
-        solved(tmp_path, walk, progress=StopWhenMatching())
+        solved(tmp_path, walk, progress=StopWhenMatching(), own_process=True)
     assert [process.returncode for process in started] == [-signal.SIGKILL]
     listening = Listening()
-    assert same(solved(tmp_path, walk, progress=listening), walk_track)
+    assert same(solved(tmp_path, walk, progress=listening, own_process=True), walk_track)
     assert listening.fractions == sorted(listening.fractions)
     assert listening.metrics["registered_share"] == 1.0
     assert same(CameraTrack.load(tmp_path / "poses"), walk_track)
@@ -264,7 +264,7 @@ def test_frame_that_shows_nothing_is_put_between_its_neighbours_and_marked(
 
 def test_noise_is_a_typed_error(tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
-    frames = {n: rng.integers(0, 256, (scene.HEIGHT, scene.WIDTH, 3), dtype=np.uint8) for n in range(1, 6)}
+    frames = {n: rng.integers(0, 256, (scene.HEIGHT // 2, scene.WIDTH // 2, 3), dtype=np.uint8) for n in range(1, 6)}
     with pytest.raises(PoseError) as error:
         solved(tmp_path, frames)
     assert error.value.code == "poses.no_model"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
+from quick_solver import quick_solver
 
 from engine.clip.track import CameraTrack
 from engine.footage import frame_name, prepare, probe
 from engine.poses import LensRequest, solve
 from engine.progress import Progress, Silent
+from tests.once import made_once
 
 WIDTH, HEIGHT, FOCAL = 480, 320, 430.0
 COUNT, FIRST = 8, 101
@@ -114,14 +118,28 @@ def write(folder: Path, frames: Frames) -> Path:
     return folder
 
 
+def walk_pictures(factory: pytest.TempPathFactory) -> Frames:
+    """Pictures of `travelling` through the room, by frame number; rendered once a run."""
+
+    def make(folder: Path) -> None:
+        planes = room()
+        for number, pose in enumerate(travelling(COUNT), FIRST):
+            np.save(folder / f"{number}.npy", render(planes, pose))
+
+    folder = made_once(factory, "walk", make)
+    return {number: np.load(folder / f"{number}.npy") for number in range(FIRST, FIRST + COUNT)}
+
+
 def solved(
     folder: Path,
     frames: Frames,
     lens: LensRequest | None = None,
     progress: Progress | None = None,
     masks: Path | None = None,
+    own_process: bool = False,
 ) -> CameraTrack:
-    """Write, prepare and solve a clip below `folder`."""
+    """Write, prepare and solve a clip below `folder`; in this process, see `quick_solver`, unless in one of its own."""
     footage = probe(write(folder / "in", frames))
     prepare(footage, folder, Silent())
-    return solve(footage, folder / "proxy", masks, folder / "poses", lens or LensRequest(), 0, progress or Silent())
+    with nullcontext() if own_process else quick_solver():
+        return solve(footage, folder / "proxy", masks, folder / "poses", lens or LensRequest(), 0, progress or Silent())
