@@ -49,7 +49,7 @@ from engine.evaluation.stability import track_stability
 from engine.export.edges import EdgeSharpener
 from engine.files import write_exr, write_json, write_npy
 from engine.flow.stage import load_pair
-from engine.footage import Footage, frame_name
+from engine.footage import Footage, FrameFiles
 from engine.geometry.arrays import array_from_pixel, rigid_inverse
 from engine.geometry.tensors import project, sample, transform, unproject
 from engine.masks.files import load_dynamic
@@ -187,7 +187,7 @@ def prior_alone(case: Case, folder: Path) -> float:
     """A picture at a time, fitted to the sparse points."""
     for number in case.numbers:
         guess = case.prior.load(number).values
-        write_npy(folder / "depth" / f"{frame_name(number)}.npy", _enlarged(case, guess, cv2.INTER_LINEAR))
+        write_npy(FrameFiles(folder / "depth", ".npy").path(number), _enlarged(case, guess, cv2.INTER_LINEAR))
     return case.cost("prior")
 
 
@@ -195,7 +195,7 @@ def sweep_measured(case: Case, folder: Path) -> float:
     """Where neighbours confirm the sweep, and nothing elsewhere."""
     for number in case.numbers:
         depth = case.evidence.load(number).values
-        write_npy(folder / "depth" / f"{frame_name(number)}.npy", _enlarged(case, depth, cv2.INTER_NEAREST))
+        write_npy(FrameFiles(folder / "depth", ".npy").path(number), _enlarged(case, depth, cv2.INTER_NEAREST))
     return case.cost("evidence")
 
 
@@ -214,7 +214,7 @@ def sweep_filled(case: Case, folder: Path) -> float:
             depth = known[label]
         else:
             depth = np.full_like(depth, unit)
-        write_npy(folder / "depth" / f"{frame_name(number)}.npy", _enlarged(case, depth, cv2.INTER_NEAREST))
+        write_npy(FrameFiles(folder / "depth", ".npy").path(number), _enlarged(case, depth, cv2.INTER_NEAREST))
     return case.cost("evidence") + time.process_time() - start
 
 
@@ -255,7 +255,7 @@ def network_alone(settings: Callable[[Case], DepthSettings]) -> Callable[[Case, 
         with torch.no_grad():
             for row, number in enumerate(case.numbers):
                 depth = (network(data.inputs([row], CPU))[0, 0].exp() * data.unit).numpy()
-                write_npy(folder / "depth" / f"{frame_name(number)}.npy", _enlarged(case, depth, cv2.INTER_LINEAR))
+                write_npy(FrameFiles(folder / "depth", ".npy").path(number), _enlarged(case, depth, cv2.INTER_LINEAR))
         return case.cost("evidence") + time.process_time() - start
 
     return make
@@ -412,7 +412,7 @@ def write_plate(case: Case, how: str, folder: Path, plate: Path) -> None:
     wanted = [number for number in case.numbers if {number, number - 1} & told]  # edges crawl to the next frame
 
     def depth_of(number: int) -> Array:
-        return np.asarray(np.load(folder / "depth" / f"{frame_name(number)}.npy", allow_pickle=False), np.float32)
+        return np.asarray(FrameFiles(folder / "depth", ".npy").load(number), np.float32)
 
     def moving(number: int) -> NDArray[np.bool_]:
         return load_dynamic(case.stages["motion"], number, case.clip.images.shape[1:3])
@@ -426,7 +426,7 @@ def write_plate(case: Case, how: str, folder: Path, plate: Path) -> None:
             depth = np.asarray(1.0 / coarse.enlarge(1.0 / depth_of(number)), np.float32)
         else:
             depth = np.asarray(cv2.remap(depth_of(number), coarse.map_x, coarse.map_y, cv2.INTER_NEAREST), np.float32)
-        write_exr(plate / "depth" / f"{frame_name(number)}.exr", depth)
+        write_exr(FrameFiles(plate / "depth", ".exr").path(number), depth)
 
 
 def steadiness(case: Case, folder: Path) -> Result:
@@ -440,9 +440,7 @@ def steadiness(case: Case, folder: Path) -> Result:
     """
     to_plate = case.track.lens.width / case.clip.lens.width
     agreement = consistency(case.clip, case.data(PRESETS["cvd-2020"]), DepthFrames(folder, case.clip.lens, "clip"))
-    depths = {
-        number: np.load(folder / "depth" / f"{frame_name(number)}.npy", allow_pickle=False) for number in case.numbers
-    }
+    depths = {number: FrameFiles(folder / "depth", ".npy").load(number) for number in case.numbers}
 
     def depth_at(frame: int, rays: NDArray[np.float64]) -> NDArray[np.floating]:
         lens = case.clip.lens

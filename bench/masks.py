@@ -24,7 +24,7 @@ from engine.clip.track import CameraTrack
 from engine.clip.work import WorkClip, work_size
 from engine.depth.settings import PRESETS
 from engine.flow.stage import solve_flow
-from engine.footage import Footage, frame_name
+from engine.footage import Footage, FrameFiles
 from engine.geometry.arrays import Lens
 from engine.masks.files import load_dynamic, read_mask
 from engine.masks.motion import solve_motion
@@ -93,7 +93,7 @@ def bench(clip: str, work: Path, solves: Path, pictures: Path | None) -> str:
         if pictures is not None:
             image[matte] = 0.4 * image[matte] + np.array([0.6, 0.0, 0.6], np.float32)
             (pictures / clip).mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(pictures / clip / f"{frame_name(number)}.png"), np.rint(image[..., ::-1] * 255))
+            cv2.imwrite(str(FrameFiles(pictures / clip, ".png").path(number)), np.rint(image[..., ::-1] * 255))
     scores = [f"{value:.3f}" for value in np.mean(figures, axis=0)] if figures else ["-"] * 3
     scores.append(f"{np.mean(coarse):.3f}" if coarse else "-")
     return f"| {clip} | {' | '.join(scores)} | {100 * np.mean(shares):.3f} | {len(shares)} | {cost:.2f} |"

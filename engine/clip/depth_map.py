@@ -9,8 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.files import write_npy
-from engine.footage import frame_name
+from engine.footage import FrameFiles
 from engine.geometry.arrays import Lens
 
 Unit = Literal["solved", "clip", "metres"]
@@ -78,13 +77,12 @@ class DepthFrames:
 
     def has(self, number: int) -> bool:
         """A frame has been saved."""
-        return self._path("depth", number).exists()
+        return self._files("depth").path(number).exists()
 
     def load(self, number: int) -> DepthMap:
         """Depth of a plate frame."""
-        depth = np.load(self._path("depth", number), allow_pickle=False)
-        confidence = self._path("confidence", number)
-        sure = np.load(confidence, allow_pickle=False) if confidence.exists() else np.zeros_like(depth)
+        depth, confidence = self._files("depth").load(number), self._files("confidence")
+        sure = confidence.load(number) if confidence.path(number).exists() else np.zeros_like(depth)
         return DepthMap(depth, self.lens, self.unit, sure)
 
     def save(self, number: int, values: NDArray[np.float32], confidence: NDArray[np.float32] | None = None) -> None:
@@ -100,13 +98,8 @@ class DepthFrames:
         """
         depth = DepthMap(values, self.lens, self.unit, np.zeros_like(values) if confidence is None else confidence)
         if confidence is not None:
-            self._write("confidence", number, depth.confidence)
-        self._write("depth", number, depth.values)
+            self._files("confidence").save(number, depth.confidence)
+        self._files("depth").save(number, depth.values)
 
-    def _write(self, kind: str, number: int, values: NDArray[np.float32]) -> None:
-        path = self._path(kind, number)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_npy(path, values)
-
-    def _path(self, kind: str, number: int) -> Path:
-        return self.folder / kind / f"{frame_name(number)}.npy"
+    def _files(self, kind: str) -> FrameFiles:
+        return FrameFiles(self.folder / kind, ".npy")

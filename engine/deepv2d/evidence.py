@@ -12,8 +12,7 @@ from engine.clip.views import choose_views
 from engine.clip.work import WorkClip
 from engine.deepv2d.alternate import STATE, Alternation, DeepV2DSettings
 from engine.depth.evidence import HalfGrid, confirm
-from engine.files import write_npy
-from engine.footage import frame_name
+from engine.footage import FrameFiles
 from engine.networks.deepv2d import load_deepv2d
 from engine.progress import Part, Progress
 
@@ -43,7 +42,7 @@ def solve_deepv2d(
     work = Alternation(load_deepv2d(device), clip, True, still, device)
     found = work.run(folder, Part(progress, 0.0, ALTERNATING_SHARE))
     for number, depth, certainty in zip(clip.numbers.tolist(), found.depth, found.certainty, strict=True):
-        write_npy(folder / "raw" / f"{frame_name(number)}.npy", np.stack([depth, certainty]))
+        FrameFiles(folder / "raw", ".npy").save(number, np.stack([depth, certainty]))
     views = [choose_views(clip, row, settings.views) for row in range(len(clip.numbers))]
     confirm(clip, HalfGrid.of(clip, device), views, folder, Part(progress, ALTERNATING_SHARE, 1.0))
     (folder / STATE).unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from engine.depth.data import CONFIDENCE, LOG_DEPTH, WEIGHT, TrainingData
 from engine.depth.fuse import fuse
 from engine.depth.result import Made, write_frames
 from engine.files import write_json
-from engine.footage import frame_name
+from engine.footage import FrameFiles
 from engine.progress import Progress
 
 
@@ -31,8 +31,8 @@ def finish_deepv2d(
     """
 
     def finish(rows: list[int]) -> Made:
-        names = [f"{frame_name(data.numbers[row])}.npy" for row in rows]
-        raw = np.stack([np.load(measured / "raw" / name, allow_pickle=False)[0] for name in names])
+        found = FrameFiles(measured / "raw", ".npy")
+        raw = np.stack([found.load(data.numbers[row])[0] for row in rows])
         believed = (torch.from_numpy(raw).to(device) / data.unit).log()
         known = data.evidence[rows].to(device).float()
         fused = fuse(believed, known[:, LOG_DEPTH], known[:, WEIGHT], clip.colours(rows, device))

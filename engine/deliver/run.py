@@ -208,7 +208,7 @@ def _write_pass(delivery: _Delivery, kind: str, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     lens, seen = None, np.zeros(0)
     for done, number in enumerate(numbers, 1):
-        path = folder / f"{footage.frame_name(number)}.exr"
+        path = footage.FrameFiles(folder, ".exr").path(number)
         if not path.is_file():
             if lens != solved.lenses[number]:
                 lens = solved.lenses[number]

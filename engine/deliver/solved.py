@@ -87,7 +87,7 @@ class Solved:
         Raises:
             DeliverError: `deliver.depth`.
         """
-        path = self.root / "depth" / f"{footage.frame_name(number)}.exr"
+        path = footage.FrameFiles(self.root / "depth", ".exr").path(number)
         lens = self.lenses[number]
         try:
             depth = files.read_exr(path)
@@ -147,7 +147,7 @@ class Solved:
         """Plate frame number -> file name of its picture; a movie's are called by their numbers."""
         source = self.document["source"]
         if not source.get("pattern"):
-            return {number: f"{footage.frame_name(number)}.png" for number in self.lenses}
+            return {number: footage.frame_name(number, ".png") for number in self.lenses}
         head, digits, tail = around_number(PureWindowsPath(source["path"]).name, source["pattern"])
         return {number: f"{head}{number:0{digits}d}{tail}" for number in self.lenses}
 

@@ -19,8 +19,7 @@ from engine.clip.views import choose_views, inverse_depth_range
 from engine.clip.work import WorkClip
 from engine.depth.settings import DepthSettings
 from engine.depth.sweep import sweep
-from engine.files import write_npy
-from engine.footage import frame_name
+from engine.footage import FrameFiles
 from engine.geometry.arrays import rigid_inverse
 from engine.geometry.tensors import project, sample, transform, unproject
 from engine.parallel import each
@@ -75,17 +74,16 @@ def solve_evidence(
     Raises:
         Cancelled: the user stopped it.
     """
-    (folder / "raw").mkdir(parents=True, exist_ok=True)
     grid = HalfGrid.of(clip, device)
     count = len(clip.numbers)
     views = [choose_views(clip, row, settings.views) for row in range(count)]
 
     def match(row: int) -> NDArray[np.float32] | None:
-        path = folder / "raw" / f"{frame_name(int(clip.numbers[row]))}.npy"
-        if path.exists():
+        raw, number = FrameFiles(folder / "raw", ".npy"), int(clip.numbers[row])
+        if raw.path(number).exists():
             return None
         swept = _sweep(clip, grid, row, views[row], settings)
-        write_npy(path, swept)
+        raw.save(number, swept)
         return swept
 
     progress.step(0, count, "matching")
@@ -144,8 +142,7 @@ def _confirmed(
     device = grid.grey.device
 
     def raw(r: int) -> torch.Tensor:
-        path = folder / "raw" / f"{frame_name(int(clip.numbers[r]))}.npy"
-        return torch.from_numpy(np.load(path, allow_pickle=False)).to(device)
+        return torch.from_numpy(FrameFiles(folder / "raw", ".npy").load(int(clip.numbers[r]))).to(device)
 
     mine, score = raw(row)
     K = grid.lens_matrix[None]

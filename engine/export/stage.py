@@ -258,7 +258,7 @@ def _write_frames(
 
     def written(item: tuple[int, NDArray[np.float32]]) -> Written:
         frame, image = item
-        name = footage.frame_name(frame) + ".exr"
+        name = footage.frame_name(frame, ".exr")
         confidence = np.clip(coarse.enlarge(result.frames.load(frame).confidence), 0.0, 1.0)
         if (root / "depth" / name).is_file() and (root / "confidence" / name).is_file():
             depth = files.read_exr(root / "depth" / name)
@@ -459,7 +459,7 @@ def _frame_entry(
 ) -> dict[str, Any]:
     pose = track.world_from_camera.get(frame)
     filled = track.filled.get(frame)
-    name = f"{footage.frame_name(frame)}.exr"
+    name = footage.frame_name(frame, ".exr")
     if frame in clip.missing:
         reason: str | None = "The sequence has no picture with this number."
     else:

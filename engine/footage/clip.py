@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import FootageError
-from engine.files import is_unicode
+from engine.files import is_unicode, write_npy
 from engine.footage.decode import (
     STILL_SUFFIXES,
     Image,
@@ -85,9 +85,36 @@ class Footage:
         return "none" if self.right is None else "two_files"
 
 
-def frame_name(number: int) -> str:
-    """A frame number as every file of the solve folder is named by: 101 -> "000101"."""
-    return f"{number:06d}"
+def frame_name(number: int, suffix: str = "") -> str:
+    """A frame number as every file of the solve folder is named by: 101 -> "000101", with a suffix "000101.png"."""
+    return f"{number:06d}{suffix}"
+
+
+@dataclass(frozen=True)
+class FrameFiles:
+    """The files of a folder that hold one frame each.
+
+    Attributes:
+        folder: need not be there.
+        suffix: such as ".png".
+    """
+
+    folder: Path
+    suffix: str
+
+    def path(self, number: int) -> Path:
+        """The file of a plate frame."""
+        return self.folder / frame_name(number, self.suffix)
+
+    def save(self, number: int, values: NDArray[np.generic]) -> None:
+        """Write an array, whole or not at all; the folder is made. Of files that numpy writes."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_npy(self.path(number), values)
+
+    def load(self, number: int) -> NDArray[np.float32]:
+        """Read an array that `save` wrote."""
+        values: NDArray[np.float32] = np.load(self.path(number), allow_pickle=False)
+        return values
 
 
 def read_proxy(proxies: Path, number: int) -> NDArray[np.uint8]:
@@ -96,7 +123,7 @@ def read_proxy(proxies: Path, number: int) -> NDArray[np.uint8]:
     Raises:
         FootageError: `footage.proxy_unreadable`.
     """
-    path = proxies / f"{frame_name(number)}.png"
+    path = FrameFiles(proxies, ".png").path(number)
     picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if picture is None:
         raise FootageError(

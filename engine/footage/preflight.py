@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from engine.errors import FootageError
 from engine.files import write_atomically, write_json
-from engine.footage.clip import Footage, frame_name, read_frames
+from engine.footage.clip import Footage, FrameFiles, read_frames
 from engine.footage.decode import Image
 from engine.progress import Progress
 
@@ -167,7 +167,7 @@ def _proxies(footage: Footage, folder: Path) -> Iterator[tuple[int, Grey]]:
     """(frame number, BGR proxy) of every frame in order; those missing in `folder` are made."""
     folder.mkdir(parents=True, exist_ok=True)
     width, height = _limited(footage.width, footage.height, PROXY_LONG_SIDE)
-    paths = {n: folder / f"{frame_name(n)}.png" for n in footage.numbers}
+    paths = {n: FrameFiles(folder, ".png").path(n) for n in footage.numbers}
     absent = [n for n in footage.numbers if not paths[n].exists()]
     fresh = read_frames(footage, absent) if absent else iter(())
     for number, path in paths.items():

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from engine.clip.pinhole import ToPinhole
 from engine.flow.dense import Mask
-from engine.footage import frame_name
+from engine.footage import FrameFiles
 from engine.geometry.arrays import Lens
 
 
 def load_dynamic(folder: Path, number: int, shape: tuple[int, int]) -> Mask:
     """What moves in a frame, (H, W) of the work grid; all False where nothing does."""
-    path = folder / "dynamic" / f"{frame_name(number)}.png"
+    path = FrameFiles(folder / "dynamic", ".png").path(number)
     return read_mask(path) > 127 if path.exists() else np.zeros(shape, bool)
 
 
@@ -40,7 +40,7 @@ def load_given(given: Path, number: int, lens: Lens) -> Mask:
         number: plate frame number.
         lens: of the plate, distortion included, scaled to the grid.
     """
-    path = given / f"{frame_name(number)}.png"
+    path = FrameFiles(given, ".png").path(number)
     if not path.exists():
         return np.zeros((lens.height, lens.width), bool)
     mask = cv2.resize(read_mask(path), (lens.width, lens.height), interpolation=cv2.INTER_AREA)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from engine.errors import MaskError
 from engine.files import write_atomically, write_json
 from engine.flow.dense import Mask
-from engine.footage import Footage, frame_name, read_proxy
+from engine.footage import Footage, FrameFiles, read_proxy
 from engine.masks import segmentation
 from engine.masks.artist import ArtistMasks
 from engine.networks.licences import is_non_commercial
@@ -63,7 +63,7 @@ def solve_given_masks(
                 mask |= cv2.resize(matte, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR) > 0.5
         shares[number] = float(mask.mean())
         data = cv2.imencode(".png", mask.astype(np.uint8) * 255)[1]
-        write_atomically(folder / f"{frame_name(number)}.png", data.tofile)
+        write_atomically(FrameFiles(folder, ".png").path(number), data.tofile)
     _check(shares, len(footage.numbers), progress)
     about: dict[str, object] = {"frames": len(shares), "segmentation": None, "licence": None}
     if network is not None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from engine.clip.work import WorkClip
 from engine.files import write_atomically, write_json
 from engine.flow.dense import Mask, sample_at
-from engine.footage import frame_name
+from engine.footage import FrameFiles
 from engine.geometry.arrays import Lens
 from engine.masks.files import load_given
 from engine.masks.outline import outlined
@@ -70,7 +70,7 @@ def solve_motion(
     if share > 0:
         for mask, number in zip(masks, clip.numbers, strict=True):
             data = cv2.imencode(".png", mask.astype(np.uint8) * 255)[1]
-            write_atomically(target / f"{frame_name(int(number))}.png", data.tofile)
+            write_atomically(FrameFiles(target, ".png").path(int(number)), data.tofile)
     progress.metric("dynamic_share", share)
     write_json(folder / "motion.json", {"share": share})
 

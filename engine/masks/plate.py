@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from engine.clip.guided_filter import guided_filter
 from engine.clip.plate_grid import PlateGrid
-from engine.footage import frame_name
+from engine.footage import FrameFiles
 from engine.geometry.arrays import Lens
 from engine.masks.artist import ArtistMasks
 from engine.masks.files import load_dynamic, load_given, read_mask
@@ -78,7 +78,7 @@ class PlateMattes:
         # The motion stage has united the two; the given part is finer in its own folder.
         alone = found & (cv2.dilate(given.astype(np.uint8), _disc(1)) == 0)
         rough = self._grid.enlarge(alone.astype(np.float32))
-        path = self._given / f"{frame_name(frame)}.png"
+        path = FrameFiles(self._given, ".png").path(frame)
         if path.exists():
             finer = read_mask(path).astype(np.float32) / np.float32(255.0)
             size = self._plate.width, self._plate.height

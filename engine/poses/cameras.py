@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from engine.clip.track import CameraTrack, SparsePoints
 from engine.errors import PoseError
-from engine.footage import Footage, frame_name
+from engine.footage import Footage, FrameFiles, frame_name
 from engine.geometry.arrays import Lens
 from engine.poses.child import run_worker
 from engine.poses.job import COMMON_SPREAD, Job, Model
@@ -78,7 +78,7 @@ def solve(
         checks = json.loads(preflight.read_text(encoding="utf-8"))
     twins = find_twins(footage.numbers, checks["duplicates"], proxies)
     numbers = [number for number in footage.numbers if number not in twins]
-    names = [f"{frame_name(number)}.png" for number in numbers]
+    names = [frame_name(number, ".png") for number in numbers]
     job = Job(
         images=str(proxies),
         names=names,
@@ -93,7 +93,7 @@ def solve(
         tracks=None if tracks is None else str(tracks),
         pixel_aspect=lens.pixel_aspect,
         principal_px=lens.principal_px,
-        cuts=tuple(f"{frame_name(twins.get(number, number))}.png" for number in checks["cuts"]),
+        cuts=tuple(frame_name(twins.get(number, number), ".png") for number in checks["cuts"]),
     )
     job.save(folder / "job.json")
     model_path = folder / "model.npz"
@@ -123,7 +123,10 @@ def find_twins(numbers: Sequence[int], duplicates: Sequence[int], proxies: Path)
     twins: dict[int, int] = {}
     for before, number in pairwise(numbers):
         first = twins.get(before, before)
-        if number in duplicates and _apart(*(_grey(proxies / f"{frame_name(n)}.png") for n in (first, number))) < _SAME:
+        if (
+            number in duplicates
+            and _apart(*(_grey(FrameFiles(proxies, ".png").path(n)) for n in (first, number))) < _SAME
+        ):
             twins[number] = first
     return twins if len(numbers) - len(twins) >= 3 else {}
 

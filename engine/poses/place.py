@@ -112,7 +112,7 @@ def place_points(
     elif camera.kind == "json":
         document = GivenCamera.load(source)
         document.on_plate(footage.width, footage.height)  # what is wrong with it is better said before features
-    names = [f"{frame_name(number)}.png" for number in footage.numbers]
+    names = [frame_name(number, ".png") for number in footage.numbers]
     job = PlaceJob(
         job=Job(
             images=str(proxies),

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from engine.clip.depth_map import DepthFrames
 from engine.clip.work import WorkClip
 from engine.errors import PriorError
-from engine.files import write_json, write_npy
-from engine.footage import frame_name
+from engine.files import write_json
+from engine.footage import FrameFiles
 from engine.geometry.arrays import Lens
 from engine.geometry.tensors import sample
 from engine.priors import huggingface
@@ -84,29 +84,28 @@ def solve_prior(
     if (folder / "prior.json").exists():
         shutil.rmtree(folder / "raw", ignore_errors=True)  # killed after all but that
         return
-    (folder / "raw").mkdir(parents=True, exist_ok=True)
     frames = DepthFrames(folder, clip.half_lens, "metres" if source.metric else "solved")
-    count, names = len(clip.numbers), [f"{frame_name(int(number))}.npy" for number in clip.numbers]
+    raw, numbers, count = FrameFiles(folder / "raw", ".npy"), clip.numbers.tolist(), len(clip.numbers)
     progress.step(0, count * 1.1, f"loading {source.name}")
-    left = [row for row in range(count) if not (folder / "raw" / names[row]).exists()]
+    left = [row for row in range(count) if not raw.path(numbers[row]).exists()]
     if left:
         predict = source.open(clip, plate, device)
         for row in left:
-            progress.step(row, count * 1.1, f"{source.name}: frame {clip.numbers[row]}")
-            write_npy(folder / "raw" / names[row], predict(row))
+            progress.step(row, count * 1.1, f"{source.name}: frame {numbers[row]}")
+            raw.save(numbers[row], predict(row))
 
     samples = []
     for row in range(count):
-        progress.step(count + 0.05 * row, count * 1.1, f"fitting frame {clip.numbers[row]}")
-        samples.append(_at_points(clip, row, np.load(folder / "raw" / names[row], allow_pickle=False)))
-    alignment = align(source.output, clip.numbers.tolist(), samples)
+        progress.step(count + 0.05 * row, count * 1.1, f"fitting frame {numbers[row]}")
+        samples.append(_at_points(clip, row, raw.load(numbers[row])))
+    alignment = align(source.output, numbers, samples)
     errors, bare = [], []
     for row in range(count):
-        progress.step(count * 1.05 + 0.05 * row, count * 1.1, f"fitting frame {clip.numbers[row]}")
-        depth = alignment.depth(row, np.load(folder / "raw" / names[row], allow_pickle=False))
-        frames.save(int(clip.numbers[row]), depth)
+        progress.step(count * 1.05 + 0.05 * row, count * 1.1, f"fitting frame {numbers[row]}")
+        depth = alignment.depth(row, raw.load(numbers[row]))
+        frames.save(numbers[row], depth)
         if not depth.any():
-            bare.append(int(clip.numbers[row]))
+            bare.append(numbers[row])
         there = alignment.depth(row, samples[row][0])
         errors.append(np.abs(there / samples[row][1] - 1.0)[there > 0])
     if bare:

@@ -48,7 +48,7 @@ def test_markers_lie_where_the_marks_are_seen(points: FollowedPoints) -> None:
 
 @pytest.mark.parametrize("aspect", [None, 2.0])
 def test_they_join_the_features_exactly(points: FollowedPoints, tmp_path: Path, aspect: float | None) -> None:
-    names = [f"{frame_name(number)}.png" for number in marks.NUMBERS]
+    names = [frame_name(number, ".png") for number in marks.NUMBERS]
     for name, number in zip(names, marks.NUMBERS, strict=True):
         cv2.imwrite(str(tmp_path / name), marks.picture(number))
     (tmp_path / "work").mkdir()
