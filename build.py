@@ -30,7 +30,8 @@ STAMP = "made-from.txt"
 WINDOWS = "--ui"
 ALL = "--all"
 TESTS = BUILD / "tests"  # what a run of the tests leaves: how each leg went, and what the legs share
-ENGINE_TESTS = tuple(f"tests/{part}" for part in ("engine", "build", "scenes", "training", "faults", "fuzz", "farm"))
+# The fault matrix, which is one test of a minute or two, first: else one worker may be at it while the other is done.
+ENGINE_TESTS = tuple(f"tests/{part}" for part in ("faults", "engine", "build", "scenes", "training", "fuzz", "farm"))
 WORKERS = min(os.cpu_count() or 1, 4)  # each takes up to 1.5 GB
 SLOWEST = 20
 LEG_LIMIT_S = 40 * 60  # a hanging test ends the leg, not the machine's patience
