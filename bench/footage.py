@@ -350,7 +350,7 @@ MADE = (
     Case(
         "v/sequence_names/every_fifth",
         "gaps are no cut; step 5 is offered",
-        one_of(both(refused(), says("step")), both(solved(), lambda o: "cut before" not in o.said)),
+        both(says("step to 5"), lambda o: "cut before" not in o.said),
     ),
     Case("v/sequence_names/upper_and_lower", "24 frames, or said", one_of(refused(), lambda o: o.frames == 24)),
     Case("v/sequence_names/with_sidecars", "24 frames", lambda o: o.frames == 24),

@@ -507,6 +507,11 @@ def _remarks(path: Path, movie: Movie) -> tuple[str, ...]:
             f"fps: {len(movie.repeats)} of {movie.count} repeat the picture before, and {movie.unseen} pictures are "
             "not shown."
         )
+    if movie.keyed:
+        remarks.append(
+            f"{name} has an alpha channel, which is not used: what is see-through is solved as its colour has it. "
+            "Give it as a mask to leave it out."
+        )
     if movie.hdr is not None:
         remarks.append(
             f"{name} is HDR ({movie.hdr}) and is solved, and shown in Blender, as if it were sRGB: it looks flat. "

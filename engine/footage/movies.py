@@ -74,6 +74,7 @@ class Movie:
         judged: pictures in which enough moves to tell whether they are interlaced.
         combed: those of them whose two fields were taken at different times, whatever the file says of itself.
         hdr: transfer function "HLG" or "PQ"; None for all others.
+        keyed: it has an alpha channel, and parts of its first picture are see-through.
         others: (place among the video streams, width, height) of streams that are larger than the first one, which is
             the one that is read, or are said to be the one to show where that is not.
     """
@@ -89,6 +90,7 @@ class Movie:
     judged: int
     combed: int
     hdr: str | None
+    keyed: bool
     others: tuple[tuple[int, int, int], ...]
 
     @property
@@ -144,6 +146,7 @@ def survey(path: Path, last: int | None = None) -> Movie:
             judged=judged,
             combed=combed,
             hdr=_HDR.get(first.frame.color_trc),
+            keyed=_see_through(first.frame),
             others=movie.others(),
         )
 
@@ -173,6 +176,12 @@ def rgb(frame: VideoFrame) -> Picture:
     picture: Any = unsited.to_ndarray(format="rgb48le" if deep else "rgb24", interpolation=int(_AS_BLENDER))
     upright: Picture = np.ascontiguousarray(np.rot90(picture, _quarters(frame)))
     return upright
+
+
+def _see_through(frame: VideoFrame) -> bool:
+    if not any(component.is_alpha for component in frame.format.components):
+        return False
+    return bool((frame.to_ndarray(format="rgba")[..., 3] < 255).any())
 
 
 def _quarters(frame: VideoFrame) -> int:

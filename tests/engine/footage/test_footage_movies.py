@@ -214,6 +214,20 @@ def test_hdr_is_told(tmp_path: Path, transfer: int, name: str | None) -> None:
     assert [name in w for w in told] == ([True] if name else [])
 
 
+@pytest.mark.parametrize("opaque", [False, True])
+def test_a_plate_that_is_see_through_in_places_says_that_its_alpha_is_not_used(tmp_path: Path, opaque: bool) -> None:
+    with av.open(str(tmp_path / "keyed.mov"), "w") as container:
+        stream = container.add_stream("png", rate=24)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "rgba"
+        for number in range(3):
+            plate = np.dstack([picture(number)[:64, :96], np.full((64, 96), 255, np.uint8)])
+            plate[:8, :, 3] = 255 if opaque else 0
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(plate, format="rgba")))
+        container.mux(stream.encode())
+    told = [warning for warning in warnings_of(tmp_path / "keyed.mov", tmp_path / "work") if "alpha" in warning]
+    assert ["keyed.mov has an alpha channel, which is not used" in warning for warning in told] == [True] * (not opaque)
+
+
 def test_ten_bits_are_kept(tmp_path: Path) -> None:
     ramp = np.repeat(np.arange(256, dtype=np.uint16)[None, :, None] * 4 + 1, 64, axis=0).repeat(3, axis=2)
     with av.open(str(tmp_path / "a.mkv"), "w") as container:
