@@ -85,6 +85,13 @@ def test_the_stages_are_those_that_a_request_can_name():
     assert tuple(kind.name for kind in KINDS) == STAGES
 
 
+def test_the_page_on_architecture_tells_every_stage_in_order():
+    page = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = page.partition("| stage | module | what it does |\n|---|---|---|\n")[2].partition("\n\n")[0]
+    told = [line.split("|")[1].strip() for line in table.splitlines()]
+    assert tuple(name for name in told if name) == STAGES
+
+
 def test_stages_read_only_those_before_them():
     done = set()
     for kind in KINDS:
