@@ -28,11 +28,12 @@ import psutil
 import torch
 import torch._dynamo  # else each process that trains imports it, which takes longer than the training
 
-from engine import pipeline
+from engine import workspace
 from engine.depth import training
 from engine.depth.settings import PRESETS, DepthSettings
 from engine.errors import Cancelled, CvdError
 from engine.files import is_temporary
+from engine.pipeline import run as pipeline
 from engine.request import FootageRequest, Request
 from engine.solve_folder import RESULTS
 from tests.faults.inject import VARIABLE, Fault
@@ -437,13 +438,13 @@ def too_small_a_gpu(arena: Arena) -> Iterator[Case]:
 
             def shrink(stage: str = stage, ever: bool = ever) -> None:
                 began = [False]
-                run = pipeline.Workspace.stage
+                run = workspace.Workspace.stage
 
                 def watched(self: Any, entered: Any) -> Any:
                     began[0] = entered.name == stage
                     return run(self, entered)
 
-                pipeline.Workspace.stage = watched  # type: ignore[method-assign]
+                workspace.Workspace.stage = watched  # type: ignore[method-assign]
                 pipeline.choose_device = lambda _: torch.device("cuda")
                 SmallGpu(lambda: not began[0] or (frugal() and not ever)).__enter__()
 
