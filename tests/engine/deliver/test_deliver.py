@@ -10,12 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
-import nuke_script
 import numpy as np
 import OpenEXR
 import pycolmap
 import pytest
-from synthetic import Synthetic
 
 from engine.cameras.chan import read_chan
 from engine.cameras.colmap import read_colmap
@@ -28,6 +26,8 @@ from engine.deliver.solved import Solved, read_solved
 from engine.errors import Cancelled, CvdError
 from engine.export.fused import Mesh
 from engine.export.ply import read_vertices, write_mesh
+from tests.addon.synthetic import Synthetic
+from tests.engine.deliver import nuke_script
 
 
 def quiet(_document: dict) -> None:

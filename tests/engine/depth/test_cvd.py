@@ -7,7 +7,6 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
-from scene import flow_between, plane_clip
 
 from engine.clip.depth_map import DepthFrames
 from engine.depth import cvd, training
@@ -18,6 +17,7 @@ from engine.depth.settings import PRESETS
 from engine.errors import Cancelled, DepthError
 from engine.flow.stage import load_pair, load_pairs, solve_flow
 from engine.progress import Silent
+from tests.engine.depth.scene import flow_between, plane_clip
 
 CPU = torch.device("cpu")
 TINY = replace(PRESETS["preview"], photometric_steps=0.0, min_steps=8, batch_pairs=2, pretrained=False)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from scene import cameras, flow_between, plane_depth
 
 from engine.depth.losses import anchor_loss, pair_losses, smoothness_loss
 from engine.geometry.arrays import Lens, rigid_inverse
+from tests.engine.depth.scene import cameras, flow_between, plane_depth
 
 
 @pytest.fixture(scope="module")

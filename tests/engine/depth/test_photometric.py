@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from scene import cameras, plane_depth
-from smooth_scene import plane_picture
 
 from engine.depth.photometric import (
     disparity_smoothness,
@@ -15,6 +13,8 @@ from engine.depth.photometric import (
     ssim,
 )
 from engine.geometry.arrays import Lens, rigid_inverse
+from tests.engine.depth.scene import cameras, plane_depth
+from tests.engine.depth.smooth_scene import plane_picture
 
 
 def noise(*shape, seed=0, dtype=torch.float64):

@@ -6,8 +6,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from scene import cameras, plane_depth
-from smooth_scene import plane_picture
 
 from engine.clip.track import CameraTrack, SparsePoints
 from engine.clip.work import WorkClip, work_images
@@ -17,6 +15,8 @@ from engine.errors import DepthError
 from engine.footage import prepare, probe
 from engine.geometry.arrays import Lens, rigid_inverse
 from engine.progress import Silent
+from tests.engine.depth.scene import cameras, plane_depth
+from tests.engine.depth.smooth_scene import plane_picture
 
 BASELINE = 0.23
 LENS = Lens("PINHOLE", 256, 192, 270.0, 262.0, 134.0, 91.0)

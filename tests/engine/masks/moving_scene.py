@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
-import walk_scene
 
 from engine.clip.work import WorkClip
 from engine.geometry.arrays import Lens
+from tests.engine.poses import walk_scene
 
 WIDTH, HEIGHT, COUNT, FIRST = 288, 192, 12, 31
 LENS = Lens("SIMPLE_PINHOLE", WIDTH, HEIGHT, *[walk_scene.FOCAL * WIDTH / walk_scene.WIDTH] * 2, WIDTH / 2, HEIGHT / 2)

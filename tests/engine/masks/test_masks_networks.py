@@ -10,7 +10,6 @@ import torch
 
 pytest.importorskip("transformers")
 
-from tiny_segmenters import LABELS, MAKERS, save
 from transformers import DetrImageProcessorPil, MaskFormerImageProcessorPil
 
 from engine.errors import MaskError
@@ -20,6 +19,7 @@ from engine.masks.given import content_of, solve_given_masks
 from engine.masks.segmentation import Preparation, moving_classes, network, score
 from engine.progress import Silent
 from engine.request import MaskRequest
+from tests.engine.masks.tiny_segmenters import LABELS, MAKERS, save
 
 CPU = torch.device("cpu")
 PICTURE = cv2.GaussianBlur(np.random.default_rng(3).integers(0, 256, (96, 160, 3), np.uint8), (0, 0), 2)

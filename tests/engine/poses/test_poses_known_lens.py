@@ -7,7 +7,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import walk_scene as scene
 
 from engine.clip.track import CameraTrack
 from engine.poses import LensRequest
@@ -16,6 +15,7 @@ from engine.poses.features import Matches, pictures
 from engine.poses.job import Job, Model
 from engine.poses.motion import motion_of
 from engine.poses.turning import solve_turning
+from tests.engine.poses import walk_scene as scene
 
 ASPECT, PRINCIPAL = 1.5, (148.0, 178.0)
 WIDTH, HEIGHT, FX = 320, 320, 430.0 / ASPECT

@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 import pycolmap
 import pytest
-import walk_scene as scene
-from test_poses_solver import against
-from walk_scene import COUNT, FIRST, Frames, solved
 
 from engine.errors import PoseError
 from engine.poses import features as solver
 from engine.poses.job import Job
+from tests.engine.poses import walk_scene as scene
+from tests.engine.poses.test_poses_solver import against
+from tests.engine.poses.walk_scene import COUNT, FIRST, Frames, solved
 
 
 def features(tmp_path: Path, masks: Path | None, name: str) -> list[np.ndarray]:

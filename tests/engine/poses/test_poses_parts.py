@@ -4,11 +4,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-import walk_scene as scene
 
 from engine.poses.holdout import build_tracks, held_out_errors
 from engine.poses.parallax import rotation_share
 from engine.poses.world import MEDIAN_DEPTH, scene_from_world, up_direction
+from tests.engine.poses import walk_scene as scene
 
 
 def rotation(degrees: float, axis: list[float]) -> np.ndarray:

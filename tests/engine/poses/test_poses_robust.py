@@ -8,13 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
-import models
 import numpy as np
 import pycolmap
 import pytest
-import walk_scene as scene
-from quick_solver import quick_solver
-from walk_scene import COUNT, FIRST, Frames, solved
 
 from engine.clip.track import CameraTrack
 from engine.errors import PoseError
@@ -31,6 +27,10 @@ from engine.poses.judge import Candidate, judged
 from engine.poses.output import drop_behind, model_of
 from engine.poses.whole import SUPPORT, connected_parts, keep_whole, without_leaps
 from engine.progress import Silent
+from tests.engine.poses import models
+from tests.engine.poses import walk_scene as scene
+from tests.engine.poses.quick_solver import quick_solver
+from tests.engine.poses.walk_scene import COUNT, FIRST, Frames, solved
 
 RNG = np.random.default_rng(0)
 POINTS = RNG.uniform([-2, 2, 0], [2, 5, 2], (200, 3))

@@ -14,8 +14,6 @@ import cv2
 import numpy as np
 import pycolmap
 import pytest
-import walk_scene as scene
-from walk_scene import COUNT, FIRST, Frames, solved
 
 from engine.clip.track import CameraTrack
 from engine.errors import Cancelled, PoseError
@@ -24,6 +22,8 @@ from engine.geometry.arrays import array_from_pixel
 from engine.poses import LensRequest, child, features, solve
 from engine.poses.job import Job
 from engine.progress import Silent
+from tests.engine.poses import walk_scene as scene
+from tests.engine.poses.walk_scene import COUNT, FIRST, Frames, solved
 
 ROOT = Path(__file__).resolve().parents[3]
 DATA = ROOT.parent / "shared" / "data"

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-import walk_scene as scene
 
 from engine.poses.world import scene_from_world, upright
+from tests.engine.poses import walk_scene as scene
 
 
 def about(axis: np.ndarray, degrees: float) -> np.ndarray:

@@ -9,12 +9,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from quick_solver import quick_solver
 
 from engine.clip.track import CameraTrack
 from engine.footage import frame_name, prepare, probe
 from engine.poses import LensRequest, solve
 from engine.progress import Progress, Silent
+from tests.engine.poses.quick_solver import quick_solver
 from tests.once import made_once
 
 WIDTH, HEIGHT, FOCAL = 480, 320, 430.0

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from scene import plane_clip
-from tiny_models import MAKERS, PREPROCESSORS, put_into_cache, save
 
 from engine.errors import PriorError
 from engine.networks import pretrained as models
@@ -16,6 +14,8 @@ from engine.networks.licences import is_non_commercial, licence_of
 from engine.priors import choose_prior, huggingface, pictures, solve_prior
 from engine.progress import Silent
 from engine.request import PriorRequest
+from tests.engine.depth.scene import plane_clip
+from tests.engine.priors.tiny_models import MAKERS, PREPROCESSORS, put_into_cache, save
 
 CPU = torch.device("cpu")
 NOISE = np.random.default_rng(3).integers(0, 256, (96, 160, 3), np.uint8)

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from scene import plane_clip, plane_depth
-from tiny_models import put_into_cache, save
 
 from engine.errors import Cancelled, PriorError
 from engine.networks.depth import ARCHITECTURE, DepthNetwork, load_network
 from engine.priors import Source, builtin, choose_prior, huggingface, solve_prior, stage
 from engine.progress import Silent
 from engine.request import PriorRequest
+from tests.engine.depth.scene import plane_clip, plane_depth
+from tests.engine.priors.tiny_models import put_into_cache, save
 
 CPU = torch.device("cpu")
 
