@@ -80,7 +80,7 @@ def test_the_right_eye_stands_where_the_matrix_says(pair):
         return photometric_loss(target, source[None], depths[0], matrix, relative[None], still).item()
 
     def consistency(relative):
-        return left_right_loss(*depths, matrix, relative).item()
+        return left_right_loss(depths[0], depths[1], matrix, relative).item()
 
     wider = pose.clone()
     wider[:, 0, 3] *= 1.1

@@ -96,7 +96,8 @@ def render(
         colour = cv2.remap(p.picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         image[seen] = colour[seen]
         nearest = np.where(seen, distance, nearest)
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    smaller: np.ndarray = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return smaller
 
 
 def travelling(count: int) -> list[np.ndarray]:
