@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests" / "addon"))
+sys.path.insert(0, str(ROOT))
 LONG = "long_640x360"
 SIZES = {LONG: (640, 360, 1000), "640x360": (640, 360, 100), "1280x720": (1280, 720, 100)}
 DISTINCT = 100  # frames; of longer solves the rest are links
@@ -35,10 +35,8 @@ def make(folder: Path) -> None:
     """Write the solve folders of SIZES, with EXRs as the engine writes them."""
     import cv2
 
-    # A module of tests/addon, which is put on the path here and not checked.
-    from synthetic import Synthetic  # type: ignore[import-not-found]
-
     from engine.files import write_exr
+    from tests.addon.synthetic import Synthetic
 
     for name, (width, height, frames) in SIZES.items():
         clip = folder / name

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from synthetic import Synthetic, written_once
+
+from tests.addon.synthetic import Synthetic, written_once
 
 bpy = pytest.importorskip("bpy", reason="the add-on is tested in Blender's Python")
 
@@ -26,7 +27,7 @@ def synthetic(make_solve: Callable[..., Synthetic]) -> Synthetic:
 @pytest.fixture(scope="session")
 def movie_solve(make_solve: Callable[..., Synthetic], tmp_path_factory: pytest.TempPathFactory) -> Synthetic:
     """A solve of a movie: frames 1 to 6."""
-    from rendering import make_movie  # needs bpy, which is asked for first
+    from tests.addon.rendering import make_movie  # needs bpy, which is asked for first
 
     truth = Synthetic(first=1, last=6, missing=(), unplaced=()).write(tmp_path_factory.mktemp("movie"))
     path = make_movie(truth, truth.folder.parent / "clip.mp4")

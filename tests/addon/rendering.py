@@ -9,11 +9,11 @@ from pathlib import Path
 import bmesh
 import bpy
 import numpy as np
-from synthetic import Synthetic
 
 from cvd_blender_addon import compat
 from cvd_blender_addon.scene import layers
 from cvd_blender_addon.solve_reader import Solve
+from tests.addon.synthetic import Synthetic
 
 SUPERSAMPLE = 6
 

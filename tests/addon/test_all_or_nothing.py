@@ -10,9 +10,6 @@ from typing import Any
 
 import bpy
 import pytest
-from fused_scene import add_fused
-from snapshot import changes, snapshot
-from synthetic import Synthetic
 
 from cvd_blender_addon import compat
 from cvd_blender_addon.scene import (
@@ -29,6 +26,9 @@ from cvd_blender_addon.scene import (
     points,
 )
 from cvd_blender_addon.solve_reader import SolveError, read
+from tests.addon.fused_scene import add_fused
+from tests.addon.snapshot import changes, snapshot
+from tests.addon.synthetic import Synthetic
 
 BUILDERS = (camera, gaps, plate, points, depth_mesh, fused, occlusion, compositor)
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from bpy_extras.object_utils import world_to_camera_view
 from mathutils import Vector
-from synthetic import Synthetic
 
 from cvd_blender_addon import compat
 from cvd_blender_addon.scene import camera, import_solve
 from cvd_blender_addon.solve_reader import Solve, read
+from tests.addon.synthetic import Synthetic
 
 pytestmark = pytest.mark.every_blender
 

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from bpy_extras.object_utils import world_to_camera_view
 from mathutils import Matrix, Vector
-from synthetic import Synthetic
 
 from cvd_blender_addon import deliveries, jobs, preferences
 from cvd_blender_addon.scene import camera, camera_files, import_solve
 from cvd_blender_addon.solve_reader import read
+from tests.addon.synthetic import Synthetic
 
 FAKE = Path(__file__).parent / "fake_engine"
 PLACED = Matrix.LocRotScale(Vector((3.0, -1.0, 0.5)), Matrix.Rotation(0.7, 3, Vector((0.36, 0.48, 0.8))), (2.5,) * 3)

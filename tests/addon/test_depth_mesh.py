@@ -7,11 +7,11 @@ from collections.abc import Callable
 import bpy
 import numpy as np
 import pytest
-from synthetic import Synthetic
 
 from cvd_blender_addon import compat
 from cvd_blender_addon.scene import camera, depth_mesh
 from cvd_blender_addon.solve_reader import Solve, read
+from tests.addon.synthetic import Synthetic
 
 pytestmark = pytest.mark.every_blender
 

@@ -8,11 +8,11 @@ from typing import Any
 import bpy
 import numpy as np
 import pytest
-from synthetic import Synthetic
 
 from cvd_blender_addon import compat
 from cvd_blender_addon.scene import camera, depth_mesh
 from cvd_blender_addon.solve_reader import Solve, read
+from tests.addon.synthetic import Synthetic
 
 BLENDER_FROM_CV = np.array([1.0, -1.0, -1.0])
 # A quarter of the usual size, so that these are fast.

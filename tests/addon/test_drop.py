@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import bpy
 import pytest
-from synthetic import Synthetic
 
 from cvd_blender_addon.operators.import_solve import CVD_FH_solve
 from cvd_blender_addon.operators.solve import CVD_FH_clip
+from tests.addon.synthetic import Synthetic
 
 pytestmark = pytest.mark.every_blender
 

@@ -9,12 +9,12 @@ from typing import Any
 import bpy
 import numpy as np
 import pytest
-from rendering import add_ball, ball_coverage, grown, iou
-from synthetic import Synthetic
 
 from cvd_blender_addon import compat
 from cvd_blender_addon.scene import camera, compositor, import_solve
 from cvd_blender_addon.scene.nodes import TreeBuilder
+from tests.addon.rendering import add_ball, ball_coverage, grown, iou
+from tests.addon.synthetic import Synthetic
 
 pytestmark = pytest.mark.every_blender
 

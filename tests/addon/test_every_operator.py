@@ -12,12 +12,12 @@ from typing import Any
 import bpy
 import pytest
 from mathutils import Vector
-from synthetic import Synthetic
 
 import cvd_blender_addon
 from cvd_blender_addon import camera_bodies, preferences
 from cvd_blender_addon.scene import orientation
 from cvd_blender_addon.solve_reader import read
+from tests.addon.synthetic import Synthetic
 
 FAKE = Path(__file__).parent / "fake_engine"
 NOT_RUN = {"install_engine", "check_engine"}  # they make things outside of Blender: test_install_operators

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import bpy
 import pytest
-from synthetic import Synthetic
+
+from tests.addon.synthetic import Synthetic
 
 pytestmark = pytest.mark.every_blender
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import bpy
 import pytest
-from synthetic import Synthetic
 
 from cvd_blender_addon.scene import import_solve
+from tests.addon.synthetic import Synthetic
 
 
 def markers(scene: bpy.types.Scene) -> list[tuple[int, str]]:

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from bpy_extras.object_utils import world_to_camera_view
 from mathutils import Vector
-from synthetic import Synthetic
 
 from cvd_blender_addon import cameras, jobs, masks
 from cvd_blender_addon.scene import camera as solved_camera
 from cvd_blender_addon.scene import import_solve, plate
 from cvd_blender_addon.scene.camera import find_camera
 from cvd_blender_addon.solve_reader import read
+from tests.addon.synthetic import Synthetic
 
 SIZE = (320, 180)
 ALEMBIC_ZOOMS = bpy.app.version >= (5, 1, 0)

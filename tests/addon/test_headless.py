@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from rendering import load
-from synthetic import Synthetic
 
 from cvd_blender_addon import solve_request
+from tests.addon.rendering import load
+from tests.addon.synthetic import Synthetic
 
 ROOT = Path(__file__).parents[2]
 
@@ -171,8 +171,7 @@ def test_sizes_and_lens_reach_the_request(fake_root: Path, synthetic: Synthetic,
 
 
 def test_the_script_has_an_option_for_every_field_of_a_request() -> None:
-    sys.path.insert(0, str(ROOT / "scripts"))
-    import headless
+    from scripts import headless
 
     offered = {action.dest: action.choices for action in headless.make_parser()._actions}
     for where, field in solve_request._fields().items():

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import bpy
 import pytest
-from synthetic import Synthetic
 
 from cvd_blender_addon import compat, monitor
 from cvd_blender_addon.scene import camera, compositor, depth_mesh, import_solve, owned
 from cvd_blender_addon.solve_reader import SolveError
+from tests.addon.synthetic import Synthetic
 
 pytestmark = pytest.mark.every_blender
 

@@ -9,12 +9,12 @@ from types import SimpleNamespace
 
 import bpy
 import pytest
-from test_every_operator import difference, file_data, flags
-from test_installer import engine_root, folder, slow  # noqa: F401 - fixtures
-from test_panels import Layout
 
 from cvd_blender_addon import jobs, panels, preferences
 from cvd_blender_addon.operators import install
+from tests.addon.test_every_operator import difference, file_data, flags
+from tests.addon.test_installer import engine_root, folder, slow  # noqa: F401 - fixtures
+from tests.addon.test_panels import Layout
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for uv is a script")
 

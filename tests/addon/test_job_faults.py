@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-from test_jobs import FAKE, FAST, alive, request_, run, until_running, write_status
 
 from cvd_blender_addon import jobs
+from tests.addon.test_jobs import FAKE, FAST, alive, request_, run, until_running, write_status
 
 __all__ = ["request_"]
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX locks and signals")

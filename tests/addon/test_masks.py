@@ -10,11 +10,11 @@ from pathlib import Path
 import bpy
 import numpy as np
 import pytest
-from rendering import load, render
-from synthetic import Synthetic, write_png
 
 from cvd_blender_addon import compat, jobs, masks, preferences
 from cvd_blender_addon.sequences import numbered_files
+from tests.addon.rendering import load, render
+from tests.addon.synthetic import Synthetic, write_png
 
 FAKE = Path(__file__).parent / "fake_engine"
 SQUARE = (80, 50, 160, 120)  # left, top, right, bottom in pixels of the 320 x 180 plate

@@ -7,11 +7,11 @@ from pathlib import Path
 import bpy
 import numpy as np
 import pytest
-from rendering import add_ball, ball_coverage, iou, load
-from synthetic import Synthetic
 
 from cvd_blender_addon import compat
 from cvd_blender_addon.scene import compositor, import_solve, matte
+from tests.addon.rendering import add_ball, ball_coverage, iou, load
+from tests.addon.synthetic import Synthetic
 
 pytestmark = pytest.mark.every_blender
 

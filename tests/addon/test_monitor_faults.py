@@ -9,9 +9,9 @@ from pathlib import Path
 
 import bpy
 import pytest
-from test_jobs import FAKE, FAST, alive
 
 from cvd_blender_addon import jobs, monitor, paths, preferences, solve_request
+from tests.addon.test_jobs import FAKE, FAST, alive
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX locks and signals")
 

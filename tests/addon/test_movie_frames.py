@@ -10,10 +10,10 @@ from typing import Any
 import bpy
 import numpy as np
 import pytest
-from rendering import render
 
 from cvd_blender_addon import compat, masks
 from cvd_blender_addon.scene import plate
+from tests.addon.rendering import render
 
 pytestmark = pytest.mark.every_blender
 

@@ -9,15 +9,15 @@ from pathlib import Path
 import bpy
 import numpy as np
 import pytest
-from fused_scene import TABLE, TABLE_TOP, add_fused
-from rendering import add_ball, ball_coverage, grown, iou, load, render
-from synthetic import Synthetic
 
 from cvd_blender_addon import compat
 from cvd_blender_addon.scene import camera, compositor, depth_mesh, import_solve, layers, occlusion
 from cvd_blender_addon.scene.layers import background_layer, ensure_collections, foreground_layer
 from cvd_blender_addon.scene.nodes import TreeBuilder
 from cvd_blender_addon.solve_reader import Solve, read
+from tests.addon.fused_scene import TABLE, TABLE_TOP, add_fused
+from tests.addon.rendering import add_ball, ball_coverage, grown, iou, load, render
+from tests.addon.synthetic import Synthetic
 
 BALL = (0.1, 1.5, 0.8)
 RADIUS = 0.7

@@ -11,13 +11,13 @@ from typing import Any
 
 import bpy
 import pytest
-from rendering import clip_editor
-from synthetic import Synthetic
 
 from cvd_blender_addon import jobs, monitor, panels, preferences, solve_request
 from cvd_blender_addon.operators.solve import asked
 from cvd_blender_addon.scene import plate
 from cvd_blender_addon.solve_reader import read
+from tests.addon.rendering import clip_editor
+from tests.addon.synthetic import Synthetic
 
 FAKE = Path(__file__).parent / "fake_engine"
 

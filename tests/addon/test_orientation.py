@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import bpy
 import numpy as np
 import pytest
-from fused_scene import add_fused
 from mathutils import Euler, Matrix, Vector
-from synthetic import Synthetic
 
 from cvd_blender_addon.scene import camera, depth_mesh, import_solve, orientation, owned
 from cvd_blender_addon.solve_reader import Solve
+from tests.addon.fused_scene import add_fused
+from tests.addon.synthetic import Synthetic
 
 TILT = Matrix.LocRotScale(Vector((0.7, -2.0, 1.3)), Euler((0.2, -0.15, 0.6)), Vector((1.7,) * 3))
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import bpy
 import pytest
-from synthetic import Synthetic
 
 from cvd_blender_addon import forecast, monitor, panels, plate_watch
 from cvd_blender_addon.jobs import JobError, StageStatus, Status
 from cvd_blender_addon.scene import depth_mesh
+from tests.addon.synthetic import Synthetic
 
 pytestmark = pytest.mark.every_blender
 

@@ -7,16 +7,16 @@ from pathlib import Path
 import bpy
 import numpy as np
 import pytest
-from fused_scene import TABLE_TOP, add_fused
 from mathutils import Vector
-from rendering import render
-from synthetic import Synthetic
 
 from cvd_blender_addon.mesh_file import read_mesh
 from cvd_blender_addon.scene import camera, compositor, fused, import_solve, occlusion, owned
 from cvd_blender_addon.scene.layers import background_layer
 from cvd_blender_addon.scene.surface import Ray, camera_ray, cast
 from cvd_blender_addon.solve_reader import SolveError, read
+from tests.addon.fused_scene import TABLE_TOP, add_fused
+from tests.addon.rendering import render
+from tests.addon.synthetic import Synthetic
 
 ON_TABLE = Vector((0.7, 1.7, TABLE_TOP))
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import bpy
 import numpy as np
 import pytest
-from rendering import load, render
-from synthetic import Synthetic, write_png
 
 from cvd_blender_addon import compat, plate_watch
 from cvd_blender_addon.scene import depth_mesh, import_solve, plate
 from cvd_blender_addon.scene.camera import find_camera
 from cvd_blender_addon.solve_reader import read
+from tests.addon.rendering import load, render
+from tests.addon.synthetic import Synthetic, write_png
 
 
 def nearest_frame(truth: Synthetic, image: np.ndarray) -> int:

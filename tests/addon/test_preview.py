@@ -13,10 +13,10 @@ from typing import Any
 import bpy
 import numpy as np
 import pytest
-from synthetic import Synthetic, write_png
 
 from cvd_blender_addon import jobs, monitor, panels, solve_request
 from cvd_blender_addon.scene import owned, preview
+from tests.addon.synthetic import Synthetic, write_png
 
 FAKE = Path(__file__).parent / "fake_engine"
 
@@ -156,7 +156,7 @@ def test_the_result_takes_the_previews_place(scene: bpy.types.Scene, job: jobs.J
 
 
 def test_the_panel_shows_the_depth(scene: bpy.types.Scene, job: jobs.Job) -> None:
-    from test_panels import draw
+    from tests.addon.test_panels import draw
 
     assert "picture" not in draw(scene, "VIEW_3D")
     (job.folder / "preview").mkdir()

@@ -11,12 +11,12 @@ from pathlib import Path
 import bpy
 import numpy as np
 import pytest
-from rendering import add_ball, load, render
-from synthetic import Synthetic
 
 from cvd_blender_addon import monitor, paths, plate_watch, project_files
 from cvd_blender_addon.scene import compositor, import_solve, inputs, matte, owned
 from cvd_blender_addon.solve_reader import SolveError, read
+from tests.addon.rendering import add_ball, load, render
+from tests.addon.synthetic import Synthetic
 
 ROOT = Path(__file__).parents[2]
 FRAME = 1003

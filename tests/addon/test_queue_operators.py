@@ -9,9 +9,9 @@ from pathlib import Path
 
 import bpy
 import pytest
-from synthetic import Synthetic
 
 from cvd_blender_addon import forecast, monitor, own_files, preferences
+from tests.addon.synthetic import Synthetic
 
 FAKE = Path(__file__).parent / "fake_engine"
 

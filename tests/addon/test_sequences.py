@@ -10,14 +10,14 @@ from typing import Any
 import bpy
 import numpy as np
 import pytest
-from rendering import load
-from synthetic import Synthetic, write_exr, write_png
 
 from cvd_blender_addon import compat, forecast, masks, sequences
 from cvd_blender_addon.jobs import StartError
 from cvd_blender_addon.scene import plate
 from cvd_blender_addon.sequences import LAST_FRAME, numbered_files, plate_numbers, require_frames
 from cvd_blender_addon.solve_reader import FRAMES, SolveError, read
+from tests.addon.rendering import load
+from tests.addon.synthetic import Synthetic, write_exr, write_png
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "sequences.json").read_text(encoding="utf-8"))
 WIDTH, HEIGHT = 16, 12

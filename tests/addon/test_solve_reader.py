@@ -11,12 +11,12 @@ from typing import Any
 
 import bpy
 import pytest
-from fused_scene import add_fused
-from synthetic import Synthetic
 
 from cvd_blender_addon.mesh_file import read_mesh
 from cvd_blender_addon.scene import import_solve
 from cvd_blender_addon.solve_reader import SolveError, frame_ranges, read, read_points, summary
+from tests.addon.fused_scene import add_fused
+from tests.addon.synthetic import Synthetic
 
 
 def edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:

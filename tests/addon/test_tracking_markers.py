@@ -7,13 +7,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import bpy
-import marks
 import numpy as np
 import pytest
-from rendering import clip_editor, make_movie
-from synthetic import write_png
 
 from cvd_blender_addon import cameras, masks
+from tests.addon import marks
+from tests.addon.rendering import clip_editor, make_movie
+from tests.addon.synthetic import write_png
 
 pytestmark = pytest.mark.every_blender
 

@@ -136,7 +136,7 @@ def test_the_package_is_the_same_twice_and_holds_addon_engine_and_contract(tmp_p
 
 def entries(path: Path) -> dict[str, str]:
     """Name -> version of the packages in a file of requirements; names as pip compares them."""
-    pins = {}
+    pins: dict[str, str] = {}
     for line in path.read_text().splitlines():
         if line and not line.startswith(("#", " ")):
             name, version = line.split(";")[0].rstrip(" \\").split("==")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tests import pictures
+
 import json
 from pathlib import Path
 from typing import Any
@@ -69,7 +71,7 @@ def test_an_exact_matte_scores_one_and_a_missing_quarter_shows(demo: Path) -> No
     found = figures(demo)
     assert found["frames"]["000004"]["hidden"] == pytest.approx(0.5, abs=0.01)
     assert found["COMPOSITOR"]["iou"] == found["HOLDOUT"]["iou"] == 1.0
-    mask = cv2.imread(str(demo / "out" / "matte" / "HOLDOUT" / "000004.png"), cv2.IMREAD_UNCHANGED) > 0
+    mask = pictures.read(demo / "out" / "matte" / "HOLDOUT" / "000004.png", cv2.IMREAD_UNCHANGED) > 0
     mask[: HEIGHT // 2] = False
     write_matte(demo, "HOLDOUT", mask)
     found = figures(demo)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tests import pictures
+
 import json
 from pathlib import Path
 from typing import Any
@@ -15,13 +17,15 @@ SAMPLE = Path(__file__).resolve().parents[2] / "sample"
 
 @pytest.fixture(scope="module")
 def truth() -> dict[str, Any]:
-    return json.loads((SAMPLE / "truth.json").read_text(encoding="utf-8"))
+    document: dict[str, Any] = json.loads((SAMPLE / "truth.json").read_text(encoding="utf-8"))
+    return document
 
 
 @pytest.fixture(scope="module")
 def frames() -> dict[int, np.ndarray]:
     """Frames of the clip by number, (H, W, 3) uint8."""
-    movie, found = cv2.VideoCapture(str(SAMPLE / "room.mp4")), {}
+    movie = cv2.VideoCapture(str(SAMPLE / "room.mp4"))
+    found: dict[int, np.ndarray] = {}
     while True:
         there, frame = movie.read()
         if not there:
@@ -31,7 +35,8 @@ def frames() -> dict[int, np.ndarray]:
 
 def true_depth(truth: dict[str, Any], number: int) -> np.ndarray:
     frame = truth["frames"][number - 1]
-    return cv2.imread(str(SAMPLE / frame["depth"]), cv2.IMREAD_UNCHANGED) * truth["depth_to_unit"]
+    depth: np.ndarray = pictures.read(SAMPLE / frame["depth"], cv2.IMREAD_UNCHANGED) * truth["depth_to_unit"]
+    return depth
 
 
 def seen_from(truth: dict[str, Any], number: int, other: int, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:

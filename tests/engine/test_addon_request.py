@@ -97,5 +97,7 @@ def test_the_estimate_knows_what_the_presets_do():
 
 def test_the_panel_has_a_name_for_every_stage():
     source = (Path(jobs.__file__).parent / "panels.py").read_text()
-    names = re.search(r"^STAGES = \{\n(.*?)^\}", source, re.S | re.M).group(1)
+    table = re.search(r"^STAGES = \{\n(.*?)^\}", source, re.S | re.M)
+    assert table
+    names = table.group(1)
     assert re.findall(r'^    "(\w+)":', names, re.M) == list(STAGES)

@@ -31,7 +31,7 @@ def test_depth_of_another_grid_is_refused(tmp_path):
 def test_a_frame_is_there_once_its_depth_is(tmp_path):
     frames = DepthFrames(tmp_path, LENS, "clip")
     assert not frames.has(7)
-    frames.save(7, DEPTH, DEPTH / 48)
+    frames.save(7, DEPTH, (DEPTH / 48).astype(np.float32))
     assert frames.has(7)
     assert (frames.load(7).confidence == DEPTH / 48).all()
     frames.save(8, DEPTH)

@@ -1,6 +1,8 @@
 """Frames side by side: what comes out, in which order, and what is left behind when something stops it."""
 
 import threading
+from collections.abc import Generator
+from contextlib import closing
 from contextvars import ContextVar
 
 import pytest
@@ -40,12 +42,13 @@ def test_each_thread_computes_alone_and_the_setting_comes_back():
 
 
 def test_no_more_results_are_held_than_there_are_threads():
-    begun = []
+    begun: list[int] = []
     results = each(begun.append, range(50))
-    for _ in range(5):
-        next(results)
-    assert max(begun, default=0) <= 5 + THREADS
-    results.close()
+    assert isinstance(results, Generator)
+    with closing(results):
+        for _ in range(5):
+            next(results)
+        assert max(begun, default=0) <= 5 + THREADS
 
 
 def test_no_more_are_worked_on_than_allowed():
@@ -116,7 +119,7 @@ def test_what_two_threads_ask_for_is_made_once():
 
 
 def test_results_asked_for_last_are_kept():
-    begun = []
+    begun: list[int] = []
 
     def make(k):
         begun.append(k)

@@ -24,7 +24,7 @@ CLIP = Footage(
     missing=(), files=(), colourspace="srgb", content_id="c0",
 )  # fmt: skip
 REQUEST = Request(FootageRequest(CLIP.path), Path("/shots/a.solve"))
-PRIOR = Source("a", "CC0-1.0", False, "depth", "one", lambda *_: None)
+PRIOR = Source("a", "CC0-1.0", False, "depth", "one", lambda *_: lambda _: np.zeros((1, 1), np.float32))
 GIVEN = {"artist": None, "segmentation": None}
 ALL = ["footage", "masks", "poses", "flow", "motion", "prior", "scale", "evidence", "depth", "export"]
 AFTER_POSES = ALL[3:]
@@ -93,7 +93,7 @@ def test_the_page_on_architecture_tells_every_stage_in_order():
 
 
 def test_stages_read_only_those_before_them():
-    done = set()
+    done: set[str] = set()
     for kind in KINDS:
         assert set(kind.reads) <= done
         done.add(kind.name)
@@ -117,7 +117,7 @@ def test_only_the_stages_that_are_needed_are_planned():
 )
 def test_depth_is_most_of_the_work_only_where_the_network_is_trained(request_, largest):
     weights = {name: stage.weight for name, stage in stages(request_).items()}
-    assert max(weights, key=weights.get) == largest
+    assert max(weights, key=weights.__getitem__) == largest
     assert (weights["depth"] < 0.1 * sum(weights.values())) == (largest == "poses")
 
 

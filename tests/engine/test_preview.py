@@ -2,7 +2,6 @@
 
 import json
 
-import cv2
 import jsonschema
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from engine.errors import Cancelled
 from engine.request import schema
 from engine.solve_folder import PREVIEW, PREVIEW_DEPTH, PREVIEW_TRACK
 from engine.workspace import PREVIEW_INTERVAL_S, open_workspace
+from tests import pictures
 
 
 def ignore(_document):
@@ -41,16 +41,21 @@ def test_near_is_bright_and_holes_are_black(tmp_path):
     depth[:, :80], depth[:30, 80:] = 2.0, 0.0
     with open_workspace(tmp_path / "a.solve", ignore) as workspace:
         preview.show_depth(depth, workspace)
-        picture = cv2.imread(str(workspace.root / PREVIEW / PREVIEW_DEPTH)).astype(int).sum(axis=2)
+        picture = pictures.read(workspace.root / PREVIEW / PREVIEW_DEPTH).astype(int).sum(axis=2)
     assert picture.shape == (90, 160)
     assert picture[60, 20] > picture[60, 140] + 100 > 100 and picture[10, 140] == 0
 
 
 def test_it_is_gone_when_the_solve_ends_and_written_now_and_then(tmp_path, monkeypatch):
     folder, written = tmp_path / "a.solve", []
+
+    def write(path):
+        written.append(path.name)
+        path.touch()
+
     with pytest.raises(Cancelled), open_workspace(folder, ignore) as workspace:
         for _ in range(3):
-            workspace.preview("depth.png", lambda path: written.append(path.name) or path.touch())
+            workspace.preview("depth.png", write)
         assert written == ["depth.png"]
         monkeypatch.setitem(workspace._shown, "depth.png", workspace._shown["depth.png"] - PREVIEW_INTERVAL_S)
         workspace.preview("depth.png", lambda path: written.append(path.name))

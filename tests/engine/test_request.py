@@ -40,6 +40,7 @@ def test_given_cameras_and_known_sizes_survive_as_well(tmp_path):
     (tmp_path / "request.json").write_text(json.dumps(request.as_json()))
     assert read_request(tmp_path / "request.json") == request
     sized = parse_request({**GOOD, "world": {"distance": {"metres": 2, "a": [1, 3.5, 4], "b": [9, 8, 7]}}}, "test")
+    assert sized.world.distance is not None
     assert sized.world.distance.b == (9, 8, 7)
     (tmp_path / "request.json").write_text(json.dumps(sized.as_json()))
     assert read_request(tmp_path / "request.json") == sized
@@ -136,6 +137,11 @@ def test_footage_whose_name_begins_like_an_option(tmp_path, monkeypatch, words):
     for name in ("-x.mp4", "--weird.mp4"):
         (tmp_path / name).write_bytes(b"")
     asked = []
-    monkeypatch.setattr(cli, "_solve", lambda options: asked.append(cli._request(options)) or 0)
+
+    def solve(options):
+        asked.append(cli._request(options))
+        return 0
+
+    monkeypatch.setattr(cli, "_solve", solve)
     assert main(["solve", *words]) == 0
     assert asked[0].footage.path == tmp_path / words[-1]

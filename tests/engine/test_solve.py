@@ -86,7 +86,7 @@ def test_a_killed_solve_goes_on_and_comes_to_the_same_result(solved, tmp_path):
         shutil.rmtree(next(other.glob(f"cache/{stage}-*")))
     (other / "solve.json").unlink()
     with subprocess.Popen(command(other), cwd=ROOT, stdout=subprocess.PIPE, text=True) as engine:
-        for line in engine.stdout:
+        for line in engine.stdout or ():
             if '"depth: depth of frame' in line:
                 engine.send_signal(signal.SIGKILL)
                 break
@@ -103,7 +103,7 @@ def test_a_killed_solve_goes_on_and_comes_to_the_same_result(solved, tmp_path):
 def test_cancel_stops_soon_and_says_so(tmp_path):
     out = tmp_path / "cancelled.solve"
     with subprocess.Popen(command(out), cwd=ROOT, stdout=subprocess.PIPE, text=True) as engine:
-        for line in engine.stdout:
+        for line in engine.stdout or ():
             if '"poses: ' in line:
                 engine.send_signal(signal.SIGTERM)
                 break

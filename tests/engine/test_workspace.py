@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from typing import Any
 
 import jsonschema
 import pytest
@@ -112,6 +113,7 @@ def test_a_second_engine_is_kept_out_and_a_dead_one_is_not_in_the_way(tmp_path):
     child = subprocess.Popen(
         [sys.executable, "-c", code, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
+    assert child.stdout is not None
     assert child.stdout.readline() == "open\n"
     with pytest.raises(WorkspaceError) as caught, open_workspace(folder, ignore):
         pass
@@ -168,7 +170,7 @@ def test_a_defect_is_reported_as_one(tmp_path):
 
 
 def test_the_heart_beats_while_a_stage_is_silent(tmp_path):
-    beats = []
+    beats: list[dict[str, Any]] = []
     with open_workspace(tmp_path / "a.solve", beats.append), subprocess.Popen(["sleep", "1.5"]) as silent_work:
         began = time.time()
         silent_work.wait()
@@ -185,7 +187,12 @@ def test_the_listener_is_never_called_by_two_threads_at_once(tmp_path):
         inside[0] -= 1
 
     with open_workspace(tmp_path / "a.solve", listen) as workspace:
-        threads = [threading.Thread(target=lambda: [workspace.beat() for _ in range(10)]) for _ in range(4)]
+
+        def beat():
+            for _ in range(10):
+                workspace.beat()
+
+        threads = [threading.Thread(target=beat) for _ in range(4)]
         for thread in threads:
             thread.start()
         for number in range(20):
@@ -216,7 +223,8 @@ def test_the_pace_follows_what_is_expected_at_first_and_what_is_measured_in_the_
     """A solve of 100 s whose first two percent take ten, as starting programs does."""
     pace = Pace(0.0, 100.0)
     pace.reached(0.02, 10.0)
-    assert 80.0 < pace.left(10.0) < 200.0, "ten seconds for two percent do not make 490 more"
+    left = pace.left(10.0)
+    assert left is not None and 80.0 < left < 200.0, "ten seconds for two percent do not make 490 more"
     slow = Pace(0.0, 10.0)
     for second in range(1, 91):
         slow.reached(second / 100.0, float(second))
@@ -229,7 +237,9 @@ def test_the_end_does_not_jump_and_what_is_overdue_has_no_figure():
         pace.reached(0.05 * second, float(second))
     before = pace.left(10.0)
     pace.reached(0.9, 10.5)
-    assert abs(pace.left(10.5) - (before - 0.5)) < 2.0
+    after = pace.left(10.5)
+    assert before is not None and after is not None
+    assert abs(after - (before - 0.5)) < 2.0
     assert pace.left(60.0) is None
 
 

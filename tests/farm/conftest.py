@@ -40,7 +40,7 @@ def run(fake_engine):
     """Solve a list with the fake engine; returns the outcomes and what was said."""
 
     def solve(path, **options):
-        said = []
+        said: list[str] = []
         batch = Batch(path.parent / "report", say=said.append, engine=fake_engine, retry_wait_s=0.0, **options)
         return batch.run(read_shots(path)), "\n".join(said)
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,7 @@ class Outline:
 
 
 def test_opencue(monkeypatch):
-    fakes = {
+    fakes: dict[str, Any] = {
         name: types.ModuleType(name) for name in ("outline", "outline.cuerun", "outline.depend", "outline.modules")
     }
     fakes["outline.modules.shell"] = types.SimpleNamespace(Shell=Layer, ShellCommand=Layer)
@@ -56,6 +57,7 @@ def test_opencue(monkeypatch):
     for name, module in fakes.items():
         monkeypatch.setitem(sys.modules, name, module)
     spec = importlib.util.spec_from_file_location("solve_shots", FARM / "opencue" / "solve_shots.py")
+    assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     options = argparse.Namespace(
@@ -97,7 +99,7 @@ def test_flamenco():
         "engine_python": "{cvd_python}", "preset": "preview",
     }  # fmt: skip
     script = FARM / "flamenco" / "solve_shots.js"
-    command = [NODE, "-e", HARNESS, str(script), json.dumps(settings)]
+    command = [str(NODE), "-e", HARNESS, str(script), json.dumps(settings)]
     tasks = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert {task["name"]: task["before"] for task in tasks} == {
         "cameras-1": [], "depth-1": ["cameras-1"], "export-1": ["depth-1"],

@@ -27,7 +27,8 @@ def test_a_later_group_of_stages_goes_on_where_the_earlier_one_stopped(tmp_path)
     path = tmp_path / "shots.json"
     path.write_text(json.dumps({"schema": "cvd.shots/1", "shots": [{"name": "a", "request": request}]}))
     shots, report, solve = read_shots(path), tmp_path / "report", tmp_path / "a.solve"
-    said, told = [], []
+    said: list[str] = []
+    told: list[float] = []
 
     def run(**options):
         said.clear()

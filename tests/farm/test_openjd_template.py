@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def commands(path, shots):
     values = {f"Param.{name}": value for name, value in parameters(path, shots).items()}
     for step in TEMPLATE["steps"]:
         run = step["script"]["actions"]["onRun"]
-        numbers = [None]
+        numbers: Iterable[int | None] = [None]
         if "parameterSpace" in step:
             (shot,) = step["parameterSpace"]["taskParameterDefinitions"]
             first, last = filled(shot["range"], values).split("-")
@@ -111,10 +112,10 @@ def test_the_report_of_some_shots_does_not_fail_for_others(make_list, fake_engin
 def test_openjd_runs_it(make_list):
     path = make_list("ok")
     shutil.rmtree(path.parent / "plates")  # so that the real engine has little to do
-    checked = subprocess.run([OPENJD, "check", str(FOLDER / "template.yaml")], capture_output=True, check=False)
+    checked = subprocess.run([str(OPENJD), "check", str(FOLDER / "template.yaml")], capture_output=True, check=False)
     assert checked.returncode == 0, checked.stdout
     given = [word for name, value in parameters(path, "1").items() for word in ("-p", f"{name}={value}")]
-    command = [OPENJD, "run", str(FOLDER / "template.yaml"), *given]
+    command = [str(OPENJD), "run", str(FOLDER / "template.yaml"), *given]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "1 shot: 1 failed" in done.stdout, done.stdout + done.stderr
     assert done.returncode != 0

@@ -25,10 +25,10 @@ from typing import Any
 
 import cv2
 import psutil
+import pytest
 import torch
 import torch._dynamo  # else each process that trains imports it, which takes longer than the training
 
-from engine import workspace
 from engine.depth import training
 from engine.depth.settings import PRESETS, DepthSettings
 from engine.errors import Cancelled, CvdError
@@ -36,6 +36,7 @@ from engine.files import is_temporary
 from engine.pipeline import run as pipeline
 from engine.request import FootageRequest, Request
 from engine.solve_folder import RESULTS
+from engine.workspace import Workspace
 from tests.faults.inject import VARIABLE, Fault
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -365,7 +366,6 @@ def at_any_time(arena: Arena, seconds: tuple[float, ...]) -> Iterator[Case]:
 
 def real_disk(arena: Arena, sizes_mb: tuple[float, ...]) -> Iterator[Case]:
     """A disk that is really full, at sizes at which different stages fill it; nothing where none can be mounted."""
-    space = pipeline._require_space
     for size in sizes_mb:
         if arena.skips("a disk that is really full", f"{size} MB"):
             continue
@@ -376,7 +376,8 @@ def real_disk(arena: Arena, sizes_mb: tuple[float, ...]) -> Iterator[Case]:
             return
 
         def trust() -> None:
-            pipeline._require_space = lambda *_: None  # it would say so before any work
+            # It would say so before any work. The process ends with this patch.
+            pytest.MonkeyPatch().setattr(pipeline, "_require_space", lambda *_: None)
 
         try:
             outcome = arena.run(before=trust)
@@ -395,7 +396,6 @@ def real_disk(arena: Arena, sizes_mb: tuple[float, ...]) -> Iterator[Case]:
             wrong += arena.check_resumed("export", arena.run(before=trust))
             yield Case("a disk that is really full", f"{size} MB", tuple(wrong))
         finally:
-            pipeline._require_space = space
             subprocess.run(["umount", str(arena.solve)], capture_output=True, check=False)
 
 
@@ -438,14 +438,15 @@ def too_small_a_gpu(arena: Arena) -> Iterator[Case]:
 
             def shrink(stage: str = stage, ever: bool = ever) -> None:
                 began = [False]
-                run = workspace.Workspace.stage
+                run = Workspace.stage
 
                 def watched(self: Any, entered: Any) -> Any:
                     began[0] = entered.name == stage
                     return run(self, entered)
 
-                workspace.Workspace.stage = watched  # type: ignore[method-assign]
-                pipeline.choose_device = lambda _: torch.device("cuda")
+                patch = pytest.MonkeyPatch()
+                patch.setattr(Workspace, "stage", watched)
+                patch.setattr(pipeline, "choose_device", lambda _: torch.device("cuda"))
                 SmallGpu(lambda: not began[0] or (frugal() and not ever)).__enter__()
 
             outcome = arena.run(before=shrink)

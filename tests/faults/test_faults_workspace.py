@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,7 @@ def test_who_only_looks_at_the_lock_keeps_no_engine_out(tmp_path):
         "print('looking',flush=True);time.sleep(0.2)"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(folder / "lock")], stdout=subprocess.PIPE) as looker:
+        assert looker.stdout is not None
         looker.stdout.readline()
         with open_workspace(folder, ignore):
             pass
@@ -102,9 +104,10 @@ def test_another_solve_in_the_place_of_a_moved_one_is_left_alone(tmp_path):
 
 
 def test_a_clock_set_back_disturbs_neither_progress_nor_costs(tmp_path, monkeypatch):
-    folder, told = tmp_path / "a.solve", []
+    folder = tmp_path / "a.solve"
+    told: list[dict[str, Any]] = []
     clock = [time.time()]
-    monkeypatch.setattr(workspace.time, "time", lambda: clock[0])
+    monkeypatch.setattr(time, "time", lambda: clock[0])
     with open_workspace(folder, told.append) as opened:
         with opened.stage(stage_in(folder)):
             clock[0] -= 86400.0

@@ -367,6 +367,7 @@ def _movie(path: Path, codec: str) -> bytes:
     generator = np.random.default_rng(0)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=24)
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
         for _ in range(4):
             frame = av.VideoFrame.from_ndarray(generator.integers(0, 255, (32, 32, 3), np.uint8))

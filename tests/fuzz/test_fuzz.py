@@ -8,6 +8,7 @@ import os
 import random
 import sys
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
@@ -94,7 +95,7 @@ def test_every_file_of_a_sequence_is_in_the_folder_and_under_its_own_number(foun
     assert set(sequence.files.values()) <= set(found)
     assert all(str(number) in name or len(sequence.files) == 1 for number, name in sequence.files.items())
     try:
-        only = only_sequence(Listing([Path(name) for name in found]), [".png"])
+        only = only_sequence(cast(Path, Listing([Path(name) for name in found])), [".png"])
     except FootageError:
         return
     assert all(Path(name).suffix.lower() == ".png" for name in only.files.values())

@@ -1,6 +1,7 @@
 """The benchmark's grades: wrong and silent is told from wrong and said."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from tests.scenes.shots import Expected
 
 NUMBERS = list(range(5, 17))
 PATH = handheld(turned(lambda time: [0.1 * time, 0.0, 1.5], lambda time: 80.0 + 0.5 * time), 1)
-TRUTH = {
+TRUTH: dict[str, Any] = {
     "lens": {"fx": 400.0, "fy": 400.0},
     "frames": [{"number": n, "world_from_camera": PATH(float(n)).tolist(), "focal_px": 400.0} for n in NUMBERS],
 }
@@ -55,10 +56,8 @@ def test_errors_are_measured_after_the_best_similarity():
     world = np.eye(4)
     world[:3, :3] = [[0, -3, 0], [3, 0, 0], [0, 0, 3]]
     world[:3, 3] = [4, 5, 6]
-    moved = {}
-    for n, pose in EXACT.cameras.items():
-        moved[n] = (world @ pose) @ np.diag([1 / 3, 1 / 3, 1 / 3, 1])
-        moved[n] = moved[n].tolist()
+    shrunk = np.diag([1 / 3, 1 / 3, 1 / 3, 1])
+    moved = {n: (world @ pose @ shrunk).tolist() for n, pose in EXACT.cameras.items()}
     errors = errors_of(replace(EXACT, cameras=moved), TRUTH)
     assert errors.rotation_max == pytest.approx(0.0, abs=1e-5)
     assert errors.ate == pytest.approx(0.0, abs=1e-6)

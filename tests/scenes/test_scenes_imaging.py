@@ -154,7 +154,11 @@ def test_exposure_scales_light_and_noise_is_as_strong_as_told():
     b = Builder(1)
     b.box(0, 5, -5, [40, 1, 40], "plain", 1)
     world = World(b.scene(BANK, [0.0, -50.0, 20.0], outdoors=True))
-    camera = {k: Camera(lambda time: lens_of(), STANDING, exposure=lambda time, k=k: k, noise=0.0) for k in (0.2, 0.8)}
+
+    def exposed(k: float) -> Camera:
+        return Camera(lambda time: lens_of(), STANDING, exposure=lambda time: k, noise=0.0)
+
+    camera = {k: exposed(k) for k in (0.2, 0.8)}
     linear = {}
     for k, one in camera.items():
         encoded = expose(world, one, 0.0, np.random.default_rng(0)).picture / 255.0

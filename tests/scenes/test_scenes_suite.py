@@ -1,5 +1,6 @@
 """The shots of the suite: complete, of the promised size, and in the form that every scorer reads."""
 
+import importlib
 import json
 import sys
 from dataclasses import replace
@@ -12,6 +13,7 @@ import torch
 
 from engine.evaluation.compare import evaluate
 from engine.files import write_exr
+from tests import pictures
 from tests.scenes.__main__ import main
 from tests.scenes.imaging import cast
 from tests.scenes.render import is_rendered, render_shot
@@ -20,7 +22,6 @@ from tests.scenes.surfaces import bank
 from training.raycast import FAR
 
 BANK = bank(0, 256)
-WORLDS = {}
 SCORER = Path(__file__).resolve().parents[3] / "shared" / "score"
 
 
@@ -127,9 +128,9 @@ def test_the_truth_scores_itself_without_error(rendered, tmp_path):
     for name in ("depth", "dynamic"):
         (tmp_path / name).mkdir()
     for frame in truth["frames"]:
-        raw = cv2.imread(str(rendered / frame["depth"]), cv2.IMREAD_UNCHANGED)
+        raw = pictures.read(rendered / frame["depth"], cv2.IMREAD_UNCHANGED)
         write_exr(tmp_path / "depth" / f"{frame['number']:06d}.exr", raw.astype(np.float32) * truth["depth_to_unit"])
-        mask = cv2.imread(str(rendered / frame["mask"]), cv2.IMREAD_GRAYSCALE)
+        mask = pictures.read(rendered / frame["mask"], cv2.IMREAD_GRAYSCALE)
         cv2.imwrite(str(tmp_path / "dynamic" / f"{frame['number']:06d}.png"), mask)
         assert (rendered / frame["file"]).is_file()
         assert set(np.unique(mask)) == {0, 255}
@@ -140,7 +141,7 @@ def test_the_truth_scores_itself_without_error(rendered, tmp_path):
     if SCORER.is_dir():
         sys.path.insert(0, str(SCORER))
         try:
-            from score import score
+            score = importlib.import_module("score").score
         finally:
             sys.path.remove(str(SCORER))
         figures = score(tmp_path, rendered)
@@ -153,8 +154,8 @@ def test_depth_and_cameras_of_two_frames_agree(rendered):
     truth = json.loads((rendered / "truth.json").read_text())
     lens = truth["lens"]
     a, b = truth["frames"][:2]
-    depth = [cv2.imread(str(rendered / f["depth"]), cv2.IMREAD_UNCHANGED) * truth["depth_to_unit"] for f in (a, b)]
-    moves, moves_then = (cv2.imread(str(rendered / f["mask"]), cv2.IMREAD_GRAYSCALE) > 0 for f in (a, b))
+    depth = [pictures.read(rendered / f["depth"], cv2.IMREAD_UNCHANGED) * truth["depth_to_unit"] for f in (a, b)]
+    moves, moves_then = (pictures.read(rendered / f["mask"], cv2.IMREAD_GRAYSCALE) > 0 for f in (a, b))
     v, u = np.mgrid[0 : truth["height"], 0 : truth["width"]] + 0.5
     rays = np.stack([(u - lens["cx"]) / lens["fx"], (v - lens["cy"]) / lens["fy"], np.ones_like(u)], -1)
     points = np.concatenate([rays * depth[0][..., None], np.ones_like(u)[..., None]], -1)[(depth[0] > 0) & ~moves]

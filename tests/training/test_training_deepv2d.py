@@ -1,6 +1,7 @@
 """Rendered views fit together, whatever is cut out of them, and the training learns from them and goes on."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -79,7 +80,7 @@ def test_training_writes_learns_and_goes_on(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(train_deepv2d, "EVERY", 2)
     monkeypatch.setattr(train_deepv2d, "SHAPES", ((40, 48),))
     ticks = iter(range(10_000))
-    monkeypatch.setattr(train_deepv2d.time, "monotonic", lambda: float(next(ticks)))  # a step takes one second
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(ticks)))  # a step takes one second
     held = ViewShots.load(folder)
     for seconds in (4, 8):
         train_deepv2d.train(folder, tmp_path, held, seconds, 1, CPU)

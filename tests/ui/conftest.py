@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import debian
 import numpy as np
 import pytest
 from PIL import Image
 
 import build
+from tests.ui import debian
 
 HERE = Path(__file__).resolve().parent
 OUT = build.BUILD / "ui"

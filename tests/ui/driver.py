@@ -191,8 +191,8 @@ def play(story: Callable[[Screen], Story], out: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))
-    import stories
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    from tests.ui import stories
 
     bpy.context.preferences.view.show_splash = False
     bpy.context.preferences.view.use_save_prompt = False

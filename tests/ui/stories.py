@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import bpy
-from driver import Screen, Story
 from mathutils import Matrix, Vector
+
+from tests.ui.driver import Screen, Story
 
 MODULE = "bl_ext.user_default.consistent_video_depth"
 SOLVE_S = 3000.0

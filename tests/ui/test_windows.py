@@ -9,18 +9,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import debian
 import numpy as np
 import pytest
-from conftest import Blender, install, shared_footage
 from PIL import Image
 
 import build
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "addon"))
-from fused_scene import TABLE_TOP, add_fused
-from synthetic import Synthetic
-from test_installer import UV
+from tests.addon.fused_scene import TABLE_TOP, add_fused
+from tests.addon.synthetic import Synthetic
+from tests.addon.test_installer import UV
+from tests.ui import debian
+from tests.ui.conftest import Blender, install, shared_footage
 
 
 @pytest.fixture(scope="session")

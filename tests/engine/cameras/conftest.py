@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "poses"))
-
-import walk_scene
-
 from engine.footage import Footage, prepare, probe
 from engine.progress import Silent
+from tests.engine.poses import walk_scene
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import cv2
@@ -19,10 +18,7 @@ from engine.cameras.tracks import join_tracks
 from engine.footage import frame_name
 from engine.poses.features import extract_features, match, pictures
 from engine.poses.job import Job
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "addon"))
-
-import marks
+from tests.addon import marks
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
@@ -24,10 +26,15 @@ from engine.request import CameraRequest
 W, H = 1920, 1080
 
 
-def chan(tmp_path: Path, text: str, **options: object) -> GivenCamera:
+def chan(tmp_path: Path, text: str, **options: Any) -> GivenCamera:
     path = tmp_path / "camera.chan"
     path.write_text(text)
-    settings = {"known": LensKnowledge(), "film_back_mm": None, "rotation_order": "ZXY", "metric": False} | options
+    settings: dict[str, Any] = {
+        "known": LensKnowledge(),
+        "film_back_mm": None,
+        "rotation_order": "ZXY",
+        "metric": False,
+    } | options
     return read_chan(path, W, H, **settings)
 
 
@@ -181,7 +188,7 @@ def test_a_camera_document_of_a_zoom_survives_and_fits_a_larger_plate(tmp_path: 
         (lambda d: d.update(width=10**12), "camera.invalid"),
     ],
 )
-def test_a_damaged_camera_document_is_refused(tmp_path: Path, damage: object, code: str) -> None:
+def test_a_damaged_camera_document_is_refused(tmp_path: Path, damage: Callable[[Any], object], code: str) -> None:
     path = tmp_path / "camera.json"
     some_camera().save(path)
     document = json.loads(path.read_text())
@@ -210,7 +217,10 @@ def test_anything_else_is_no_camera(tmp_path: Path, content: bytes) -> None:
 
 
 def test_followed_points_are_read_and_met_once_a_frame(tmp_path: Path) -> None:
-    tracks = [{"name": "A", "markers": [[1, 10.5, 20.25], [2, 11, 20]]}, {"name": "B", "markers": [[2, 5, 6]]}]
+    tracks: list[dict[str, Any]] = [
+        {"name": "A", "markers": [[1, 10.5, 20.25], [2, 11, 20]]},
+        {"name": "B", "markers": [[2, 5, 6]]},
+    ]
     document = {"schema": "cvd.tracks/1", "width": W, "height": H, "tracks": tracks}
     path = tmp_path / "tracks.json"
     path.write_text(json.dumps(document))

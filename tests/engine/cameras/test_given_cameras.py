@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pycolmap
 import pytest
-import walk_scene as scene
-from quick_solver import quick_solver
 
 from engine.cameras.document import FollowedPoints, GivenCamera, named_lens
 from engine.cameras.knowledge import LensKnowledge
@@ -23,6 +22,8 @@ from engine.poses.job import Job
 from engine.poses.place import place_points
 from engine.progress import Silent
 from engine.request import CameraRequest
+from tests.engine.poses import walk_scene as scene
+from tests.engine.poses.quick_solver import quick_solver
 
 LENS = named_lens(
     scene.WIDTH, scene.HEIGHT, fx=scene.FOCAL, fy=scene.FOCAL, cx=scene.WIDTH / 2, cy=scene.HEIGHT / 2,
@@ -107,7 +108,7 @@ def test_followed_points_join_what_was_matched(
     """Exact points are verified and kept, one that moves by itself is not, and twice is the same as once."""
     rng = np.random.default_rng(0)
     corners = rng.uniform([-1.5, 4.99, 0.6], [1.5, 4.99, 1.8], (12, 3))  # on the back wall
-    tracks = [{"name": f"T{k}", "markers": []} for k in range(13)]
+    tracks: list[dict[str, Any]] = [{"name": f"T{k}", "markers": []} for k in range(13)]
     for number, pose in walk_poses.items():
         local = (corners - pose[:3, 3]) @ pose[:3, :3]
         pixel = local[:, :2] / local[:, 2:] * scene.FOCAL + [scene.WIDTH / 2, scene.HEIGHT / 2]

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import walk_scene as scene
-from quick_solver import quick_solver
 
 from engine.cameras.document import GivenCamera, named_lens
 from engine.cameras.knowledge import LensKnowledge
@@ -18,6 +16,8 @@ from engine.footage import prepare, probe
 from engine.poses.place import place_points
 from engine.progress import Silent
 from engine.request import CameraRequest
+from tests.engine.poses import walk_scene as scene
+from tests.engine.poses.quick_solver import quick_solver
 
 LENS = named_lens(
     scene.WIDTH, scene.HEIGHT, fx=scene.FOCAL, fy=scene.FOCAL, cx=scene.WIDTH / 2, cy=scene.HEIGHT / 2,

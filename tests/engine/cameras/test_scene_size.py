@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import walk_scene as scene
 
 from engine.cameras.document import named_lens
 from engine.cameras.size import known_scale, place
@@ -16,6 +15,7 @@ from engine.errors import CameraError
 from engine.geometry.arrays import distort
 from engine.progress import Silent
 from engine.request import KnownDistance, WorldRequest
+from tests.engine.poses import walk_scene as scene
 
 SCALE = 0.5  # metres in a unit of the track
 PLAIN = {"k2": 0.0, "p1": 0.0, "p2": 0.0}

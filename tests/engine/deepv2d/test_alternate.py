@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from scene import plane_clip
 
 from engine.clip.depth_map import DepthFrames
 from engine.deepv2d.alternate import Alternation, DeepV2DSettings
@@ -14,6 +13,7 @@ from engine.deepv2d.evidence import solve_deepv2d
 from engine.errors import DepthError
 from engine.networks.deepv2d import load_deepv2d
 from engine.progress import Silent
+from tests.engine.depth.scene import plane_clip
 
 CPU = torch.device("cpu")
 HELD = DeepV2DSettings(rounds=1, views=3, looks=0)

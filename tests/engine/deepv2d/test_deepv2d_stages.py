@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from scene import plane_clip
 
 from engine.cameras.knowledge import LensKnowledge, what_is_known
 from engine.clip.track import CameraTrack
@@ -23,6 +22,7 @@ from engine.pipeline.cameras import identity
 from engine.pipeline.solve import Inputs
 from engine.progress import Silent
 from engine.request import CameraRequest, FootageRequest, Request, parse_request
+from tests.engine.depth.scene import plane_clip
 
 CLIP = Footage(
     path=Path("/shots/a.mp4"), kind="movie", pattern=None, width=96, height=64, fps=(24, 1),

@@ -112,6 +112,7 @@ def test_what_cannot_be_solved_moves_nothing_and_has_no_gradient(broken):
     x = solve(H, b, torch.zeros(3), torch.zeros(3))
     assert torch.equal(x, torch.tensor([[1.0] * 3, [0.0] * 3, [0.0] * 3], dtype=torch.float64))
     x.sum().backward()
+    assert H.grad is not None and b.grad is not None
     assert torch.isfinite(H.grad).all() and torch.isfinite(b.grad).all()
     assert float(b.grad[1:].abs().max()) == 0.0
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "addon"))
-
-from synthetic import Synthetic, written_once
+from tests.addon.synthetic import Synthetic, written_once
 
 
 @pytest.fixture(scope="session")

@@ -8,14 +8,13 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
-import nuke_script
 import numpy as np
 import OpenEXR
 import pycolmap
 import pytest
-from synthetic import Synthetic
 
 from engine.cameras.chan import read_chan
 from engine.cameras.colmap import read_colmap
@@ -28,6 +27,8 @@ from engine.deliver.solved import Solved, read_solved
 from engine.errors import Cancelled, CvdError
 from engine.export.fused import Mesh
 from engine.export.ply import read_vertices, write_mesh
+from tests.addon.synthetic import Synthetic
+from tests.engine.deliver import nuke_script
 
 
 def quiet(_document: dict) -> None:
@@ -417,9 +418,9 @@ def test_another_solve_in_the_folder_or_another_place_replaces_what_was_delivere
     assert len(list((out / ".deliver" / "making").iterdir())) == 2, "nothing of the earlier delivery is kept"
 
 
-def failure(*arguments: object) -> CvdError:
+def failure(solve: Path, out: Path, kinds: list[str] | None, placed: list[float] | None) -> CvdError:
     with pytest.raises(CvdError) as caught:
-        deliver(*arguments, quiet)
+        deliver(solve, out, kinds, placed, quiet)
     return caught.value
 
 
@@ -443,7 +444,11 @@ def test_what_cannot_be_delivered_is_said(synthetic: Synthetic, tmp_path: Path) 
     (own / "points.ply").write_bytes(b"ply\n")
     assert failure(own, tmp_path / "f", ["points"], None).code == "deliver.points"
     document = json.loads((own / "solve.json").read_text())
-    for damage in ({"source": {**document["source"], "pattern": "../../plate_####.png"}}, {"frames": []}):
+    damages: list[dict[str, Any]] = [
+        {"source": {**document["source"], "pattern": "../../plate_####.png"}},
+        {"frames": []},
+    ]
+    for damage in damages:
         (own / "solve.json").write_text(json.dumps({**document, **damage}))
         assert failure(own, tmp_path / "g", None, None).code == "deliver.damaged"
 

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from synthetic import Synthetic
 
 from engine.deliver.run import WORK, deliver
+from tests.addon.synthetic import Synthetic
 from tests.faults.inject import Fault
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="it forks")

@@ -1,7 +1,8 @@
 """The plane of scene.py with a texture of smooth waves: interpolating its pictures is nearly exact."""
 
 import numpy as np
-from scene import plane_depth, plane_rays
+
+from tests.engine.depth.scene import plane_depth, plane_rays
 
 
 def waves(world, seed=0):

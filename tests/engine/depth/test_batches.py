@@ -4,7 +4,7 @@ from itertools import islice
 
 import pytest
 
-from engine.depth.batches import published, shared
+from engine.depth.batches import Batch, published, shared
 
 # Neighbours, every other pair two apart, and one that spans the clip, as the flow stage leaves them.
 PAIRS = [(k, k + 1) for k in range(19)] + [(k, k + 2) for k in range(0, 18, 2)] + [(0, 19)]
@@ -12,7 +12,7 @@ PAIRS = [(k, k + 1) for k in range(19)] + [(k, k + 2) for k in range(0, 18, 2)] 
 
 def epochs(batches, count):
     """The pairs of each of `count` epochs, by the batches that hold them."""
-    found = [[]]
+    found: list[list[Batch]] = [[]]
     for batch in batches:
         if sum(len(b.pairs) for b in found[-1]) == len(PAIRS):
             if len(found) == count:

@@ -7,7 +7,6 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
-from scene import flow_between, plane_clip
 
 from engine.clip.depth_map import DepthFrames
 from engine.depth import cvd, training
@@ -17,7 +16,9 @@ from engine.depth.evidence import solve_evidence
 from engine.depth.settings import PRESETS
 from engine.errors import Cancelled, DepthError
 from engine.flow.stage import load_pair, load_pairs, solve_flow
+from engine.networks.depth import DepthNetwork
 from engine.progress import Silent
+from tests.engine.depth.scene import flow_between, plane_clip
 
 CPU = torch.device("cpu")
 TINY = replace(PRESETS["preview"], photometric_steps=0.0, min_steps=8, batch_pairs=2, pretrained=False)
@@ -180,7 +181,7 @@ def gradients(stages, monkeypatch, switch):
     """Of a step with pairs, where what `training` asks of its device is answered with no and with yes."""
     data, found = load(stages), []
     torch.manual_seed(0)
-    network = training.DepthNetwork()
+    network = DepthNetwork()
     torch.nn.init.normal_(network.head.weight, std=0.01)
     for answer in (False, True):
         monkeypatch.setattr(training, switch, lambda *_, answer=answer: answer)
@@ -188,7 +189,7 @@ def gradients(stages, monkeypatch, switch):
         batch = next(training.batches(data, TINY, 0))
         predict = training.in_mixed_precision(network, CPU)
         training.step_loss(predict, data, TINY, batch, 0, 3, "pairs", CPU).backward()
-        found.append(torch.cat([p.grad.ravel() for p in network.parameters()]))
+        found.append(torch.cat([p.grad.ravel() for p in network.parameters() if p.grad is not None]))
     assert found[0].norm() > 0
     return found
 

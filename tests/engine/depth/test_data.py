@@ -5,7 +5,6 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from scene import plane_clip
 
 from engine.clip.depth_map import DepthFrames
 from engine.depth.data import (
@@ -19,6 +18,7 @@ from engine.depth.data import (
     TrainingData,
 )
 from engine.files import write_json, write_npy
+from tests.engine.depth.scene import plane_clip
 
 HIDDEN = np.s_[20:30, 20:36]  # half grid: where the sweep found nothing
 MOVING = np.s_[10:18, 40:52]  # half grid

@@ -3,14 +3,16 @@
 import numpy as np
 import pytest
 import torch
-from scene import cameras, flow_between, plane_depth
 
 from engine.depth.losses import anchor_loss, pair_losses, smoothness_loss
 from engine.geometry.arrays import Lens, rigid_inverse
+from tests.engine.depth.scene import cameras, flow_between, plane_depth
+
+Pair = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 @pytest.fixture(scope="module")
-def pair():
+def pair() -> Pair:
     """Two views of the plane, float64: depths, matrix, pose, flow, mask (the pixels that stay in the picture)."""
     lens = Lens("PINHOLE", 64, 48, 70.0, 64.0, 35.0, 21.0)
     poses = cameras(2, step=0.3)
@@ -22,7 +24,8 @@ def pair():
     assert mask.mean() > 0.8
     tensor = torch.tensor
     return (
-        *(tensor(depth)[None, None] for depth in depths),
+        tensor(depths[0])[None, None],
+        tensor(depths[1])[None, None],
         tensor(lens.matrix())[None],
         tensor(rigid_inverse(poses[1]) @ poses[0])[None],
         tensor(flow).permute(2, 0, 1)[None],
@@ -30,25 +33,25 @@ def pair():
     )
 
 
-def test_a_perfect_slanted_plane_costs_nothing(pair):
+def test_a_perfect_slanted_plane_costs_nothing(pair: Pair):
     spatial, disparity = pair_losses(*pair)
     assert spatial.item() + disparity.item() < 1e-4
 
 
 @pytest.mark.parametrize("factor", [0.97, 1.03])
-def test_wrong_depth_costs(pair, factor):
+def test_wrong_depth_costs(pair: Pair, factor):
     spatial, disparity = pair_losses(pair[0] * factor, *pair[1:])
     assert spatial.item() > 0.05
     assert disparity.item() > 0.05
 
 
-def test_the_spatial_loss_is_the_distance_in_pixels(pair):
+def test_the_spatial_loss_is_the_distance_in_pixels(pair: Pair):
     shifted = pair[4] + torch.tensor([0.003, 0.004])[None, :, None, None]
     spatial, _ = pair_losses(*pair[:4], shifted, pair[5])
     assert spatial.item() == pytest.approx(0.005, rel=0.01)
 
 
-def test_gradients_are_those_of_the_losses(pair):
+def test_gradients_are_those_of_the_losses(pair: Pair):
     depth, other, matrix, pose, flow, mask = (t[..., 10:18, 10:20] if t.shape[-1] == 64 else t for t in pair)
     matrix = matrix.clone()
     matrix[:, 0, 2] -= 10.0
@@ -63,16 +66,17 @@ def test_gradients_are_those_of_the_losses(pair):
     assert torch.autograd.gradcheck(total, (depth, other), eps=1e-7, atol=1e-5)
 
 
-def test_a_pair_without_a_believed_pixel_costs_zero(pair):
+def test_a_pair_without_a_believed_pixel_costs_zero(pair: Pair):
     depth = pair[0].clone().requires_grad_()
     spatial, disparity = pair_losses(depth, *pair[1:5], torch.zeros_like(pair[5]))
     assert spatial.item() == 0.0
     assert disparity.item() == 0.0
     (spatial + disparity).sum().backward()
-    assert (depth.grad == 0).all()
+    assert depth.grad is not None
+    assert bool((depth.grad == 0).all())
 
 
-def test_points_behind_the_other_camera_do_not_count_and_give_no_nan(pair):
+def test_points_behind_the_other_camera_do_not_count_and_give_no_nan(pair: Pair):
     pose = pair[3].clone()
     pose[:, 2, 3] = -pair[0].mean()  # about half of the plane falls behind
     depth = pair[0].clone().requires_grad_()
@@ -80,10 +84,11 @@ def test_points_behind_the_other_camera_do_not_count_and_give_no_nan(pair):
     (spatial + disparity).sum().backward()
     assert torch.isfinite(spatial).all()
     assert torch.isfinite(disparity).all()
+    assert depth.grad is not None
     assert torch.isfinite(depth.grad).all()
 
 
-def test_one_wild_flow_vector_hardly_matters(pair):
+def test_one_wild_flow_vector_hardly_matters(pair: Pair):
     flow = pair[4].clone()
     flow[0, :, 20, 20] += 500.0
     believed = pair[5].sum().item()

@@ -85,7 +85,8 @@ def test_weights_come_back(tmp_path):
     torch.manual_seed(3)
     expected = DepthNetwork()
     assert network.head.weight.dtype == torch.float32
-    assert torch.allclose(network.down[2].first.weight, expected.down[2].first.weight, atol=1e-3)
+    deep = "down.2.first.weight"
+    assert torch.allclose(network.get_parameter(deep), expected.get_parameter(deep), atol=1e-3)
     assert network.head.weight.std() > 0.05
 
 

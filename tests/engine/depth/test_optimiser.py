@@ -10,7 +10,8 @@ from engine.networks.depth import DepthNetwork
 
 def network():
     torch.manual_seed(0)
-    made = DepthNetwork().to(memory_format=torch.channels_last)
+    made = DepthNetwork()
+    made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as training.py: not in its types
     torch.nn.init.normal_(made.head.weight, std=0.01)
     return made
 

@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from scene import cameras, plane_depth
-from smooth_scene import plane_picture
 
 from engine.depth.photometric import (
     disparity_smoothness,
@@ -15,6 +13,8 @@ from engine.depth.photometric import (
     ssim,
 )
 from engine.geometry.arrays import Lens, rigid_inverse
+from tests.engine.depth.scene import cameras, plane_depth
+from tests.engine.depth.smooth_scene import plane_picture
 
 
 def noise(*shape, seed=0, dtype=torch.float64):
@@ -239,6 +239,7 @@ def test_sparse_points_pull_by_log_depth_at_their_pixels():
     assert loss[1].item() == 0.0
     assert torch.autograd.gradcheck(lambda x: sparse_loss(x + 0.01, pixels, depth), (log_depth,), eps=1e-7)
     loss.sum().backward()
+    assert log_depth.grad is not None
     assert log_depth.grad[1].abs().sum() == 0
 
 
@@ -246,6 +247,7 @@ def test_a_wild_sparse_point_pulls_little():
     log_depth = torch.zeros(1, 1, 4, 4, dtype=torch.float64, requires_grad=True)
     pixels = torch.tensor([[[0.5, 0.5], [2.5, 2.5]]], dtype=torch.float64)
     sparse_loss(log_depth, pixels, torch.tensor([[1.05, 20.0]], dtype=torch.float64)).sum().backward()
+    assert log_depth.grad is not None
     assert abs(log_depth.grad[0, 0, 0, 0]) > 20 * abs(log_depth.grad[0, 0, 2, 2])
 
 
@@ -288,4 +290,5 @@ def test_left_right_gradients_pull_both_maps_together():
     far.requires_grad_()
     matrix = torch.tensor([[[16.0, 0.0, 20.0], [0.0, 16.0, 4.0], [0.0, 0.0, 1.0]]])
     left_right_loss(near, far, matrix, sideways(1.0, dtype=torch.float32)[0]).sum().backward()
+    assert near.grad is not None and far.grad is not None
     assert near.grad.sum() < 0 < far.grad.sum()

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scene import plane_clip
 
 from engine.clip.depth_map import DepthFrames
 from engine.clip.track import CameraTrack, SparsePoints
@@ -15,6 +14,7 @@ from engine.errors import DepthError
 from engine.files import write_npy
 from engine.geometry.arrays import Lens
 from engine.progress import Silent
+from tests.engine.depth.scene import plane_clip
 
 
 @given(st.floats(0.01, 100.0), st.integers(0, 2**31))

@@ -6,8 +6,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from scene import cameras, plane_depth
-from smooth_scene import plane_picture
 
 from engine.clip.track import CameraTrack, SparsePoints
 from engine.clip.work import WorkClip, work_images
@@ -17,6 +15,8 @@ from engine.errors import DepthError
 from engine.footage import prepare, probe
 from engine.geometry.arrays import Lens, rigid_inverse
 from engine.progress import Silent
+from tests.engine.depth.scene import cameras, plane_depth
+from tests.engine.depth.smooth_scene import plane_picture
 
 BASELINE = 0.23
 LENS = Lens("PINHOLE", 256, 192, 270.0, 262.0, 134.0, 91.0)
@@ -80,7 +80,7 @@ def test_the_right_eye_stands_where_the_matrix_says(pair):
         return photometric_loss(target, source[None], depths[0], matrix, relative[None], still).item()
 
     def consistency(relative):
-        return left_right_loss(*depths, matrix, relative).item()
+        return left_right_loss(depths[0], depths[1], matrix, relative).item()
 
     wider = pose.clone()
     wider[:, 0, 3] *= 1.1

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from scene import plane_clip
 
 from engine.clip.depth_map import DepthFrames
 from engine.clip.views import choose_views, inverse_depth_range
@@ -13,6 +12,7 @@ from engine.depth.sweep import box_mean, semi_global, sweep
 from engine.errors import Cancelled
 from engine.geometry.arrays import rigid_inverse
 from engine.progress import Silent
+from tests.engine.depth.scene import plane_clip
 
 
 def test_box_mean_is_the_mean_of_the_window():

@@ -61,6 +61,7 @@ def test_depth_figures_of_a_known_error():
     solved[:15] *= 1.3  # a quarter of the picture is 30 % too far
     collected = depth.DepthErrors()
     collected.add(solved, true)
+    assert collected.scale is not None
     assert collected.scale == pytest.approx(4.0)
     figures = depth.frame_errors(solved, true, collected.scale)
     assert figures["absrel"] == pytest.approx(0.25 * 0.3)

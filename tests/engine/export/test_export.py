@@ -26,6 +26,7 @@ from engine.export.stage import Account, DepthResult, export
 from engine.geometry.arrays import Lens, pixel_centres
 from engine.progress import Silent
 from engine.request import FootageRequest, Request, schema
+from tests import pictures
 
 PLATE = Lens("SIMPLE_RADIAL", 320, 192, 260.0, 260.0, 155.0, 100.0, k1=-0.05)
 HOSTILE = "<script>alert('&')</script>"
@@ -301,7 +302,7 @@ def test_mattes_are_written_listed_counted_and_kept(solved, monkeypatch):
     jsonschema.validate(document, schema("solve-1"))
     listed = {frame["frame"]: frame["dynamic"] for frame in document["frames"]}
     assert listed == {1001: "dynamic/001001.png", 1002: None, 1003: None, 1004: None, 1005: "dynamic/001005.png"}
-    stored = cv2.imread(str(folder / "dynamic" / "001001.png"), cv2.IMREAD_UNCHANGED)
+    stored = pictures.read(folder / "dynamic" / "001001.png", cv2.IMREAD_UNCHANGED)
     assert stored.dtype == np.uint8
     assert stored.ndim == 2
     assert (stored[:48] == 255).all()
@@ -334,6 +335,7 @@ def test_the_projects_figures_are_the_scorers_figures(solved):
     import importlib.util
 
     spec = importlib.util.spec_from_file_location("score", scorer)
+    assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     # Something to disagree about: one frame's depth is wrong.

@@ -115,6 +115,7 @@ def test_what_must_not_be_used_leaves_a_hole():
         return view(frame, floor_or_wall.astype(np.float32))
 
     mesh = fuse(FRAMES, without_box, pictures, faces=20_000)
+    assert mesh is not None
     top = np.all((mesh.vertices > BOX[0] + [0.1, 0.1, 0.3]) & (mesh.vertices < BOX[1] + 0.1), axis=1)
     assert not top.any()
     assert len(mesh.faces) > 5_000
@@ -142,6 +143,7 @@ def test_a_loose_piece_is_left_out():
         return View(LENS, seen.world_from_camera, depth, seen.trust)
 
     mesh = fuse(FRAMES, speck, pictures, faces=20_000)
+    assert mesh is not None
     assert not (np.linalg.norm(mesh.vertices - [0.8, 2.0, 1.2], axis=1) < 0.2).any()
 
 
@@ -193,6 +195,7 @@ def test_a_folder_of_an_older_engine_gets_its_mesh(tmp_path):
     solve = write_solve(tmp_path)
     told = []
     made = add_fused(solve, lambda done, total: told.append((done, total)))
+    assert made is not None
     document = json.loads((solve / "solve.json").read_text())
     jsonschema.validate(document, schema("solve-1"))
     assert document["fused"] == made

@@ -15,6 +15,7 @@ from engine.cli import main
 from engine.errors import FootageError, WorkspaceError
 from engine.export.lens import pinhole, undistorting_maps, write_lens_products
 from engine.geometry.arrays import Lens, array_from_pixel, distort_map, pixel_centres
+from tests import pictures
 
 W, H = 240, 136
 BARREL = Lens("OPENCV", W, H, 180.0, 184.0, 125.0, 64.0, -0.15, 0.03, 0.004, -0.003)
@@ -76,7 +77,8 @@ def bilinear(image: np.ndarray, at: np.ndarray) -> np.ndarray:
     s, t = (at - low).T[..., None]
     x, y = low.T
     top = image[y, x] * (1 - s) + image[y, x + 1] * s
-    return top * (1 - t) + (image[y + 1, x] * (1 - s) + image[y + 1, x + 1] * s) * t
+    between: np.ndarray = top * (1 - t) + (image[y + 1, x] * (1 - s) + image[y + 1, x + 1] * s) * t
+    return between
 
 
 @pytest.mark.parametrize("lens", [BARREL, PINCUSHION, NONE])
@@ -123,7 +125,7 @@ def test_the_plate_is_undistorted_as_opencv_does_it(tmp_path: Path) -> None:
     assert told == [(1, 2), (2, 2)]
     matrix = PINCUSHION.matrix() - [[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]]
     theirs = cv2.undistort(gradient(), matrix, PINCUSHION.distortion())
-    mine = cv2.imread(str(written[0] / "001001.png"))[..., ::-1]
+    mine = pictures.read(written[0] / "001001.png")[..., ::-1]
     inner = np.s_[12:-12, 12:-12]
     assert np.abs(mine[inner].astype(int) - theirs[inner]).max() <= 3  # cubic against linear
 

@@ -111,7 +111,8 @@ def flow_at(depth, matrix, pose):
 
 @pytest.mark.parametrize("depth", [1.0, 2.0, 5.0, 100.0])
 def test_a_static_scene_is_explained_by_the_cameras(cameras, depth):
-    assert explained_by_cameras(flow_at(depth, *cameras), *cameras, nearest=0.9).all()
+    matrix, pose = cameras
+    assert explained_by_cameras(flow_at(depth, matrix, pose), matrix, pose, nearest=0.9).all()
 
 
 def test_motion_across_and_along_the_epipolar_line_is_not_explained(cameras):

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -46,11 +47,17 @@ def woven(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
     return both
 
 
+def video_stream(container: av.container.OutputContainer, codec: str, options: dict[str, str]) -> av.VideoStream:
+    stream = container.add_stream(codec, rate=24, options=options)
+    assert isinstance(stream, av.VideoStream)
+    return stream
+
+
 def write(
     path: Path, pictures: Iterable[np.ndarray], codec: str = "libx264", setup: Callable | None = None, **options: str
 ) -> Path:
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=24, options=options or {"crf": "12", "preset": "veryfast"})
+        stream = video_stream(container, codec, options or {"crf": "12", "preset": "veryfast"})
         stream.pix_fmt = "yuv420p"
         for index, rgb in enumerate(pictures):
             if index == 0:
@@ -137,9 +144,10 @@ def test_pictures_that_an_edit_list_hides_are_not_missed(tmp_path: Path) -> None
     ):
         video = source.streams.video[0]
         copy = target.add_stream_from_template(video)
+        assert video.time_base
         shift = int(12 / 24 / video.time_base)
         for packet in source.demux(video):
-            if packet.dts is not None:
+            if packet.pts is not None and packet.dts is not None:
                 packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, copy
                 target.mux(packet)
     with av.open(str(tmp_path / "trimmed.mp4")) as trimmed:
@@ -211,7 +219,7 @@ def test_hdr_is_told(tmp_path: Path, transfer: int, name: str | None) -> None:
         tmp_path / "a.mov", [view(n) for n in range(8)], setup=lambda context: setattr(context, "color_trc", transfer)
     )
     told = [w for w in warnings_of(path, tmp_path) if "HDR" in w]
-    assert [name in w for w in told] == ([True] if name else [])
+    assert [name is not None and name in w for w in told] == ([True] if name else [])
 
 
 @pytest.mark.parametrize("opaque", [False, True])
@@ -238,13 +246,14 @@ def test_ten_bits_are_kept(tmp_path: Path) -> None:
             container.mux(stream.encode(planes))
         container.mux(stream.encode())
     _, stored = next(movie_frames(tmp_path / "a.mkv", lambda _: True))
+    assert stored is not None
     assert stored.dtype == np.uint16
     assert np.abs(stored / 65535.0 - ramp / 1023.0).max() < 1e-3
     assert len(np.unique(stored[0, :, 0])) == 256
 
 
 @pytest.mark.parametrize(("name", "options"), [("a.gif", {}), ("a_0001.webp", {"quality": 80})])
-def test_animations_are_told_from_stills(tmp_path: Path, name: str, options: dict[str, int]) -> None:
+def test_animations_are_told_from_stills(tmp_path: Path, name: str, options: dict[str, Any]) -> None:
     first, *others = (Image.fromarray(picture(n)) for n in range(4))
     first.save(tmp_path / name, save_all=True, append_images=others, duration=50, **options)
     error = refusal(tmp_path / name)

@@ -15,6 +15,7 @@ from engine.footage import frame_name, probe, read_frames
 from engine.footage import sequence as sequences
 from engine.footage.decode import STILL_SUFFIXES
 from engine.footage.sequence import LAST_FRAME, only_sequence, require_plate, sequence_of
+from tests import pictures
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "sequences.json").read_text(encoding="utf-8"))
 
@@ -162,7 +163,7 @@ def test_content_id_follows_the_contents_and_nothing_else(tmp_path: Path) -> Non
     footage = probe(first)
     assert probe(same).content_id == footage.content_id
     assert replace(probe(same), path=footage.path) == footage
-    changed = cv2.imread(str(same / "2.bmp"))
+    changed = pictures.read(same / "2.bmp")
     changed[4, 6] += 1
     cv2.imwrite(str(same / "2.bmp"), changed)
     assert (same / "2.bmp").stat().st_size == (first / "2.bmp").stat().st_size

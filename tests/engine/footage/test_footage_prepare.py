@@ -11,11 +11,13 @@ import pytest
 from engine.errors import Cancelled, FootageError
 from engine.footage import prepare, probe
 from engine.progress import Silent
+from tests import pictures
 
 
 def textured(height: int, width: int, seed: int = 0) -> np.ndarray:
     noise = np.random.default_rng(seed).integers(0, 256, (height // 4 + 1, width // 4 + 1, 3), dtype=np.uint8)
-    return cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
+    larger: np.ndarray = cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
+    return larger
 
 
 def sequence(folder: Path, frames: Sequence[np.ndarray], first: int = 1) -> Path:
@@ -44,7 +46,7 @@ def test_proxies_are_the_frames_by_their_own_numbers(tmp_path: Path) -> None:
     prepare(probe(sequence(tmp_path / "in", frames, first=998)), tmp_path, Silent())
     assert sorted(p.name for p in (tmp_path / "proxy").iterdir()) == [f"{n:06d}.png" for n in range(998, 1004)]
     for number, frame in enumerate(frames, 998):
-        assert np.array_equal(cv2.imread(str(tmp_path / "proxy" / f"{number:06d}.png")), frame)
+        assert np.array_equal(pictures.read(tmp_path / "proxy" / f"{number:06d}.png"), frame)
     report = json.loads((tmp_path / "preflight.json").read_text())
     assert [f["frame"] for f in report["frames"]] == list(range(998, 1004))
     assert report["motion_px"] == pytest.approx(8 * 640 / 640, abs=0.5)
@@ -55,7 +57,7 @@ def test_large_frames_are_reduced_about_the_picture_edges(tmp_path: Path) -> Non
     """Half as large means the mean of two by two pixels: no half-pixel shift."""
     frames = [textured(96, 2560, seed) for seed in range(3)]
     prepare(probe(sequence(tmp_path / "in", frames)), tmp_path, Silent())
-    proxy = cv2.imread(str(tmp_path / "proxy" / "000002.png")).astype(float)
+    proxy = pictures.read(tmp_path / "proxy" / "000002.png").astype(float)
     assert proxy.shape == (48, 1280, 3)
     mean = frames[1].reshape(48, 2, 1280, 2, 3).mean(axis=(1, 3))
     assert np.abs(proxy - mean).max() <= 0.51
@@ -80,7 +82,7 @@ def test_interrupted_pass_goes_on_and_repairs(tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     prepare(footage, whole, Silent())
     for path in (whole / "proxy").iterdir():
-        assert np.array_equal(cv2.imread(str(tmp_path / "proxy" / path.name)), cv2.imread(str(path)))
+        assert np.array_equal(pictures.read(tmp_path / "proxy" / path.name), pictures.read(path))
     assert (tmp_path / "preflight.json").read_text() == (whole / "preflight.json").read_text()
 
 

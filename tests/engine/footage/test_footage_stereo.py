@@ -1,6 +1,7 @@
 """Stereo clips: two eyes in one picture or in two pieces of footage; the plate is the left eye."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from engine.errors import FootageError
 from engine.footage import Footage, prepare, probe, read_frames
 from engine.progress import Silent
+from tests.pictures import read
 
 HEIGHT, WIDTH, COUNT = 48, 64, 5
 
@@ -103,13 +105,13 @@ def test_both_eyes_get_proxies_and_an_interrupted_right_eye_is_repaired(tmp_path
     for folder, pictures in zip(("proxy", "proxy_right"), eyes, strict=True):
         made = sorted((tmp_path / folder).iterdir())
         assert [p.name for p in made] == [f"{n:06d}.png" for n in footage.numbers]
-        assert all(np.array_equal(cv2.imread(str(p))[..., ::-1], q) for p, q in zip(made, pictures, strict=True))
+        assert all(np.array_equal(read(p)[..., ::-1], q) for p, q in zip(made, pictures, strict=True))
     assert recorder.shares == [k / 10 for k in range(1, 11)]
     assert recorder.warnings == []
     broken = tmp_path / "proxy_right" / "000103.png"
     broken.write_bytes(broken.read_bytes()[:80])
     prepare(footage, tmp_path, Silent())
-    assert np.array_equal(cv2.imread(str(broken))[..., ::-1], eyes[1][2])
+    assert np.array_equal(read(broken)[..., ::-1], eyes[1][2])
 
 
 def test_one_eye_needs_no_right_proxies(tmp_path, eyes):
@@ -145,7 +147,7 @@ def test_content_id_knows_both_eyes_and_how_they_are_stored(tmp_path, eyes):
     assert len(set(ids)) == len(ids)
 
 
-def failure(left: Path, right: Path | None = None, **words: object) -> FootageError:
+def failure(left: Path, right: Path | None = None, **words: Any) -> FootageError:
     with pytest.raises(FootageError) as error:
         probe(left, stereo="side_by_side" if right is None else "two_files", right=right, **words)
     return error.value

@@ -3,13 +3,14 @@
 from dataclasses import replace
 
 import numpy as np
-import walk_scene
 
 from engine.clip.work import WorkClip
 from engine.geometry.arrays import Lens
+from tests.engine.poses import walk_scene
 
 WIDTH, HEIGHT, COUNT, FIRST = 288, 192, 12, 31
-LENS = Lens("SIMPLE_PINHOLE", WIDTH, HEIGHT, *[walk_scene.FOCAL * WIDTH / walk_scene.WIDTH] * 2, WIDTH / 2, HEIGHT / 2)
+FOCAL = walk_scene.FOCAL * WIDTH / walk_scene.WIDTH
+LENS = Lens("SIMPLE_PINHOLE", WIDTH, HEIGHT, FOCAL, FOCAL, WIDTH / 2, HEIGHT / 2)
 
 
 def board(frame, speed):

@@ -153,7 +153,9 @@ def test_the_cache_key_follows_the_contents(tmp_path, shot):
 def test_mattes_keep_their_own_size_and_soft_edges(tmp_path):
     ramp = np.tile(np.linspace(0, 65535, WIDTH).astype(np.uint16), (HEIGHT, 1))
     masks = ArtistMasks.find(put(tmp_path / "soft", "m_0008.png", ramp), WIDTH, HEIGHT)
-    assert np.abs(masks.matte(8) - ramp / 65535).max() < 1e-6
+    matte = masks.matte(8)
+    assert matte is not None
+    assert np.abs(matte - ramp / 65535).max() < 1e-6
     assert masks.matte(9) is None
 
 

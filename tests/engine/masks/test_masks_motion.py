@@ -6,8 +6,6 @@ from itertools import pairwise
 import cv2
 import numpy as np
 import pytest
-import walk_scene
-from moving_scene import COUNT, FIRST, HEIGHT, LENS, WIDTH, moving_clip
 
 from engine.errors import Cancelled
 from engine.flow.stage import solve_flow
@@ -17,6 +15,8 @@ from engine.masks.motion import solve_motion
 from engine.masks.still import StillByCameras, StillByTurning, still_world
 from engine.progress import Silent
 from engine.request import MaskRequest
+from tests.engine.masks.moving_scene import COUNT, FIRST, HEIGHT, LENS, WIDTH, moving_clip
+from tests.engine.poses import walk_scene
 
 ACROSS, ALONG = (0.0, 0.0, 0.09), (0.12, 0.0, 0.0)
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from tests import pictures
+
 pytest.importorskip("transformers")
 
-from tiny_segmenters import LABELS, MAKERS, save
 from transformers import DetrImageProcessorPil, MaskFormerImageProcessorPil
 
 from engine.errors import MaskError
@@ -20,6 +21,7 @@ from engine.masks.given import content_of, solve_given_masks
 from engine.masks.segmentation import Preparation, moving_classes, network, score
 from engine.progress import Silent
 from engine.request import MaskRequest
+from tests.engine.masks.tiny_segmenters import LABELS, MAKERS, save
 
 CPU = torch.device("cpu")
 PICTURE = cv2.GaussianBlur(np.random.default_rng(3).integers(0, 256, (96, 160, 3), np.uint8), (0, 0), 2)
@@ -39,7 +41,7 @@ def test_every_kind_answers_for_every_pixel_and_the_same_each_time(tmp_path, kin
     masks = [found.open(CPU)(PICTURE) for _ in range(2)]
     assert masks[0].shape == PICTURE.shape[:2]
     assert masks[0].dtype == bool
-    assert np.array_equal(*masks)
+    assert np.array_equal(masks[0], masks[1])
 
 
 @pytest.mark.parametrize(("kind", "favoured"), [("segformer", 1), ("segformer", 0)])
@@ -159,7 +161,7 @@ def test_network_and_artist_are_united_by_the_stage(tmp_path, monkeypatch):
     request = MaskRequest(path=tmp_path / "own", segmentation="tiny")
     footage = probe(tmp_path / "plate")
     solve_given_masks(footage, tmp_path / "proxy", request, tmp_path / "out", CPU, Silent())
-    masks = {int(p.stem): cv2.imread(str(p), 0) > 127 for p in (tmp_path / "out").glob("*.png")}
+    masks = {int(p.stem): pictures.read(p, cv2.IMREAD_GRAYSCALE) > 127 for p in (tmp_path / "out").glob("*.png")}
     rows = {number: np.flatnonzero(mask.all(axis=1)).tolist() for number, mask in sorted(masks.items())}
     low = list(range(80, 96))
     assert rows == {1: low, 2: list(range(20)) + low, 3: low}

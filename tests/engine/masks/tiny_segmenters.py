@@ -1,14 +1,17 @@
 """Segmentation networks of every kind with random weights, small enough to be made by a test."""
 
 import json
+from typing import Any
 
 import torch
 import transformers as t
 
 LABELS = {0: "wall", 1: "person", 2: "floor"}
-STEPS = {"do_resize": True, "do_rescale": True, "do_normalize": True, "rescale_factor": 1 / 255, "resample": 2}
-STEPS |= {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
-SIZES = {
+STEPS: dict[str, Any] = {
+    "do_resize": True, "do_rescale": True, "do_normalize": True, "rescale_factor": 1 / 255, "resample": 2,
+    "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225],
+}  # fmt: skip
+SIZES: dict[str, dict[str, Any]] = {
     "segformer": {"size": {"height": 64, "width": 64}},
     "mask2former": {"size": {"shortest_edge": 48, "longest_edge": 96}, "size_divisor": 32},
     "maskformer": {"size": 48, "max_size": 96, "size_divisibility": 32},

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-import walk_scene
-from walk_scene import COUNT, FIRST, Frames, solved
 
 from engine.clip.track import CameraTrack
+from tests.engine.poses import walk_scene
+from tests.engine.poses.walk_scene import COUNT, FIRST, Frames, solved
 from tests.once import made_once
 
 

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
 from pathlib import Path
+from subprocess import Popen
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pycolmap
@@ -27,7 +28,10 @@ from engine.poses.place_job import PlaceJob
 from engine.poses.speech import say
 from engine.progress import Progress
 
-_JOBS = {"engine.poses.worker": (Job, "solve"), "engine.poses.place_worker": (PlaceJob, "place")}
+_JOBS: dict[str, tuple[type[Job] | type[PlaceJob], str]] = {
+    "engine.poses.worker": (Job, "solve"),
+    "engine.poses.place_worker": (PlaceJob, "place"),
+}
 _extract = pycolmap.extract_features
 _found: dict[str, tuple[np.ndarray, pycolmap.FeatureDescriptors]] = {}
 """Features by the hash of all that decides about them."""
@@ -52,7 +56,8 @@ def run_here(job: Path, _log: Path, progress: Progress, module: str = "engine.po
             getattr(import_module(module), name)(kind.load(job))
         except CvdError as error:
             say("error", error.as_dict())
-    child._follow(SimpleNamespace(stdout=io.BytesIO(said.getvalue().encode()), wait=lambda: 0), progress)
+    done = SimpleNamespace(stdout=io.BytesIO(said.getvalue().encode()), wait=lambda: 0)
+    child._follow(cast("Popen[bytes]", done), progress)
 
 
 def extract_once(
@@ -75,9 +80,11 @@ def extract_once(
     with pycolmap.Database.open(database) as data:
         for image in data.read_all_images():
             key, number = keys.get(image.name), image.image_id
+            if key is None:
+                continue
             if image.name in new:
                 _found[key] = data.read_keypoints(number), data.read_descriptors(number)
-            elif key is not None and not data.exists_keypoints(number):
+            elif not data.exists_keypoints(number):
                 data.write_keypoints(number, _found[key][0])
                 data.write_descriptors(number, _found[key][1])
 

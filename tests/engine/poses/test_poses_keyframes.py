@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pycolmap
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from engine.errors import PoseError
 from engine.poses import adjust, worker
 from engine.poses.features import Matches
-from engine.poses.job import Job
+from engine.poses.job import Job, Model
 from engine.poses.judge import Candidate
 from engine.poses.keyframes import key_frames, revisits
 from engine.poses.register import place_others
@@ -140,7 +141,7 @@ def test_cameras_that_predict_little_are_doubted(monkeypatch: pytest.MonkeyPatch
     job = Job("", ["000001.png"] * 3, None, WIDTH, HEIGHT, "", "AUTO", None, 0)
     monkeypatch.setattr(worker, "say", lambda kind, value: said.append(value) if kind == "warning" else None)
     monkeypatch.setattr(worker, "tracks_of", lambda *_: None)
-    made = SimpleNamespace(rows=np.arange(3))
+    made = cast(Model, SimpleNamespace(rows=np.arange(3)))
     monkeypatch.setattr(worker, "adjust", lambda *_: made)
     best = Candidate(pycolmap.Reconstruction(), 3, share, plausible=True)
     assert worker._travelling(job, 3, [best], sliding([1.0, 1.0]), Path(), []) is made

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-import walk_scene as scene
 
 from engine.clip.track import CameraTrack
 from engine.poses import LensRequest
@@ -16,6 +16,8 @@ from engine.poses.features import Matches, pictures
 from engine.poses.job import Job, Model
 from engine.poses.motion import motion_of
 from engine.poses.turning import solve_turning
+from tests import pictures as tests_pictures
+from tests.engine.poses import walk_scene as scene
 
 ASPECT, PRINCIPAL = 1.5, (148.0, 178.0)
 WIDTH, HEIGHT, FX = 320, 320, 430.0 / ASPECT
@@ -36,7 +38,8 @@ def plate(room: list[scene.Plane], pose: np.ndarray) -> np.ndarray:
         (width, height),
         flags=cv2.INTER_CUBIC,
     )  # fmt: skip
-    return cv2.resize(larger, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+    smaller: np.ndarray = cv2.resize(larger, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+    return smaller
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +83,11 @@ def test_its_points_are_seen_where_lens_and_cameras_say(squeezed: CameraTrack) -
     assert points.observation_pixel.max(axis=0) == pytest.approx([WIDTH, HEIGHT], rel=0.1)
 
 
-def job(tmp_path: Path, **known: object) -> Job:
-    return Job(str(tmp_path), ["1.png"], None, 480, 320, str(tmp_path / "work"), "AUTO", None, 0, **known)
+def job(tmp_path: Path, pixel_aspect: float | None = None, principal_px: tuple[float, float] | None = None) -> Job:
+    return Job(
+        str(tmp_path), ["1.png"], None, 480, 320, str(tmp_path / "work"), "AUTO", None, 0,
+        pixel_aspect=pixel_aspect, principal_px=principal_px,
+    )  # fmt: skip
 
 
 def test_pictures_are_made_square(tmp_path: Path) -> None:
@@ -91,19 +97,19 @@ def test_pictures_are_made_square(tmp_path: Path) -> None:
         for made in (tmp_path / "work").glob("enlarged/*"):
             made.unlink()
         folder, ratio = pictures(job(tmp_path, pixel_aspect=aspect).squared())
-        height, width = cv2.imread(str(folder / "1.png")).shape[:2]
+        height, width = tests_pictures.read(folder / "1.png").shape[:2]
         assert (width, height) == size
         assert ratio == size[0] / 480
 
 
 def test_squared_and_back_again(tmp_path: Path) -> None:
     square = job(tmp_path, pixel_aspect=1.5, principal_px=PRINCIPAL).squared()
-    assert (square.width, square.height) == (480, pytest.approx(320 / 1.5))
+    assert (square.width, square.height) == pytest.approx((480, 320 / 1.5))
     assert square.centre == pytest.approx((PRINCIPAL[0], PRINCIPAL[1] / 1.5))
     assert job(tmp_path).squared().centre == (240, 160)
     square.save(tmp_path / "job.json")
     assert Job.load(tmp_path / "job.json") == square
-    none = np.zeros(0)
+    none: Any = np.zeros(0)  # of whatever type
     lens = np.array([500.0, 500.0, *square.centre, -0.1, 0, 0, 0])
     model = Model(
         none, none, np.array("travels"), lens, np.array("SIMPLE_RADIAL"), none, none, none, none, none, none, none,
@@ -117,7 +123,7 @@ def test_squared_and_back_again(tmp_path: Path) -> None:
 
 
 def test_what_is_known_is_no_alternative(tmp_path: Path) -> None:
-    def tried(**known: object) -> set[tuple[str, bool]]:
+    def tried(**known: Any) -> set[tuple[str, bool]]:
         return {(kind.model, kind.off_centre) for kind in _alternatives(job(tmp_path, **known))}
 
     assert {("OPENCV", True), ("SIMPLE_RADIAL", True)} <= tried()

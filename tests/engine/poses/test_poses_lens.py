@@ -20,7 +20,8 @@ WIDTH, HEIGHT = 480, 320
 
 
 def turn(*degrees: float) -> np.ndarray:
-    return cv2.Rodrigues(np.radians(np.array(degrees, float)))[0]
+    turn: np.ndarray = cv2.Rodrigues(np.radians(np.array(degrees, float)))[0]
+    return turn
 
 
 def tripod(
@@ -74,7 +75,8 @@ def test_the_derivatives_of_a_turning_camera_are_those_of_its_pixels() -> None:
         elif unknown < 8:
             log_focal[first if unknown == 6 else second] += by
         k1 = state.k1 + (by if unknown == 8 else 0.0)
-        return _Sight.of(problem, _State(rotation, log_focal, k1)).pixels[pair]
+        pixels: np.ndarray = _Sight.of(problem, _State(rotation, log_focal, k1)).pixels[pair]
+        return pixels
 
     told = _Sight.of(problem, state).jacobian()
     for pair in range(0, count, 7):

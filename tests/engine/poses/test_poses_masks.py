@@ -6,19 +6,20 @@ import cv2
 import numpy as np
 import pycolmap
 import pytest
-import walk_scene as scene
-from test_poses_solver import against
-from walk_scene import COUNT, FIRST, Frames, solved
 
 from engine.errors import PoseError
 from engine.poses import features as solver
 from engine.poses.job import Job
+from tests import pictures
+from tests.engine.poses import walk_scene as scene
+from tests.engine.poses.test_poses_solver import against
+from tests.engine.poses.walk_scene import COUNT, FIRST, Frames, solved
 
 
 def features(tmp_path: Path, masks: Path | None, name: str) -> list[np.ndarray]:
     """Of the pictures in `proxy`."""
     names = sorted(path.name for path in (tmp_path / "proxy").iterdir())
-    height, width = cv2.imread(str(tmp_path / "proxy" / names[0])).shape[:2]
+    height, width = pictures.read(tmp_path / "proxy" / names[0]).shape[:2]
     (tmp_path / name).mkdir()
     named = None if masks is None else str(masks)
     job = Job(str(tmp_path / "proxy"), names, named, width, height, str(tmp_path / name), "SIMPLE_RADIAL", None, 0)

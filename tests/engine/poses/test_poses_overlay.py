@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pycolmap
 import pytest
-import walk_scene as scene
 
 from engine.clip.track import CameraTrack
 from engine.poses.overlay import drop_overlay
 from engine.progress import Silent
+from tests.engine.poses import walk_scene as scene
 
 LOGO = np.s_[16:76, 20:110]
 

@@ -4,18 +4,19 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-import walk_scene as scene
 
 from engine.poses.holdout import build_tracks, held_out_errors
 from engine.poses.parallax import rotation_share
 from engine.poses.world import MEDIAN_DEPTH, scene_from_world, up_direction
+from tests.engine.poses import walk_scene as scene
 
 
 def rotation(degrees: float, axis: list[float]) -> np.ndarray:
     a = np.array(axis, float) / np.linalg.norm(axis)
-    k = np.array([[0, -a[2], a[1]], [a[2], 0, -a[0]], [-a[1], a[0], 0]])
+    k: np.ndarray = np.array([[0, -a[2], a[1]], [a[2], 0, -a[0]], [-a[1], a[0], 0]])
     t = np.radians(degrees)
-    return np.eye(3) + np.sin(t) * k + (1 - np.cos(t)) * k @ k
+    turn: np.ndarray = np.eye(3) + np.sin(t) * k + (1 - np.cos(t)) * k @ k
+    return turn
 
 
 def tilted_world(poses: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -61,7 +62,8 @@ def project(points: np.ndarray, pose: np.ndarray, focal: float, radial: float = 
     local = (points - pose[:3, 3]) @ pose[:3, :3]
     xy = local[:, :2] / local[:, 2:]
     xy = xy * (1 + radial * (xy**2).sum(1, keepdims=True))
-    return focal * xy + [480, 270]
+    pixels: np.ndarray = focal * xy + [480, 270]
+    return pixels
 
 
 @pytest.mark.parametrize(("focal", "radial"), [(500.0, -0.12), (900.0, 0.0), (2500.0, 0.05)])

@@ -6,15 +6,12 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
-import models
 import numpy as np
 import pycolmap
 import pytest
-import walk_scene as scene
-from quick_solver import quick_solver
-from walk_scene import COUNT, FIRST, Frames, solved
 
 from engine.clip.track import CameraTrack
 from engine.errors import PoseError
@@ -30,7 +27,12 @@ from engine.poses.job import Job, Model
 from engine.poses.judge import Candidate, judged
 from engine.poses.output import drop_behind, model_of
 from engine.poses.whole import SUPPORT, connected_parts, keep_whole, without_leaps
+from engine.poses.zoom import focals_of
 from engine.progress import Silent
+from tests.engine.poses import models
+from tests.engine.poses import walk_scene as scene
+from tests.engine.poses.quick_solver import quick_solver
+from tests.engine.poses.walk_scene import COUNT, FIRST, Frames, solved
 
 RNG = np.random.default_rng(0)
 POINTS = RNG.uniform([-2, 2, 0], [2, 5, 2], (200, 3))
@@ -152,11 +154,11 @@ def test_held_out_errors_are_infinite_where_a_lens_or_a_camera_is_not_finite() -
     assert np.isinf(held_out_errors(track, rays, np.full((240, 3, 4), 1e200), 800.0)).all()
 
 
-def behind(model) -> int:
+def behind(model: pycolmap.Reconstruction) -> int:
     """Moves a point behind the first camera, where the last adjustment may leave one; how many see it."""
     pose = scene.travelling(8)[0]
     model.point3D(7).xyz = pose[:3, 3] - 0.5 * pose[:3, 2]
-    return model.point3D(7).track.length()
+    return int(model.point3D(7).track.length())
 
 
 def test_points_behind_a_camera_have_no_error_there(tmp_path: Path) -> None:
@@ -172,7 +174,7 @@ def test_points_behind_a_given_camera_are_dropped() -> None:
     assert behind(model) == 8
     drop_behind(model)
     assert not model.exists_point3D(7) or 1 not in {e.image_id for e in model.point3D(7).track.elements}
-    assert given.drop_behind is drop_behind
+    assert vars(given)["drop_behind"] is drop_behind
 
 
 @pytest.fixture
@@ -205,9 +207,10 @@ def test_a_way_to_solve_that_fails_leaves_the_others_standing(
 
 
 def test_where_adjusting_the_best_fails_the_next_best_is_taken(ready: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    made, failed = adjust.adjust, []
+    made = adjust.adjust
+    failed: list[int] = []
 
-    def fails_once(*arguments: object) -> Model:
+    def fails_once(*arguments: Any) -> Model | None:
         if not failed:
             failed.append(1)
             raise RuntimeError("a native step failed")
@@ -326,7 +329,7 @@ def test_a_zoom_is_found_from_cameras_that_push_in_instead(tmp_path: Path) -> No
     tracks = models.tracks(fixed, every=3)
     found = adjust.zoomed(Candidate(fixed, count, 0.9, True), tracks, pixels)
     assert found is not None and found.zooms and found.registered == count
-    focals = np.array(list(adjust.focals_of(found.reconstruction).values()))
+    focals = np.array(list(focals_of(found.reconstruction).values()))
     assert focals == pytest.approx(true, rel=0.03)
     assert adjust.zoomed(replace(found, reconstruction=zooming, zooms=False), tracks, pixels_of(zooming)) is None
 

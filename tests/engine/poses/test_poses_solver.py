@@ -14,16 +14,16 @@ import cv2
 import numpy as np
 import pycolmap
 import pytest
-import walk_scene as scene
-from walk_scene import COUNT, FIRST, Frames, solved
 
 from engine.clip.track import CameraTrack
 from engine.errors import Cancelled, PoseError
 from engine.footage import prepare, probe
 from engine.geometry.arrays import array_from_pixel
-from engine.poses import LensRequest, child, features, solve
+from engine.poses import LensRequest, features, solve
 from engine.poses.job import Job
 from engine.progress import Silent
+from tests.engine.poses import walk_scene as scene
+from tests.engine.poses.walk_scene import COUNT, FIRST, Frames, solved
 
 ROOT = Path(__file__).resolve().parents[3]
 DATA = ROOT.parent / "shared" / "data"
@@ -148,7 +148,7 @@ def test_interrupted_and_resumed_solve_is_the_same_bit_for_bit(
     started: list[subprocess.Popen[bytes]] = []
     popen = subprocess.Popen
 
-    def remember(*args: object, **kwargs: object) -> "subprocess.Popen[bytes]":
+    def remember(*args: Any, **kwargs: Any) -> "subprocess.Popen[bytes]":
         started.append(popen(*args, **kwargs))
         return started[-1]
 
@@ -157,7 +157,7 @@ def test_interrupted_and_resumed_solve_is_the_same_bit_for_bit(
             if "matching" in message:
                 raise Cancelled
 
-    monkeypatch.setattr(child.subprocess, "Popen", remember)
+    monkeypatch.setattr(subprocess, "Popen", remember)
     with pytest.raises(Cancelled):
         solved(tmp_path, walk, progress=StopWhenMatching(), own_process=True)
     assert [process.returncode for process in started] == [-signal.SIGKILL]

@@ -2,15 +2,16 @@
 
 import numpy as np
 import pytest
-import walk_scene as scene
 
 from engine.poses.world import scene_from_world, upright
+from tests.engine.poses import walk_scene as scene
 
 
 def about(axis: np.ndarray, degrees: float) -> np.ndarray:
     k = np.cross(np.eye(3), axis / np.linalg.norm(axis))
     t = np.radians(degrees)
-    return np.eye(3) - np.sin(t) * k + (1 - np.cos(t)) * k @ k
+    turn: np.ndarray = np.eye(3) - np.sin(t) * k + (1 - np.cos(t)) * k @ k
+    return turn
 
 
 def rolled(pose: np.ndarray, degrees: float) -> np.ndarray:

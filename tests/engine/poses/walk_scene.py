@@ -9,12 +9,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from quick_solver import quick_solver
 
 from engine.clip.track import CameraTrack
 from engine.footage import frame_name, prepare, probe
 from engine.poses import LensRequest, solve
 from engine.progress import Progress, Silent
+from tests.engine.poses.quick_solver import quick_solver
 from tests.once import made_once
 
 WIDTH, HEIGHT, FOCAL = 480, 320, 430.0
@@ -96,7 +96,8 @@ def render(
         colour = cv2.remap(p.picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         image[seen] = colour[seen]
         nearest = np.where(seen, distance, nearest)
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    smaller: np.ndarray = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return smaller
 
 
 def travelling(count: int) -> list[np.ndarray]:

@@ -1,12 +1,6 @@
-"""Shared by the priors' tests: their models, the scene of the depth tests, and an empty cache."""
-
-import sys
-from pathlib import Path
+"""Shared by the priors' tests: an empty cache."""
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # for tiny_models.py
-sys.path.insert(0, str(Path(__file__).parents[1] / "depth"))  # for scene.py
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import numpy as np
 import OpenEXR
 import pytest
 import torch
-from scene import plane_clip, plane_depth
 
 from engine.errors import PriorError
 from engine.files import write_exr
@@ -14,6 +13,7 @@ from engine.priors import choose_prior, solve_prior
 from engine.priors.maps import read_map, to_half_grid
 from engine.progress import Silent
 from engine.request import PriorRequest
+from tests.engine.depth.scene import plane_clip, plane_depth
 
 CPU = torch.device("cpu")
 

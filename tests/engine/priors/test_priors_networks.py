@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from scene import plane_clip
-from tiny_models import MAKERS, PREPROCESSORS, put_into_cache, save
 
 from engine.errors import PriorError
 from engine.networks import pretrained as models
 from engine.networks.licences import is_non_commercial, licence_of
-from engine.priors import choose_prior, huggingface, pictures, solve_prior
+from engine.priors import Source, choose_prior, huggingface, pictures, solve_prior
 from engine.progress import Silent
 from engine.request import PriorRequest
+from tests.engine.depth.scene import plane_clip
+from tests.engine.priors.tiny_models import MAKERS, PREPROCESSORS, put_into_cache, save
 
 CPU = torch.device("cpu")
 NOISE = np.random.default_rng(3).integers(0, 256, (96, 160, 3), np.uint8)
@@ -28,6 +28,13 @@ def load_prior(folder, number):
 
 def of(path, **more):
     return PriorRequest(kind="transformers", path=str(path), **more)
+
+
+def prior(request: PriorRequest) -> Source:
+    """The prior that is chosen; there is one."""
+    source = choose_prior(request)
+    assert source is not None
+    return source
 
 
 def code_of(request):
@@ -43,7 +50,7 @@ def tensor(picture):
 @pytest.mark.parametrize("kind", MAKERS)
 def test_every_family_gives_positive_depth_of_the_right_size(tmp_path, kind):
     clip, _ = plane_clip(2)
-    source = choose_prior(of(save(tmp_path / kind, kind, "mit")))
+    source = prior(of(save(tmp_path / kind, kind, "mit")))
     solve_prior_of_any_sign(clip, source, tmp_path / "out")
     depth = load_prior(tmp_path / "out", 101)
     assert depth.shape == (48, 64)
@@ -68,7 +75,7 @@ def solve_prior_of_any_sign(clip, source, folder):
 def test_a_metric_depth_anything_stays_in_metres(tmp_path):
     clip, _ = plane_clip(2)
     folder = save(tmp_path / "metric", "depth_anything", "mit", depth_estimation_type="metric", max_depth=20)
-    source = choose_prior(of(folder))
+    source = prior(of(folder))
     assert source.metric
     solve_prior(clip, clip.lens, source, tmp_path / "out", CPU, Silent())
     model = transformers.AutoModelForDepthEstimation.from_pretrained(folder)
@@ -152,10 +159,10 @@ def test_depth_pro_does_not_load_its_own_guess_of_the_focal_length(tmp_path):
 def test_a_model_of_the_cache_is_found_by_its_name(tmp_path, cache):
     name = "depth-anything/Depth-Anything-V2-Small-hf"
     snapshot = put_into_cache(cache, name, save(tmp_path / "m", "depth_anything"))
-    source = choose_prior(of(name))
+    source = prior(of(name))
     assert (source.name, source.licence, source.output) == (name, "Apache-2.0", "disparity")
     assert huggingface.ready_models() == [name]
-    assert choose_prior(of(snapshot)).identity == source.identity
+    assert prior(of(snapshot)).identity == source.identity
     clip, _ = plane_clip(2)
     solve_prior_of_any_sign(clip, source, tmp_path / "out")
     assert (load_prior(tmp_path / "out", 102) > 0).all()
@@ -163,13 +170,13 @@ def test_a_model_of_the_cache_is_found_by_its_name(tmp_path, cache):
 
 def test_other_weights_are_another_identity(tmp_path):
     folder = save(tmp_path / "m", "dpt", "mit")
-    before = choose_prior(of(folder)).identity
-    assert choose_prior(of(folder)).identity == before
+    before = prior(of(folder)).identity
+    assert prior(of(folder)).identity == before
     state = transformers.AutoModelForDepthEstimation.from_pretrained(folder)
     with torch.no_grad():
         next(state.parameters()).add_(1e-3)
     state.save_pretrained(folder)
-    assert choose_prior(of(folder)).identity != before
+    assert prior(of(folder)).identity != before
 
 
 def test_a_name_that_is_nowhere(cache):
@@ -206,8 +213,9 @@ def test_missing_weights_are_not_replaced_by_random_ones(tmp_path):
     weights = load_file(folder / "model.safetensors")
     del weights["head.head.0.weight"]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    clip, _ = plane_clip(2)
     with pytest.raises(PriorError, match=r"head\.head\.0\.weight") as failure:
-        choose_prior(of(folder)).open(plane_clip(2)[0], None, CPU)
+        prior(of(folder)).open(clip, clip.lens, CPU)
     assert failure.value.code == "prior.damaged"
 
 
@@ -220,9 +228,9 @@ def test_weights_that_a_publisher_leaves_out_since_they_do_nothing(tmp_path):
     assert len(kept) < len(weights)
     save_file(kept, folder / "model.safetensors", {"format": "pt"})
     clip, _ = plane_clip(2)
-    first = choose_prior(of(folder)).open(clip, None, CPU)(0)
+    first = prior(of(folder)).open(clip, clip.lens, CPU)(0)
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    assert (choose_prior(of(folder)).open(clip, None, CPU)(0) == first).all()
+    assert (prior(of(folder)).open(clip, clip.lens, CPU)(0) == first).all()
 
 
 @pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json"])
@@ -256,16 +264,18 @@ def test_a_configuration_that_no_network_can_have(tmp_path, change):
     folder = save(tmp_path / "m", "dpt", "mit")
     document = json.loads((folder / "config.json").read_text()) | change
     (folder / "config.json").write_text(json.dumps(document))
+    clip, _ = plane_clip(2)
     with pytest.raises(PriorError) as failure:
-        choose_prior(of(folder)).open(plane_clip(2)[0], None, CPU)
+        prior(of(folder)).open(clip, clip.lens, CPU)
     assert failure.value.code == "prior.damaged"
 
 
 def test_damaged_weights(tmp_path):
     folder = save(tmp_path / "m", "dpt", "mit")
     (folder / "model.safetensors").write_bytes(b"not at all" * 10)
+    clip, _ = plane_clip(2)
     with pytest.raises(PriorError) as failure:
-        choose_prior(of(folder)).open(plane_clip(2)[0], None, CPU)
+        prior(of(folder)).open(clip, clip.lens, CPU)
     assert failure.value.code == "prior.damaged"
 
 
@@ -305,12 +315,12 @@ def test_without_transformers(tmp_path, monkeypatch):
 def test_non_commercial_weights_need_the_switch(tmp_path, licence, allowed):
     folder = save(tmp_path / "m", "dpt", licence)
     if allowed:
-        assert choose_prior(of(folder)).licence == licence
+        assert prior(of(folder)).licence == licence
         return
     with pytest.raises(PriorError, match=licence or "unknown") as failure:
         choose_prior(of(folder))
     assert failure.value.code == "prior.non_commercial"
-    source = choose_prior(of(folder, allow_non_commercial=True))
+    source = prior(of(folder, allow_non_commercial=True))
     assert source.non_commercial
     assert source.licence == (licence or "unknown")
 

@@ -7,16 +7,23 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from scene import plane_clip, plane_depth
-from tiny_models import put_into_cache, save
 
 from engine.errors import Cancelled, PriorError
 from engine.networks.depth import ARCHITECTURE, DepthNetwork, load_network
 from engine.priors import Source, builtin, choose_prior, huggingface, solve_prior, stage
 from engine.progress import Silent
 from engine.request import PriorRequest
+from tests.engine.depth.scene import plane_clip, plane_depth
+from tests.engine.priors.tiny_models import put_into_cache, save
 
 CPU = torch.device("cpu")
+
+
+def prior(request: PriorRequest) -> Source:
+    """The prior that is chosen; there is one."""
+    source = choose_prior(request)
+    assert source is not None
+    return source
 
 
 def load_prior(folder, number):
@@ -142,7 +149,7 @@ def shipped(tmp_path, monkeypatch):
     made = DepthNetwork()
     with torch.no_grad():
         made.head.weight.normal_(0.0, 1.0)
-        made.head.bias.fill_(2.0)
+        made.get_parameter("head.bias").fill_(2.0)
     weights = tmp_path / "depth.safetensors"
     save_file(made.state_dict(), weights, {"architecture": ARCHITECTURE})
     monkeypatch.setattr(stage, "builtin", lambda: builtin.builtin(weights))
@@ -151,7 +158,7 @@ def shipped(tmp_path, monkeypatch):
 
 def test_the_builtin_network_sees_the_picture_and_no_evidence(tmp_path, shipped):
     clip, _ = plane_clip(2)
-    source = choose_prior(PriorRequest(kind="builtin"))
+    source = prior(PriorRequest(kind="builtin"))
     assert (source.licence, source.non_commercial, source.output) == ("CC0-1.0", False, "depth")
     half = np.floor(clip.images[1].reshape(48, 2, 64, 2, 3).mean((1, 3)) + 0.5)  # 8 bits
     seen = np.concatenate([half / 127.5 - 1, np.zeros((48, 64, 2))], -1).transpose(2, 0, 1)
@@ -166,9 +173,9 @@ def test_the_builtin_network_sees_the_picture_and_no_evidence(tmp_path, shipped)
 
 
 def test_other_shipped_weights_are_another_identity(shipped):
-    before = choose_prior(PriorRequest(kind="builtin")).identity
+    before = prior(PriorRequest(kind="builtin")).identity
     shipped.write_bytes(b"other weights")
-    assert choose_prior(PriorRequest(kind="builtin")).identity != before
+    assert prior(PriorRequest(kind="builtin")).identity != before
 
 
 def test_missing_shipped_weights_are_a_typed_error(tmp_path):
@@ -178,21 +185,21 @@ def test_missing_shipped_weights_are_a_typed_error(tmp_path):
 
 
 def test_auto_takes_depth_anything_where_it_is_at_hand(tmp_path, cache, shipped):
-    assert choose_prior(PriorRequest()).name == "built-in network"
+    assert prior(PriorRequest()).name == "built-in network"
     put_into_cache(cache, huggingface.DEFAULT, save(tmp_path / "m", "depth_anything"))
-    chosen = choose_prior(PriorRequest())
+    chosen = prior(PriorRequest())
     assert (chosen.name, chosen.licence, chosen.non_commercial) == (huggingface.DEFAULT, "Apache-2.0", False)
-    assert choose_prior(PriorRequest(kind="builtin")).name == "built-in network"
+    assert prior(PriorRequest(kind="builtin")).name == "built-in network"
     assert choose_prior(PriorRequest(kind="none")) is None
 
 
 def test_auto_without_transformers_is_the_builtin_network(tmp_path, cache, shipped, monkeypatch):
     put_into_cache(cache, huggingface.DEFAULT, save(tmp_path / "m", "depth_anything"))
     monkeypatch.setattr("engine.networks.pretrained.is_installed", lambda: False)
-    assert choose_prior(PriorRequest()).name == "built-in network"
+    assert prior(PriorRequest()).name == "built-in network"
 
 
 def test_auto_leaves_a_half_downloaded_model_alone(tmp_path, cache, shipped):
     snapshot = put_into_cache(cache, huggingface.DEFAULT, save(tmp_path / "m", "depth_anything"))
     (snapshot / "model.safetensors").unlink()
-    assert choose_prior(PriorRequest()).name == "built-in network"
+    assert prior(PriorRequest()).name == "built-in network"

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from typing import Any
 
 import torch
 import transformers as t
@@ -11,7 +12,7 @@ HALVES = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
 STEPS = {"do_resize": True, "do_rescale": True, "do_normalize": True, "rescale_factor": 0.00392156862745098}
 
 # As published, at smaller sizes: Depth Anything V2, DPT-Large (an old file: one number), ZoeDepth, Depth Pro.
-PREPROCESSORS = {
+PREPROCESSORS: dict[str, dict[str, Any]] = {
     "depth_anything": STEPS
     | IMAGENET
     | {
