@@ -109,7 +109,7 @@ def test_a_clock_that_was_set_makes_no_engine_dead(request_: dict, monkeypatch: 
     until_running(job)
     now = time.time
     with monkeypatch.context() as later:
-        later.setattr(jobs.time, "time", lambda: now() + 3600.0 * hours)
+        later.setattr(time, "time", lambda: now() + 3600.0 * hours)
         assert jobs.Job(job.folder).poll().state == "running"
         assert job.poll().state == "running"
     job.cancel(grace_s=-1.0)

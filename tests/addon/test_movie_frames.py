@@ -28,12 +28,12 @@ def shown(scene: bpy.types.Scene, number: int, path: Path) -> int:
     return sum(int(bar) << bit for bit, bar in enumerate(bars))
 
 
-def set_up(scene: bpy.types.Scene, kind: str, clip: bpy.types.MovieClip) -> bpy.types.Node:
+def set_up(scene: bpy.types.Scene, kind: str, clip: bpy.types.MovieClip) -> Any:
     tree, final = compat.new_compositor_tree(scene, "Movie")
     node = tree.nodes.new(kind)
     tree.links.new(node.outputs["Image"], final)
     scene.render.resolution_x, scene.render.resolution_y = clip.size
-    scene.view_settings.view_transform = "Standard"
+    compat.view_settings(scene).view_transform = "Standard"
     return node
 
 
@@ -47,7 +47,7 @@ def test_a_frame_shows_the_picture_that_the_engine_solves(
     if used == "clip":
         set_up(scene, "CompositorNodeMovieClip", clip).clip = clip
     else:
-        node: Any = set_up(scene, "CompositorNodeImage", clip)
+        node = set_up(scene, "CompositorNodeImage", clip)
         node.image = bpy.data.images.load(str(MOVIES / name))
         source = SimpleNamespace(first=1, last=len(expected))
         plate.set_image_frames(node, SimpleNamespace(source=source))  # type: ignore[arg-type]
