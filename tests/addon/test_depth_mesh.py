@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import bpy
 import numpy as np
@@ -107,7 +108,7 @@ def test_no_mesh_on_a_frame_without_depth(synthetic: Synthetic, scene: bpy.types
     assert len(evaluate(scene, ob, 1005)[0]) > 0
 
 
-def test_pixels_without_depth_are_left_out(scene: bpy.types.Scene, tmp_path) -> None:
+def test_pixels_without_depth_are_left_out(scene: bpy.types.Scene, tmp_path: Path) -> None:
     class Holed(Synthetic):
         def depth(self, number: int) -> np.ndarray:
             depth = super().depth(number)

@@ -56,10 +56,11 @@ def test_an_engine_that_ignores_cancel_leaves_no_process_and_is_told_as_cancelle
     found = jobs.Job(job.folder)  # Blender has crashed and was started again
     assert found.poll().state == "running"
     found.cancel(grace_s=0.05)
+    assert job._process is not None
     while alive(pid) and found.poll().state == "running":
-        job._process.poll()  # type: ignore[union-attr]
+        job._process.poll()
     assert ended(found).state == "cancelled"
-    assert job._process is not None and job._process.wait(10) == -signal.SIGKILL
+    assert job._process.wait(10) == -signal.SIGKILL
     assert jobs.Job(job.folder).poll().state == "cancelled", "and Blender was started once more"
 
 

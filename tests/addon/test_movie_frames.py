@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import bpy
 import numpy as np
@@ -13,6 +13,7 @@ import pytest
 
 from cvd_blender_addon import compat, masks
 from cvd_blender_addon.scene import plate
+from cvd_blender_addon.solve_reader import Solve
 from tests.addon.rendering import render
 
 pytestmark = pytest.mark.every_blender
@@ -50,7 +51,7 @@ def test_a_frame_shows_the_picture_that_the_engine_solves(
         node = set_up(scene, "CompositorNodeImage", clip)
         node.image = bpy.data.images.load(str(MOVIES / name))
         source = SimpleNamespace(first=1, last=len(expected))
-        plate.set_image_frames(node, SimpleNamespace(source=source))  # type: ignore[arg-type]
+        plate.set_image_frames(node, cast(Solve, SimpleNamespace(source=source)))
     assert [shown(scene, n, tmp_path / "a.png") for n in range(1, len(expected) + 1)] == expected
     jumps = [len(expected), 2, len(expected) // 2, 1]
     assert [shown(scene, n, tmp_path / "a.png") for n in jumps] == [expected[n - 1] for n in jumps]

@@ -195,10 +195,6 @@ def test_shadow_falls_on_the_floor(
     assert np.abs(composite - plate)[lit & ~edges].mean() < 0.005
 
 
-def eevee() -> str:
-    return "BLENDER_EEVEE" if bpy.app.version >= (5, 0, 0) else "BLENDER_EEVEE_NEXT"
-
-
 @pytest.mark.every_blender
 def test_shadow_in_eevee_and_back(make_solve: Callable[..., Synthetic], scene: bpy.types.Scene, tmp_path: Path) -> None:
     truth = make_solve(width=160, height=90, fx=150.0, cx=85.0, cy=42.0)

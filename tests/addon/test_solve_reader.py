@@ -106,8 +106,8 @@ def update_first(paths: dict[str, str | None], document: dict[str, Any]) -> None
     "name", ["../plate_1001.png", "/etc/hostname", "C:/x.exr", "depth\\..\\..\\x.exr", "a/../../b"]
 )
 def test_paths_out_of_the_folder(own_solve: Path, scene: bpy.types.Scene, name: str) -> None:
-    paths: dict[str, str | None]
-    for paths in ({"depth": name}, {"depth": None, "dynamic": name}):
+    both: list[dict[str, str | None]] = [{"depth": name}, {"depth": None, "dynamic": name}]
+    for paths in both:
         edit(own_solve, partial(update_first, paths))
         assert_refused(own_solve, scene, "outside its own folder")
 
