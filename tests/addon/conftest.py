@@ -6,12 +6,14 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.addon.synthetic import Synthetic, written_once
 
-bpy = pytest.importorskip("bpy", reason="the add-on is tested in Blender's Python")
+pytest.importorskip("bpy", reason="the add-on is tested in Blender's Python")
+import bpy
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +65,8 @@ def quick_grid(depth_grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def node_group() -> bpy.types.NodeTree:
         if owned.find(bpy.data.node_groups, owned.SHARED, "depth_grid") is None:
-            with bpy.data.libraries.load(str(depth_grid)) as (there, wanted):
+            libraries: Any = bpy.data.libraries
+            with libraries.load(str(depth_grid)) as (there, wanted):
                 wanted.node_groups = there.node_groups
         return write()
 
@@ -74,10 +77,14 @@ def quick_grid(depth_grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def scene(quick_grid: None) -> bpy.types.Scene:
     """An empty scene that renders fast."""
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
-    scene = bpy.context.scene
-    scene.render.engine = "CYCLES"
-    scene.cycles.samples = 16
-    scene.cycles.use_denoising = False
+    from cvd_blender_addon import compat
+    from cvd_blender_addon.present import scene_of
+
+    scene = scene_of(bpy.context)
+    compat.render_with_cycles(scene)
+    cycles = compat.of_cycles(scene)
+    cycles.samples = 16
+    cycles.use_denoising = False
     scene.render.dither_intensity = 0.0
     return scene
 

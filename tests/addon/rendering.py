@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import bmesh
 import bpy
 import numpy as np
 
 from cvd_blender_addon import compat
+from cvd_blender_addon.present import manager_of
 from cvd_blender_addon.scene import layers
 from cvd_blender_addon.solve_reader import Solve
 from tests.addon.synthetic import Synthetic
+from tests.addon.typed import scene_now, the
 
 SUPERSAMPLE = 6
 
@@ -29,13 +32,12 @@ def add_ball(
     shape.free()
     mesh.shade_smooth()
     material = bpy.data.materials.new("Ball")
-    if bpy.app.version < (5, 0, 0):
-        material.use_nodes = True
-    nodes = material.node_tree.nodes
-    nodes.clear()
-    shader = nodes.new("ShaderNodeEmission" if glow else "ShaderNodeBsdfDiffuse")
+    compat.enable_nodes(material)
+    tree = compat.nodes_of(material)
+    tree.nodes.clear()
+    shader = compat.new_node(tree, "ShaderNodeEmission" if glow else "ShaderNodeBsdfDiffuse")
     shader.inputs["Color"].default_value = (0.8, 0.05, 0.05, 1.0)
-    material.node_tree.links.new(shader.outputs[0], nodes.new("ShaderNodeOutputMaterial").inputs["Surface"])
+    tree.links.new(shader.outputs[0], tree.nodes.new("ShaderNodeOutputMaterial").inputs["Surface"])
     mesh.materials.append(material)
     ball = bpy.data.objects.new("Ball", mesh)
     ball.location = centre
@@ -55,9 +57,9 @@ def render(scene: bpy.types.Scene, number: int, path: Path) -> np.ndarray:
 def load(path: Path) -> np.ndarray:
     """An image, (H, W, 4), values as stored, top row first."""
     image = bpy.data.images.load(str(path))
-    image.colorspace_settings.name = "Non-Color"
-    pixels = np.empty(len(image.pixels), np.float32)
-    image.pixels.foreach_get(pixels)
+    compat.colour_space(image).name = "Non-Color"
+    pixels = np.empty(len(compat.pixels_of(image)), np.float32)
+    compat.pixels_of(image).foreach_get(pixels)
     pixels = pixels.reshape(image.size[1], image.size[0], -1)[::-1]
     bpy.data.images.remove(image)
     return pixels
@@ -77,7 +79,8 @@ def ball_coverage(
 
     def share(mask: np.ndarray) -> np.ndarray:
         s = SUPERSAMPLE
-        return mask.astype(float).reshape(truth.height, s, truth.width, s).mean((1, 3))
+        shares: np.ndarray = mask.astype(float).reshape(truth.height, s, truth.width, s).mean((1, 3))
+        return shares
 
     return share(hit < depth), share(np.isfinite(hit))
 
@@ -99,26 +102,25 @@ def grown(mask: np.ndarray, pixels: int) -> np.ndarray:
 def make_movie(truth: Synthetic, path: Path) -> Path:
     """The plates of `truth` as a movie, frame 1 first, written by Blender."""
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
-    scene = bpy.context.scene
+    scene = scene_now()
     clip = bpy.data.movieclips.load(str(truth.folder.parent / f"plate_{truth.first:04d}.png"))
     clip.frame_start = 1
     tree, final = compat.new_compositor_tree(scene, "Movie")
-    node = tree.nodes.new("CompositorNodeMovieClip")
+    node = compat.new_node(tree, "CompositorNodeMovieClip")
     node.clip = clip
     tree.links.new(node.outputs["Image"], final)
     ob = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
     scene.collection.objects.link(ob)
     scene.camera = ob
-    settings = scene.render.image_settings
+    settings: Any = scene.render.image_settings  # of which 4.5 has less
     if bpy.app.version >= (5, 0, 0):
         settings.media_type = "VIDEO"
     settings.file_format = "FFMPEG"
-    scene.render.ffmpeg.format = "MPEG4"
-    scene.render.ffmpeg.codec = "H264"
-    scene.render.ffmpeg.constant_rate_factor = "HIGH"
-    scene.view_settings.view_transform = "Standard"
-    scene.render.engine = "CYCLES"
-    scene.cycles.samples = 1
+    ffmpeg = the(scene.render.ffmpeg)
+    ffmpeg.format, ffmpeg.codec, ffmpeg.constant_rate_factor = "MPEG4", "H264", "HIGH"
+    compat.view_settings(scene).view_transform = "Standard"
+    compat.render_with_cycles(scene)
+    compat.of_cycles(scene).samples = 1
     scene.render.resolution_x, scene.render.resolution_y = truth.width, truth.height
     scene.frame_start, scene.frame_end = 1, truth.last - truth.first + 1
     scene.render.use_file_extension = False
@@ -130,14 +132,15 @@ def make_movie(truth: Synthetic, path: Path) -> Path:
 @contextmanager
 def clip_editor(clip: bpy.types.MovieClip) -> Iterator[None]:
     """As if the mouse were over a clip editor that shows the clip, ready for tracking."""
-    window = bpy.context.window_manager.windows[0]
+    window = manager_of(bpy.context).windows[0]
     area = window.screen.areas[0]
     kind, area.type = area.type, "CLIP_EDITOR"
     try:
-        area.spaces.active.clip, area.spaces.active.mode = clip, "TRACKING"
+        space: Any = area.spaces.active  # of a class that follows from the area's type
+        space.clip, space.mode = clip, "TRACKING"
         region = next(region for region in area.regions if region.type == "WINDOW")
-        with bpy.context.temp_override(window=window, area=area, region=region, space_data=area.spaces.active):
+        with bpy.context.temp_override(window=window, area=area, region=region, space_data=space):
             yield
-        area.spaces.active.clip = None
+        space.clip = None
     finally:
         area.type = kind

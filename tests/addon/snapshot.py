@@ -99,7 +99,7 @@ def _plain(value: Any) -> Any:
 
 def _add_mesh(found: Plain, path: str, mesh: bpy.types.Mesh) -> None:
     found[f"{path} attributes"] = [(attribute.name, attribute.data_type) for attribute in mesh.attributes]
-    found[f"{path} points"] = [tuple(vertex.co) for vertex in mesh.vertices]
+    found[f"{path} points"] = [tuple(vertex.co[:]) for vertex in mesh.vertices]
     found[f"{path} faces"] = [tuple(face.vertices) for face in mesh.polygons]
 
 

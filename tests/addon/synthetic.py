@@ -119,7 +119,8 @@ class Synthetic:
         base = np.array([[0.35, 0.4, 0.3], [0.25, 0.35, 0.6], [0.8, 0.5, 0.2]])[surface]
         colour = base * (0.7 + 0.3 * checker[..., None])
         colour = colour.reshape(self.height, s, self.width, s, 3).mean((1, 3))
-        return np.asarray(np.round(colour * 255), np.uint8)
+        stored: np.ndarray = np.round(colour * 255).astype(np.uint8)
+        return stored
 
     def write(self, folder: Path) -> Synthetic:
         """Write plate and solve folder below `folder`; `self.folder` is the solve folder then."""
@@ -240,7 +241,8 @@ def _distort(ideal: np.ndarray, k1: float, p1: float, p2: float) -> np.ndarray:
     x, y = ideal
     r2 = x * x + y * y
     across = np.stack([2 * p1 * x * y + p2 * (r2 + 2 * x * x), 2 * p2 * x * y + p1 * (r2 + 2 * y * y)])
-    return np.asarray(ideal * (1 + k1 * r2) + across)
+    seen: np.ndarray = ideal * (1 + k1 * r2) + across
+    return seen
 
 
 def write_exr(path: Path, image: np.ndarray, display: tuple[int, int, int, int] | None = None) -> None:

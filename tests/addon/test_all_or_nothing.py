@@ -29,6 +29,7 @@ from cvd_blender_addon.solve_reader import SolveError, read
 from tests.addon.fused_scene import add_fused
 from tests.addon.snapshot import changes, snapshot
 from tests.addon.synthetic import Synthetic
+from tests.addon.typed import camera_of, group_of, ops, render_with_eevee, the, tree_of
 
 BUILDERS = (camera, gaps, plate, points, depth_mesh, fused, occlusion, compositor)
 
@@ -62,14 +63,15 @@ def populated(scene: bpy.types.Scene) -> bpy.types.Scene:
         collection.objects.link(lamp)
     scene.frame_start, scene.frame_end, scene.frame_current = 2000, 3000, 2500
     scene.render.fps, scene.render.resolution_x = 50, 1234
-    scene.view_settings.look = "AgX - Punchy"
+    compat.view_settings(scene).look = "AgX - Punchy"
     scene.timeline_markers.new("Boom", frame=1005).select = False
     scene.view_layers[0].layer_collection.children["Props"].indirect_only = True
     tree, final = compat.new_compositor_tree(scene, "My Comp")
     layers, blur = tree.nodes.new("CompositorNodeRLayers"), tree.nodes.new("CompositorNodeBlur")
     tree.links.new(layers.outputs["Image"], blur.inputs["Image"])
     tree.links.new(blur.outputs["Image"], final)
-    scene.view_layers.update()
+    every_layer: Any = scene.view_layers
+    every_layer.update()
     return scene
 
 
@@ -123,11 +125,10 @@ def test_after_each_step_of_another_import(
     populated: bpy.types.Scene, solve: Path, monkeypatch: pytest.MonkeyPatch, builder: Any
 ) -> None:
     import_solve(populated, solve, report=quiet)
-    node = compositor.find_group_node(populated, read(solve))
-    tree = compat.compositor_tree(populated)
+    node, tree = group_of(populated, read(solve)), tree_of(populated)
     tree.links.new(node.outputs["Image"], tree.nodes["Blur"].inputs["Image"])
     node.inputs["Fog Density"].default_value = 0.25
-    populated.render.engine = "BLENDER_EEVEE" if compat.COMPOSITOR_IS_GROUP else "BLENDER_EEVEE_NEXT"
+    render_with_eevee(populated)
     other_result(solve)
     fail_at(monkeypatch, builder, "build", 1, BugError())
     run_into(populated, solve)
@@ -167,10 +168,11 @@ def test_an_import_after_a_failed_one_is_whole(
         fail_at(failing, compositor, "build", 1, BugError())
         run_into(populated, solve)
     whole = import_solve(populated, solve, report=quiet)
-    view = camera.find_camera(populated, whole)
+    view = camera_of(populated, whole)
     populated.frame_set(1001)
-    assert view.matrix_world.translation.x == pytest.approx(whole.frames[0].world_from_camera[0][3], abs=1e-5)
-    for blocks in (bpy.data.meshes, bpy.data.actions, bpy.data.node_groups, bpy.data.materials):
+    assert view.matrix_world.translation.x == pytest.approx(the(whole.frames[0].world_from_camera)[0][3], abs=1e-5)
+    kinds: list[Any] = [bpy.data.meshes, bpy.data.actions, bpy.data.node_groups, bpy.data.materials]
+    for blocks in kinds:
         names = [(block.get(owned.ROLE), block.get(owned.SOLVE)) for block in blocks if owned.ROLE in block]
         assert len(names) == len(set(names)) or blocks is bpy.data.meshes
         # What was kept for the failure is gone: such copies have no role. Two roles may share a name.
@@ -181,15 +183,15 @@ def test_an_import_after_a_failed_one_is_whole(
 def test_steps_are_whole_or_not_done_too(
     populated: bpy.types.Scene, solve: Path, monkeypatch: pytest.MonkeyPatch, addon: None
 ) -> None:
-    bpy.ops.cvd.import_solve(directory=str(solve))
+    ops.cvd.import_solve(directory=str(solve))
     other_result(solve)
     (solve / "fused.ply").write_bytes(b"ply\n")
     before = snapshot()
     with pytest.raises(RuntimeError, match=r"fused\.ply"):
-        bpy.ops.cvd.build_fused()
+        ops.cvd.build_fused()
     fail_at(monkeypatch, gaps, "build", 1, OSError("no space"))
     with pytest.raises(RuntimeError, match="not built"):
-        bpy.ops.cvd.build_camera()
+        ops.cvd.build_camera()
     with pytest.raises(RuntimeError, match=r"fused\.ply"):
-        bpy.ops.cvd.import_solve(directory=str(solve))
+        ops.cvd.import_solve(directory=str(solve))
     assert changes(before, snapshot()) == []

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import bpy
 import numpy as np
 import pytest
-from bpy_extras.object_utils import world_to_camera_view
-from mathutils import Vector
 
 from cvd_blender_addon import compat
+from cvd_blender_addon.present import data_of
 from cvd_blender_addon.scene import camera, import_solve
 from cvd_blender_addon.solve_reader import Solve, read
 from tests.addon.synthetic import Synthetic
+from tests.addon.typed import camera_of, in_view, the
 
 pytestmark = pytest.mark.every_blender
 
@@ -23,7 +24,7 @@ SIZES = {"landscape": (320, 180), "portrait": (180, 320), "square": (256, 256)}
 
 def worst_error(scene: bpy.types.Scene, solve: Solve, truth: Synthetic) -> float:
     """Largest distance, in pixels, between Blender's image of points and the solve's, over all placed frames."""
-    view = camera.find_camera(scene, solve)
+    view = camera_of(scene, solve)
     rays = truth.rays(truth.first, distorted=False)[:: truth.height // 5, :: truth.width // 5].reshape(-1, 3)
     worst = 0.0
     for number in truth.placed:
@@ -36,7 +37,7 @@ def worst_error(scene: bpy.types.Scene, solve: Solve, truth: Synthetic) -> float
             focal = truth.focal(number)
             expected = local[:, :2] / local[:, 2:] * (focal, focal / truth.squeeze) + (truth.cx, truth.cy)
             for point, pixel in zip(points, expected, strict=True):
-                x, y, _ = world_to_camera_view(scene, view, Vector(point))
+                x, y = in_view(scene, view, point)
                 got = (x * truth.width, (1.0 - y) * truth.height)
                 worst = max(worst, float(np.hypot(*(np.array(got) - pixel))))
     return worst
@@ -56,9 +57,10 @@ def test_reprojection(
     solve = read(truth.folder)
     ob = camera.build(scene, solve)
     # The user's choice of sensor stands, and the next update goes by it.
-    ob.data.sensor_fit, ob.data.sensor_width, ob.data.sensor_height = fit, 23.5, 15.6
+    data: Any = ob.data
+    data.sensor_fit, data.sensor_width, data.sensor_height = fit, 23.5, 15.6
     camera.build(scene, solve)
-    assert (ob.data.sensor_fit, round(ob.data.sensor_width, 3)) == (fit, 23.5)
+    assert (data.sensor_fit, round(data.sensor_width, 3)) == (fit, 23.5)
     error = worst_error(scene, solve, truth)
     print(f"worst reprojection error {fit} {shape}: {error:.6f} px")
     assert error <= 0.01
@@ -77,11 +79,11 @@ def test_zoom_that_a_new_solve_takes_back(make_solve: Callable[..., Synthetic], 
     fixed = replace(zooming, lens=replace(zooming.lens, focal_varies=False))
     ob = camera.build(scene, fixed)
     scene.frame_set(1003)
-    assert ob.data.lens == pytest.approx(300.0 / 320 * 36.0, rel=1e-6)
+    assert data_of(ob, bpy.types.Camera).lens == pytest.approx(300.0 / 320 * 36.0, rel=1e-6)
 
 
 def curves(ob: bpy.types.Object) -> list[bpy.types.FCurve]:
-    action = ob.animation_data.action
+    action = the(the(ob.animation_data).action)
     paths = [("location", i) for i in range(3)] + [("rotation_quaternion", i) for i in range(4)]
     return [compat.ensure_fcurve(action, ob, path, index) for path, index in paths]
 
@@ -123,4 +125,4 @@ def test_scene_goes_with_the_plate(synthetic: Synthetic, scene: bpy.types.Scene)
     assert (render.resolution_x, render.resolution_y) == (320, 180)
     assert render.fps / render.fps_base == pytest.approx(30000 / 1001, rel=1e-6)
     assert (scene.frame_start, scene.frame_end, scene.frame_current) == (1001, 1008, 1001)
-    assert scene.camera.get("cvd_role") == "camera"
+    assert the(scene.camera).get("cvd_role") == "camera"

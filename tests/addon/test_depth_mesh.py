@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import bpy
 import numpy as np
 import pytest
 
 from cvd_blender_addon import compat
+from cvd_blender_addon.present import data_of
 from cvd_blender_addon.scene import camera, depth_mesh
 from cvd_blender_addon.solve_reader import Solve, read
 from tests.addon.synthetic import Synthetic
+from tests.addon.typed import grid_of, root_of, the
 
 pytestmark = pytest.mark.every_blender
 
@@ -22,7 +25,7 @@ def build(scene: bpy.types.Scene, truth: Synthetic, step: int = 1, edge: float =
     solve = read(truth.folder)
     camera.build(scene, solve)
     ob = depth_mesh.build(scene, solve)
-    modifier = ob.modifiers[depth_mesh.MODIFIER]
+    modifier = grid_of(ob)
     compat.set_modifier_input(modifier, "Viewport Step", step)
     compat.set_modifier_input(modifier, "Cut Depth Edges", edge > 0.0)
     compat.set_modifier_input(modifier, "Depth Edge", edge or depth_mesh.DEPTH_EDGE)
@@ -33,7 +36,7 @@ def build(scene: bpy.types.Scene, truth: Synthetic, step: int = 1, edge: float =
 def evaluate(scene: bpy.types.Scene, ob: bpy.types.Object, number: int) -> tuple[np.ndarray, bpy.types.Mesh]:
     """Vertices (N, 3) in the object's space at a frame, and the mesh."""
     scene.frame_set(number)
-    mesh = ob.evaluated_get(bpy.context.evaluated_depsgraph_get()).data
+    mesh = data_of(ob.evaluated_get(bpy.context.evaluated_depsgraph_get()), bpy.types.Mesh)
     vertices = np.empty(len(mesh.vertices) * 3, np.float32)
     mesh.vertices.foreach_get("co", vertices)
     return vertices.reshape(-1, 3), mesh
@@ -61,7 +64,7 @@ def test_vertices_are_the_truth(
 
 def test_world_position_follows_the_camera_and_the_root(synthetic: Synthetic, scene: bpy.types.Scene) -> None:
     solve, ob = build(scene, synthetic)
-    camera.find_root(scene, solve).scale = (2.0, 2.0, 2.0)
+    root_of(scene, solve).scale = (2.0, 2.0, 2.0)
     vertices, _ = evaluate(scene, ob, 1008)
     matrix = np.array(ob.evaluated_get(bpy.context.evaluated_depsgraph_get()).matrix_world)
     world = grid(vertices, synthetic.width, synthetic.height) @ matrix[:3, :3].T + matrix[:3, 3]
@@ -93,7 +96,7 @@ def test_coarse_grid_keeps_to_pixels_and_to_the_border(synthetic: Synthetic, sce
 
 def test_every_pixel_is_rendered(synthetic: Synthetic, scene: bpy.types.Scene) -> None:
     _, ob = build(scene, synthetic, step=4)
-    modifier = ob.modifiers[depth_mesh.MODIFIER]
+    modifier = grid_of(ob)
     assert compat.get_modifier_input(modifier, "Render Step") == 1
 
 
@@ -105,7 +108,7 @@ def test_no_mesh_on_a_frame_without_depth(synthetic: Synthetic, scene: bpy.types
     assert len(evaluate(scene, ob, 1005)[0]) > 0
 
 
-def test_pixels_without_depth_are_left_out(scene: bpy.types.Scene, tmp_path) -> None:
+def test_pixels_without_depth_are_left_out(scene: bpy.types.Scene, tmp_path: Path) -> None:
     class Holed(Synthetic):
         def depth(self, number: int) -> np.ndarray:
             depth = super().depth(number)
@@ -176,5 +179,5 @@ def test_texture_is_projected_from_the_camera(synthetic: Synthetic, scene: bpy.t
     v = 1.0 - (p[:, 1] / p[:, 2] * synthetic.fx + synthetic.cy) / synthetic.height
     inside = (u > 0) & (u < 1) & (v > 0) & (v < 1)
     assert np.abs(uv.reshape(-1, 2) - np.stack([u, v], -1))[inside].max() < 1e-5
-    shown = {mesh.materials[polygon.material_index].name for polygon in mesh.polygons}
-    assert shown == {depth_mesh.plate_material(solve, "emission").name}
+    shown = {the(mesh.materials[polygon.material_index]).name for polygon in mesh.polygons}
+    assert shown == {the(depth_mesh.plate_material(solve, "emission")).name}

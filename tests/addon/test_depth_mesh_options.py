@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from cvd_blender_addon import compat
+from cvd_blender_addon.present import data_of
 from cvd_blender_addon.scene import camera, depth_mesh
 from cvd_blender_addon.solve_reader import Solve, read
 from tests.addon.synthetic import Synthetic
+from tests.addon.typed import grid_of, root_of, the
 
 BLENDER_FROM_CV = np.array([1.0, -1.0, -1.0])
 # A quarter of the usual size, so that these are fast.
@@ -30,23 +32,24 @@ def build(scene: bpy.types.Scene, truth: Synthetic, **options: Any) -> tuple[Sol
 
 def change(ob: bpy.types.Object, **options: Any) -> None:
     for name, value in options.items():
-        compat.set_modifier_input(ob.modifiers[depth_mesh.MODIFIER], name.replace("_", " "), value)
+        compat.set_modifier_input(grid_of(ob), name.replace("_", " "), value)
     ob.update_tag()
 
 
 def evaluate(scene: bpy.types.Scene, ob: bpy.types.Object, number: int) -> tuple[np.ndarray, np.ndarray]:
     """Vertices (N, 3) in the object's space at a frame, and faces (M, 4)."""
     scene.frame_set(number)
-    mesh = ob.evaluated_get(bpy.context.evaluated_depsgraph_get()).data
+    mesh = data_of(ob.evaluated_get(bpy.context.evaluated_depsgraph_get()), bpy.types.Mesh)
     vertices = np.empty(len(mesh.vertices) * 3, np.float32)
     mesh.vertices.foreach_get("co", vertices)
-    faces = np.array([list(polygon.vertices) for polygon in mesh.polygons], dtype=int)
+    faces = np.array([list(polygon.vertices) for polygon in mesh.polygons], np.int64)
     return vertices.reshape(-1, 3), faces
 
 
 def world(ob: bpy.types.Object, vertices: np.ndarray) -> np.ndarray:
     matrix = np.array(ob.evaluated_get(bpy.context.evaluated_depsgraph_get()).matrix_world)
-    return vertices @ matrix[:3, :3].T + matrix[:3, 3]
+    placed: np.ndarray = vertices @ matrix[:3, :3].T + matrix[:3, 3]
+    return placed
 
 
 def pixels(truth: Synthetic, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -90,7 +93,7 @@ def test_limits_are_in_scene_units(make_solve: Callable[..., Synthetic], scene: 
     solve, ob = build(scene, truth)
     depth = truth.depth(1001)
     for scale in (1.0, 2.0):
-        camera.find_root(scene, solve).scale = (scale,) * 3
+        root_of(scene, solve).scale = (scale,) * 3
         for near, far in ((5.5, 0.0), (0.0, 8.0), (5.5, 8.0)):
             change(ob, Near=near * scale, Far=far * scale)
             vertices, _ = evaluate(scene, ob, 1001)
@@ -108,7 +111,7 @@ def test_a_held_frame_stays_where_it_is(make_solve: Callable[..., Synthetic], sc
     zoom = {number: 90.0 + 3.0 * (number - 1001) for number in range(1001, 1009)}
     truth = make_solve(**SMALL, focals=zoom)
     solve, ob = build(scene, truth, Hold_Frame=True, Held_Frame=1003)
-    camera.find_root(scene, solve).location = (1.0, 2.0, 3.0)
+    root_of(scene, solve).location = (1.0, 2.0, 3.0)
     _, expected, _ = truth.cast(1003, truth.rays(1003))
     for number in (1001, 1003, 1006, 1008):  # 1006 has no camera
         vertices = world(ob, evaluate(scene, ob, number)[0])
@@ -155,6 +158,7 @@ def test_smoothing_takes_noise_away(scene: bpy.types.Scene, tmp_path: Any) -> No
             return (super().depth(number) * (1.0 + noise)).astype(np.float32)
 
     truth = Noisy(**SMALL).write(tmp_path)
+    assert isinstance(truth, Noisy)
     _, ob = build(scene, truth)
     exact = super(Noisy, truth).depth(1001)
     errors = {}
@@ -175,7 +179,7 @@ def test_a_build_keeps_what_was_chosen(make_solve: Callable[..., Synthetic], sce
     solve, ob = build(scene, make_solve(**SMALL))
     change(ob, **chosen)
     depth_mesh.build(scene, solve)
-    modifier = ob.modifiers[depth_mesh.MODIFIER]
+    modifier = grid_of(ob)
     assert {name: compat.get_modifier_input(modifier, name.replace("_", " ")) for name in chosen} == chosen
 
 
@@ -185,16 +189,16 @@ def test_a_file_with_the_older_group_is_brought_up_to_date(
 ) -> None:
     truth = make_solve(**SMALL)
     solve, ob = build(scene, truth)
-    modifier, tree = ob.modifiers[depth_mesh.MODIFIER], depth_mesh.node_group()
+    modifier, tree = grid_of(ob), depth_mesh.node_group()
     new = {"Geometry", "Root", "First Frame", "Cut Depth Edges", "Smoothing", "Near", "Far", "Hold Frame", "Held Frame"}
-    for item in list(tree.interface.items_tree):
-        if item.name in new and item.in_out == "INPUT":
-            tree.interface.remove(item)
+    for item in compat.sockets(tree, "INPUT"):
+        if item.name in new:
+            the(tree.interface).remove(item)
     tree["cvd_version"] = 3
-    ob.data.clear_geometry()
+    data_of(ob, bpy.types.Mesh).clear_geometry()
     change(ob, Viewport_Step=1, Depth_Edge=0.0)  # it was uncut
     depth_mesh.build(scene, solve)
-    assert depth_mesh.node_group() == tree and ob.modifiers[depth_mesh.MODIFIER] == modifier
+    assert depth_mesh.node_group() == tree and grid_of(ob) == modifier
     values = {option.name: compat.get_modifier_input(modifier, option.name) for option in depth_mesh.OPTIONS}
     assert values == {option.name: option.default for option in depth_mesh.OPTIONS} | {
         "Viewport Step": 1,
@@ -208,6 +212,6 @@ def test_a_file_with_the_older_group_is_brought_up_to_date(
 
 def test_every_option_says_what_it_is_for(make_solve: Callable[..., Synthetic], scene: bpy.types.Scene) -> None:
     build(scene, make_solve(**SMALL))
-    for item in depth_mesh.node_group().interface.items_tree:
-        if item.item_type == "SOCKET" and item.in_out == "INPUT" and item.name != "Geometry":
+    for item in compat.sockets(depth_mesh.node_group(), "INPUT"):
+        if item.name != "Geometry":
             assert item.description, item.name

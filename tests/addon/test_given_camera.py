@@ -9,29 +9,31 @@ from typing import Any
 import bpy
 import numpy as np
 import pytest
-from bpy_extras.object_utils import world_to_camera_view
-from mathutils import Vector
 
 from cvd_blender_addon import cameras, jobs, masks
+from cvd_blender_addon.present import data_of, tracking_camera, tracks_of
 from cvd_blender_addon.scene import camera as solved_camera
-from cvd_blender_addon.scene import import_solve, plate
+from cvd_blender_addon.scene import import_solve
 from cvd_blender_addon.scene.camera import find_camera
 from cvd_blender_addon.solve_reader import read
 from tests.addon.synthetic import Synthetic
+from tests.addon.typed import clip_of, in_view, the
 
 SIZE = (320, 180)
 ALEMBIC_ZOOMS = bpy.app.version >= (5, 1, 0)
 
 
 def written(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text())
+    document: dict[str, Any] = json.loads(path.read_text())
+    return document
 
 
 def projected(document: dict[str, Any], frame: dict[str, Any], point: np.ndarray) -> np.ndarray:
     pose, lens = np.array(frame["world_from_camera"]), document["lens"]
     local = (point - pose[:3, 3]) @ pose[:3, :3]
     zoom = frame["focal_px"] / lens["fx"]
-    return local[:2] / local[2] * (lens["fx"] * zoom, lens["fy"] * zoom) + (lens["cx"], lens["cy"])
+    pixel: np.ndarray = local[:2] / local[2] * (lens["fx"] * zoom, lens["fy"] * zoom) + (lens["cx"], lens["cy"])
+    return pixel
 
 
 @pytest.mark.every_blender
@@ -49,8 +51,10 @@ def test_a_camera_that_is_driven_in_every_way_is_handed_over_as_it_plays(
     for ob in (target, parent, camera):
         scene.collection.objects.link(ob)
     target.location, parent.scale, camera.parent = (0.0, 4.0, 1.0), (2.0, 2.0, 2.0), parent
-    camera.constraints.new("TRACK_TO").target = target
-    data.sensor_fit, data.shift_x, data.shift_y = fit, 0.07, -0.04
+    constraint: Any = camera.constraints.new("TRACK_TO")
+    constraint.target = target
+    setting: Any = data
+    setting.sensor_fit, data.shift_x, data.shift_y = fit, 0.07, -0.04
     for number in (10, 20):
         camera.location = (0.1 * number, -2.0, 1.5)
         camera.keyframe_insert("location", frame=number)
@@ -64,9 +68,9 @@ def test_a_camera_that_is_driven_in_every_way_is_handed_over_as_it_plays(
     assert document["metric"] is True
     for frame in document["frames"]:
         scene.frame_set(frame["frame"])
-        bpy.context.view_layer.update()
+        the(bpy.context.view_layer).update()
         for point in np.random.default_rng(1).uniform([-1, 3, 0], [1, 6, 2], (10, 3)):
-            x, y, _ = world_to_camera_view(scene, camera, Vector(point))
+            x, y = in_view(scene, camera, point)
             assert projected(document, frame, point) == pytest.approx([x * SIZE[0], (1 - y) * SIZE[1]], abs=0.01)
 
 
@@ -122,7 +126,7 @@ def test_a_camera_whose_shift_changes_is_refused(scene: bpy.types.Scene, tmp_pat
 @pytest.mark.every_blender
 def test_a_solved_camera_comes_back_as_it_was(synthetic: Synthetic, scene: bpy.types.Scene, tmp_path: Path) -> None:
     solve = import_solve(scene, synthetic.folder)
-    clip = plate.ensure_clip(solve)
+    clip = clip_of(solve)
     clip.frame_start = 1  # the plate's 1001 is shown at 1, and the camera is keyed on 1001
     view = find_camera(scene, solve)
     cameras.write_camera(scene, view, None, [1001, 1005], SIZE, False, tmp_path / "camera.json")
@@ -142,18 +146,18 @@ def test_a_solved_camera_comes_back_as_it_was(synthetic: Synthetic, scene: bpy.t
 def test_cameras_that_cannot_be_used_say_why(synthetic: Synthetic, scene: bpy.types.Scene, tmp_path: Path) -> None:
     solve = read(synthetic.folder)
     view = solved_camera.build(scene, solve)
-    clip = plate.ensure_clip(solve)
+    clip = clip_of(solve)
     path = tmp_path / "camera.json"
     with pytest.raises(jobs.StartError, match="No camera was chosen"):
         cameras.write_camera(scene, None, None, [1], SIZE, False, path)
-    clip.tracking.camera.distortion_model = "POLYNOMIAL"
-    clip.tracking.camera.k1, clip.tracking.camera.k3 = -0.05, 0.01
+    tracking_camera(clip).distortion_model = "POLYNOMIAL"
+    tracking_camera(clip).k1, tracking_camera(clip).k3 = -0.05, 0.01
     with pytest.raises(jobs.StartError, match="does not know"):
         cameras.write_camera(scene, view, clip, [1001], SIZE, False, path)
-    clip.tracking.camera.k3 = 0.0
+    tracking_camera(clip).k3 = 0.0
     cameras.write_camera(scene, view, clip, [1001], SIZE, False, path)
     assert written(path)["lens"]["k1"] == pytest.approx(-0.05)
-    view.data.type = "PANO"
+    data_of(view, bpy.types.Camera).type = "PANO"
     with pytest.raises(jobs.StartError, match="perspective"):
         cameras.write_camera(scene, view, None, [1001], SIZE, False, path)
 
@@ -161,9 +165,9 @@ def test_cameras_that_cannot_be_used_say_why(synthetic: Synthetic, scene: bpy.ty
 def test_tracking_markers_are_handed_over_in_plate_pixels(
     synthetic: Synthetic, scene: bpy.types.Scene, tmp_path: Path
 ) -> None:
-    clip = plate.ensure_clip(read(synthetic.folder))
+    clip = clip_of(read(synthetic.folder))
     clip.frame_start = 50
-    tracks = clip.tracking.objects[0].tracks
+    tracks = tracks_of(clip)
     good = tracks.new(name="Corner", frame=1)
     good.markers[0].co = (0.25, 0.75)
     good.markers.insert_frame(3, co=(0.5, 0.5))

@@ -80,7 +80,16 @@ def test_damaged_solve(own_solve: Path, tmp_path: Path) -> None:
 
 def test_options_reach_the_request(fake_root: Path, synthetic: Synthetic, tmp_path: Path) -> None:
     clip = synthetic.folder.parent / "plate_1001.png"
-    asked = ("--method", "selfsup", "--preset", "cvd-2020", "--prior", "maps", "--prior-path", tmp_path / "maps")
+    asked: tuple[object, ...] = (
+        "--method",
+        "selfsup",
+        "--preset",
+        "cvd-2020",
+        "--prior",
+        "maps",
+        "--prior-path",
+        tmp_path / "maps",
+    )
     asked += ("--maps", "disparity", "--allow-non-commercial", "--masks", tmp_path / "masks", "--no-motion")
     asked += ("--camera", "chan", "--camera-path", tmp_path / "a.chan", "--camera-metric")
     asked += ("--focal-mm", "35", "--sensor-mm", "24.9")
@@ -151,7 +160,17 @@ def test_a_camera_of_the_blend_and_its_markers_are_handed_over(
 
 def test_sizes_and_lens_reach_the_request(fake_root: Path, synthetic: Synthetic, tmp_path: Path) -> None:
     clip = synthetic.folder.parent / "plate_1001.png"
-    asked = ("--pixel-aspect", "1.5", "--principal", "150", "80.5", "--camera-height", "1.7", "--method", "deepv2d")
+    asked: tuple[object, ...] = (
+        "--pixel-aspect",
+        "1.5",
+        "--principal",
+        "150",
+        "80.5",
+        "--camera-height",
+        "1.7",
+        "--method",
+        "deepv2d",
+    )
     asked += ("--distance", "2.5", "1002", "10.5", "20", "1005", "300", "170", "--camera", "deepv2d")
     run(
         clip,

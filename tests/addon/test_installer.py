@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import stat
 import sys
@@ -208,7 +209,7 @@ def test_too_little_room_is_said_before_anything_is_fetched(
     folder: Path, engine_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = type("Usage", (), {"free": 10**9})()
-    monkeypatch.setattr(installer.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(installer.InstallError, match=r"About 2 GB are needed and 1\.0 GB are free"):
         installer.make(folder, engine_root, "cpu", installer.Reporter.__new__(installer.Reporter))
 

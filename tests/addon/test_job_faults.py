@@ -56,10 +56,11 @@ def test_an_engine_that_ignores_cancel_leaves_no_process_and_is_told_as_cancelle
     found = jobs.Job(job.folder)  # Blender has crashed and was started again
     assert found.poll().state == "running"
     found.cancel(grace_s=0.05)
+    assert job._process is not None
     while alive(pid) and found.poll().state == "running":
-        job._process.poll()  # type: ignore[union-attr]
+        job._process.poll()
     assert ended(found).state == "cancelled"
-    assert job._process is not None and job._process.wait(10) == -signal.SIGKILL
+    assert job._process.wait(10) == -signal.SIGKILL
     assert jobs.Job(job.folder).poll().state == "cancelled", "and Blender was started once more"
 
 
@@ -109,7 +110,7 @@ def test_a_clock_that_was_set_makes_no_engine_dead(request_: dict, monkeypatch: 
     until_running(job)
     now = time.time
     with monkeypatch.context() as later:
-        later.setattr(jobs.time, "time", lambda: now() + 3600.0 * hours)
+        later.setattr(time, "time", lambda: now() + 3600.0 * hours)
         assert jobs.Job(job.folder).poll().state == "running"
         assert job.poll().state == "running"
     job.cancel(grace_s=-1.0)

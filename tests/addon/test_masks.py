@@ -6,15 +6,19 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import bpy
 import numpy as np
 import pytest
 
 from cvd_blender_addon import compat, jobs, masks, preferences
+from cvd_blender_addon.present import manager_of
+from cvd_blender_addon.properties import of
 from cvd_blender_addon.sequences import numbered_files
 from tests.addon.rendering import load, render
 from tests.addon.synthetic import Synthetic, write_png
+from tests.addon.typed import ops, the
 
 FAKE = Path(__file__).parent / "fake_engine"
 SQUARE = (80, 50, 160, 120)  # left, top, right, bottom in pixels of the 320 x 180 plate
@@ -65,11 +69,11 @@ def key_square(
     """What the artist does in the clip editor: on a frame, give the mask its shape and key it."""
     scene.frame_set(frame)  # first: it brings back the shape that is keyed there
     set_square(mask.layers[0].splines[0], left, 50, left + 40, 90)
-    window = bpy.context.window_manager.windows[0]
+    window = manager_of(bpy.context).windows[0]
     area = window.screen.areas[0]
     kind, area.type = area.type, "CLIP_EDITOR"
     try:
-        space = area.spaces.active
+        space: Any = area.spaces.active
         space.clip, space.mode, space.mask = clip, "MASK", mask
         region = next(region for region in area.regions if region.type == "WINDOW")
         with bpy.context.temp_override(window=window, area=area, region=region, space_data=space):
@@ -129,14 +133,14 @@ def test_scene_frame_is_where_the_clip_shows_the_plate_frame(
 ) -> None:
     clip = open_clip(synthetic, first, start, offset)
     tree, final = compat.new_compositor_tree(scene, "Show")
-    node = tree.nodes.new("CompositorNodeMovieClip")
+    node = compat.new_node(tree, "CompositorNodeMovieClip")
     node.clip = clip
     tree.links.new(node.outputs["Image"], final)
     scene.render.resolution_x, scene.render.resolution_y = WIDTH, HEIGHT
-    scene.view_settings.view_transform = "Standard"
+    compat.view_settings(scene).view_transform = "Standard"
     shown = render(scene, masks.scene_frame(clip, 1003), tmp_path / "shown.png")[..., :3] * 255
     differences = {number: np.abs(shown - synthetic.plate(number)).mean() for number in (1002, 1003, 1005)}
-    assert min(differences, key=differences.get) == 1003 and differences[1003] < 1.0
+    assert min(differences, key=differences.__getitem__) == 1003 and differences[1003] < 1.0
 
 
 @pytest.mark.every_blender
@@ -205,37 +209,37 @@ def ready(
     """A scene with a clip and a mask drawn on it, and the stand-in in the engine's place."""
     monkeypatch.setattr(preferences, "engine_root", lambda: FAKE)
     monkeypatch.setenv("FAKE_ENGINE", "succeed")
-    scene.cvd.clip_path = str(synthetic.folder.parent / "plate_1001.png")
-    scene.cvd.solve_folder = str(tmp_path / "my.solve")
-    scene.cvd.mask_source, scene.cvd.mask = "BLENDER", square_mask()
+    of(scene).clip_path = str(synthetic.folder.parent / "plate_1001.png")
+    of(scene).solve_folder = str(tmp_path / "my.solve")
+    of(scene).mask_source, of(scene).mask = "BLENDER", square_mask()
     yield scene
 
 
 def solve() -> set[str]:
-    return bpy.ops.cvd.solve_depth(engine_python=sys.executable)
+    return set(ops.cvd.solve_depth(engine_python=sys.executable))
 
 
 def test_solving_renders_the_mask_and_names_it(ready: bpy.types.Scene, synthetic: Synthetic) -> None:
     open_clip(synthetic)
-    folder = Path(ready.cvd.solve_folder)
-    ready.cvd.use_range, ready.cvd.first, ready.cvd.last, ready.cvd.step = True, 1002, 1008, 3
+    folder = Path(of(ready).solve_folder)
+    of(ready).use_range, of(ready).first, of(ready).last, of(ready).step = True, 1002, 1008, 3
     assert solve() == {"FINISHED"}
     assert json.loads((folder / "request.json").read_text())["masks"]["path"] == str(folder / "masks")
     assert sorted(path.name for path in (folder / "masks").iterdir()) == ["001002.png", "001005.png", "001008.png"]
-    assert ready.cvd.mask_frames == "Masked: 3 of 3 frames (1002, 1005, 1008)"
+    assert of(ready).mask_frames == "Masked: 3 of 3 frames (1002, 1005, 1008)"
 
 
 def test_finding_masked_frames_writes_nothing(ready: bpy.types.Scene, synthetic: Synthetic) -> None:
     clip = open_clip(synthetic)
     clip.filepath = clip.filepath.replace("/plate_", "/../" + synthetic.folder.parent.name + "/plate_")
-    assert bpy.ops.cvd.check_masks() == {"FINISHED"}
-    assert ready.cvd.mask_frames == "Masked: 7 of 7 frames (1001-1003, 1005-1008)"  # the plate has no 1004
-    assert not Path(ready.cvd.solve_folder).exists()
+    assert ops.cvd.check_masks() == {"FINISHED"}
+    assert of(ready).mask_frames == "Masked: 7 of 7 frames (1001-1003, 1005-1008)"  # the plate has no 1004
+    assert not Path(of(ready).solve_folder).exists()
 
 
 def test_a_folder_of_other_things_gets_no_masks(ready: bpy.types.Scene, synthetic: Synthetic) -> None:
     open_clip(synthetic)
-    folder = Path(ready.cvd.solve_folder)
+    folder = Path(of(ready).solve_folder)
     folder.mkdir()
     (folder / "tax.ods").touch()
     with pytest.raises(RuntimeError, match="not a solve folder"):
@@ -245,31 +249,31 @@ def test_a_folder_of_other_things_gets_no_masks(ready: bpy.types.Scene, syntheti
 
 def test_mask_of_nothing_is_told(ready: bpy.types.Scene, synthetic: Synthetic) -> None:
     open_clip(synthetic)
-    ready.cvd.mask.layers[0].hide_render = True
+    the(of(ready).mask).layers[0].hide_render = True
     with pytest.raises(RuntimeError, match="no mask on any frame"):
         solve()
-    assert jobs.Job(Path(ready.cvd.solve_folder)).poll().message == "not started yet"
+    assert jobs.Job(Path(of(ready).solve_folder)).poll().message == "not started yet"
 
 
 def test_clips_that_disagree_need_a_choice(ready: bpy.types.Scene, synthetic: Synthetic) -> None:
     with pytest.raises(RuntimeError, match="not open in the clip editor"):
-        bpy.ops.cvd.check_masks()
+        ops.cvd.check_masks()
     mine, other = open_clip(synthetic, start=1), open_clip(synthetic, start=1001)
     with pytest.raises(RuntimeError, match="2 open clips show"):
-        bpy.ops.cvd.check_masks()
-    ready.cvd.mask_clip = mine
-    assert bpy.ops.cvd.check_masks() == {"FINISHED"}
+        ops.cvd.check_masks()
+    of(ready).mask_clip = mine
+    assert ops.cvd.check_masks() == {"FINISHED"}
     other.frame_start = 1
-    ready.cvd.mask_clip = None  # they agree
-    assert bpy.ops.cvd.check_masks() == {"FINISHED"}
-    write_png(Path(ready.cvd.solve_folder).with_name("other_0001.png"), np.zeros((8, 8, 3), np.uint8))
-    ready.cvd.mask_clip = bpy.data.movieclips.load(str(Path(ready.cvd.solve_folder).with_name("other_0001.png")))
+    of(ready).mask_clip = None  # they agree
+    assert ops.cvd.check_masks() == {"FINISHED"}
+    write_png(Path(of(ready).solve_folder).with_name("other_0001.png"), np.zeros((8, 8, 3), np.uint8))
+    of(ready).mask_clip = bpy.data.movieclips.load(str(Path(of(ready).solve_folder).with_name("other_0001.png")))
     with pytest.raises(RuntimeError, match="does not show"):
-        bpy.ops.cvd.check_masks()
+        ops.cvd.check_masks()
 
 
 def test_masks_in_files(ready: bpy.types.Scene, tmp_path: Path) -> None:
-    cvd = ready.cvd
+    cvd = of(ready)
     cvd.mask_source = "SEQUENCE"
     for number in (1002, 1003, 2000):
         write_png(tmp_path / f"roto_{number}_v2.png", np.zeros((4, 4), np.uint8))
@@ -304,8 +308,8 @@ def test_numbered_files(tmp_path: Path, names: list[str], chosen: str, numbers: 
 
 def test_movie_frames_count_from_one(scene: bpy.types.Scene, addon: None, movie_solve: Synthetic) -> None:
     clip = Path(json.loads((movie_solve.folder / "solve.json").read_text())["source"]["path"])
-    scene.cvd.use_range, scene.cvd.first, scene.cvd.last, scene.cvd.step = True, 2, 99, 2
-    assert masks.frames_to_solve(scene.cvd, clip) == [2, 4, 6]
+    of(scene).use_range, of(scene).first, of(scene).last, of(scene).step = True, 2, 99, 2
+    assert masks.frames_to_solve(of(scene), clip) == [2, 4, 6]
     block = bpy.data.movieclips.load(str(clip))
     block.frame_start = 10
     assert masks.scene_frame(block, 1) == 10

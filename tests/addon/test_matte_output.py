@@ -12,6 +12,7 @@ from cvd_blender_addon import compat
 from cvd_blender_addon.scene import compositor, import_solve, matte
 from tests.addon.rendering import add_ball, ball_coverage, iou, load
 from tests.addon.synthetic import Synthetic
+from tests.addon.typed import ops, tree_of
 
 pytestmark = pytest.mark.every_blender
 
@@ -21,7 +22,7 @@ FRAME = 1002
 
 def state(scene: bpy.types.Scene) -> list[object]:
     """What a render of a matte must not change."""
-    tree = compat.compositor_tree(scene)
+    tree = tree_of(scene)
     return [
         {layer.name: layer.use for layer in scene.view_layers},
         {ob.name: ob.hide_render for ob in scene.objects},
@@ -57,10 +58,10 @@ def test_only_the_chosen_object_and_only_what_is_seen_of_it(
 
 
 def test_the_operator_says_what_is_missing(scene: bpy.types.Scene, addon: None, synthetic: Synthetic) -> None:
-    assert not bpy.ops.cvd.render_matte.poll()
-    bpy.ops.cvd.import_solve(directory=str(synthetic.folder))
+    assert not ops.cvd.render_matte.poll()
+    ops.cvd.import_solve(directory=str(synthetic.folder))
     bpy.ops.object.select_all(action="DESELECT")
-    assert not bpy.ops.cvd.render_matte.poll(), "nothing is selected"
+    assert not ops.cvd.render_matte.poll(), "nothing is selected"
 
 
 def test_the_operator_writes_the_frame(
@@ -68,11 +69,11 @@ def test_the_operator_writes_the_frame(
 ) -> None:
     from cvd_blender_addon.solve_reader import read
 
-    bpy.ops.cvd.import_solve(directory=str(synthetic.folder))
-    scene.cycles.samples = 1
+    ops.cvd.import_solve(directory=str(synthetic.folder))
+    compat.of_cycles(scene).samples = 1
     ball = add_ball(scene, read(synthetic.folder), BALL, RADIUS)
     scene.frame_set(FRAME)
     bpy.ops.object.select_all(action="DESELECT")
     ball.select_set(True)
-    bpy.ops.cvd.render_matte("EXEC_DEFAULT", directory=str(tmp_path / "out"), only_current=True)
+    ops.cvd.render_matte("EXEC_DEFAULT", directory=str(tmp_path / "out"), only_current=True)
     assert [path.name for path in (tmp_path / "out").iterdir()] == [f"matte_{FRAME}.png"]

@@ -11,7 +11,9 @@ import bpy
 import pytest
 
 from cvd_blender_addon import jobs, monitor, paths, preferences, solve_request
+from cvd_blender_addon.properties import of
 from tests.addon.test_jobs import FAKE, FAST, alive
+from tests.addon.typed import ops, scene_now
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX locks and signals")
 
@@ -23,7 +25,7 @@ def job(scene: bpy.types.Scene, addon: None, tmp_path: Path, monkeypatch: pytest
     (tmp_path / "clip.mp4").touch()
     request = solve_request.make(tmp_path / "clip.mp4", tmp_path / "a.solve")
     started = jobs.start(Path(sys.executable), FAKE, request)
-    scene.cvd.solve_folder = str(started.folder)
+    of(scene).solve_folder = str(started.folder)
     monitor.follow(scene, started)
     while started.poll().state == "queued":
         pass
@@ -35,15 +37,15 @@ def job(scene: bpy.types.Scene, addon: None, tmp_path: Path, monkeypatch: pytest
 
 def running() -> bool:
     monitor.tick()
-    cvd = bpy.context.scene.cvd
+    cvd = of(bpy.context.scene)
     return bool(cvd.job_running and cvd.job_state == "running")
 
 
 def test_undo_to_before_the_solve_was_started_keeps_it_in_view(job: jobs.Job) -> None:
-    cvd = bpy.context.scene.cvd
+    cvd = of(bpy.context.scene)
     cvd.solve_folder, cvd.job_running, cvd.job_state = "", False, ""  # what undo brings back
     monitor.after_undo()
-    assert monitor.folder_of(bpy.context.scene) == job.folder
+    assert monitor.folder_of(scene_now()) == job.folder
     assert running()
 
 
@@ -52,11 +54,11 @@ def test_real_undo_of_an_object_keeps_the_solve_in_view(job: jobs.Job) -> None:
     bpy.ops.ed.undo_push(message="before")
     bpy.ops.mesh.primitive_cube_add()
     bpy.ops.ed.undo_push(message="cube")
-    if bpy.ops.ed.undo.poll():
+    if ops.ed.undo.poll():
         bpy.ops.ed.undo()
     monitor.after_undo()
     assert running()
-    assert monitor.folder_of(bpy.context.scene) == job.folder
+    assert monitor.folder_of(scene_now()) == job.folder
 
 
 def test_undo_after_the_end_does_not_build_the_scene_again(job: jobs.Job, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,24 +70,24 @@ def test_undo_after_the_end_does_not_build_the_scene_again(job: jobs.Job, monkey
     (job.folder / "status.json").write_text(status)
     (job.folder / "cancel").unlink()
     monitor.tick()
-    assert len(built) == 1 and not bpy.context.scene.cvd.job_running
-    bpy.context.scene.cvd.job_running = True  # what undo brings back
+    assert len(built) == 1 and not of(bpy.context.scene).job_running
+    of(bpy.context.scene).job_running = True  # what undo brings back
     monitor.after_undo()
     assert monitor.tick() is None
-    assert len(built) == 1 and not bpy.context.scene.cvd.job_running
+    assert len(built) == 1 and not of(bpy.context.scene).job_running
 
 
 def test_the_file_opened_again_finds_the_solve_also_if_it_was_saved_before(job: jobs.Job, tmp_path: Path) -> None:
     blend = str(tmp_path / "a.blend")
-    cvd = bpy.context.scene.cvd
+    cvd = of(bpy.context.scene)
     cvd.solve_folder, cvd.job_running = "", False
     bpy.ops.wm.save_as_mainfile(filepath=blend)
     cvd.solve_folder = str(job.folder)
-    monitor.follow(bpy.context.scene, job)
+    monitor.follow(scene_now(), job)
     bpy.ops.wm.open_mainfile(filepath=blend)
-    assert bpy.context.scene.cvd.solve_folder == "", "as it was saved"
+    assert of(bpy.context.scene).solve_folder == "", "as it was saved"
     monitor.reattach()
-    assert monitor.folder_of(bpy.context.scene) == job.folder
+    assert monitor.folder_of(scene_now()) == job.folder
     assert running()
 
 
@@ -95,7 +97,7 @@ def test_a_blender_that_crashed_finds_the_solve_by_its_folder(job: jobs.Job, tmp
     monitor._jobs.clear()  # all that the crash takes along
     monitor._scenes.clear()
     bpy.ops.wm.open_mainfile(filepath=blend)
-    bpy.context.scene.cvd.job_running = False
+    of(bpy.context.scene).job_running = False
     monitor.reattach()
     assert running()
 
@@ -109,13 +111,13 @@ def crash() -> None:
 def saved_before_the_solve(job: jobs.Job, tmp_path: Path, clip: str = "") -> str:
     """A .blend that was saved before Solve Depth was pressed, and knows nothing of it."""
     blend = str(tmp_path / "a.blend")
-    cvd = bpy.context.scene.cvd
+    cvd = of(bpy.context.scene)
     cvd.job_running = False
     cvd.clip_path, cvd.solve_folder = clip, ""
     bpy.ops.wm.save_as_mainfile(filepath=blend)
     cvd.clip_path = str(tmp_path / "clip.mp4")
     cvd.solve_folder = str(job.folder)
-    monitor.follow(bpy.context.scene, job)
+    monitor.follow(scene_now(), job)
     crash()
     return blend
 
@@ -124,10 +126,10 @@ def saved_before_the_solve(job: jobs.Job, tmp_path: Path, clip: str = "") -> str
 def test_saved_solved_quit_opened_the_solve_is_found(job: jobs.Job, tmp_path: Path, with_clip: bool) -> None:
     blend = saved_before_the_solve(job, tmp_path, str(tmp_path / "clip.mp4") if with_clip else "")
     bpy.ops.wm.open_mainfile(filepath=blend)
-    assert bpy.context.scene.cvd.solve_folder == "", "as it was saved"
+    assert of(bpy.context.scene).solve_folder == "", "as it was saved"
     monitor.reattach()
-    assert monitor.folder_of(bpy.context.scene) == job.folder
-    assert paths.absolute(bpy.context.scene.cvd.clip_path) == tmp_path / "clip.mp4"
+    assert monitor.folder_of(scene_now()) == job.folder
+    assert paths.absolute(of(bpy.context.scene).clip_path) == tmp_path / "clip.mp4"
     assert running()
 
 
@@ -154,14 +156,14 @@ def test_a_scene_that_is_about_another_clip_by_now_is_left_alone(job: jobs.Job, 
     blend = saved_before_the_solve(job, tmp_path, str(tmp_path / "other.mp4"))
     bpy.ops.wm.open_mainfile(filepath=blend)
     monitor.reattach()
-    assert bpy.context.scene.cvd.solve_folder == ""
-    assert not bpy.context.scene.cvd.job_running
+    assert of(bpy.context.scene).solve_folder == ""
+    assert not of(bpy.context.scene).job_running
 
 
 def test_typing_the_folder_of_a_running_solve_follows_it_at_once(job: jobs.Job) -> None:
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
     crash()
-    cvd = bpy.context.scene.cvd
+    cvd = of(bpy.context.scene)
     cvd.job_error = "failed: long ago"
     cvd.solve_folder = str(job.folder)
     assert cvd.job_running and cvd.job_error == ""
@@ -177,22 +179,22 @@ def test_a_folder_that_is_at_work_offers_attach_and_cancel(
     monkeypatch.setattr(preferences, "cache_folder", lambda _context: tmp_path)
     job.folder.rename(tmp_path / "clip.solve")  # the clip's own folder
     job.folder = tmp_path / "clip.solve"
-    cvd = bpy.context.scene.cvd
+    cvd = of(bpy.context.scene)
     cvd.clip_path = str(tmp_path / "clip.mp4")
-    assert not bpy.ops.cvd.attach_solve.poll()
+    assert not ops.cvd.attach_solve.poll()
     with pytest.raises(RuntimeError, match="Another engine is at work"):
-        bpy.ops.cvd.solve_depth(engine_python=sys.executable)
+        ops.cvd.solve_depth(engine_python=sys.executable)
     assert not cvd.job_running
-    assert bpy.ops.cvd.attach_solve.poll()
-    assert bpy.ops.cvd.attach_solve(cancel=True) == {"FINISHED"}
-    assert monitor.folder_of(bpy.context.scene) == job.folder
+    assert ops.cvd.attach_solve.poll()
+    assert ops.cvd.attach_solve(cancel=True) == {"FINISHED"}
+    assert monitor.folder_of(scene_now()) == job.folder
     assert cvd.job_running and cvd.job_error == ""
     assert (job.folder / "cancel").exists()
 
 
 def test_a_stale_error_goes_when_the_file_is_opened_and_a_true_one_stays(job: jobs.Job, tmp_path: Path) -> None:
     blend = str(tmp_path / "a.blend")
-    cvd = bpy.context.scene.cvd
+    cvd = of(bpy.context.scene)
     job.cancel(grace_s=-1.0)
     jobs.wait(job, lambda _: None, FAST)
     cvd.job_running, cvd.job_error = False, "failed: long ago"
@@ -204,14 +206,14 @@ def test_a_stale_error_goes_when_the_file_is_opened_and_a_true_one_stays(job: jo
         bpy.ops.wm.open_mainfile(filepath=blend)
         crash()
         monitor.reattach()
-        assert bpy.context.scene.cvd.job_error == shown
+        assert of(bpy.context.scene).job_error == shown
 
 
 def test_another_file_lets_the_solve_go_on_by_itself(job: jobs.Job) -> None:
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
     monitor.reattach()
-    assert not bpy.context.scene.cvd.job_running
-    assert bpy.context.scene.cvd.solve_folder == ""
+    assert not of(bpy.context.scene).job_running
+    assert of(bpy.context.scene).solve_folder == ""
     assert monitor.tick() == monitor.INTERVAL_S, "it is still looked after"
     assert job.poll().state == "running"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import bpy
 import numpy as np
@@ -13,6 +13,7 @@ import pytest
 
 from cvd_blender_addon import compat, masks
 from cvd_blender_addon.scene import plate
+from cvd_blender_addon.solve_reader import Solve
 from tests.addon.rendering import render
 
 pytestmark = pytest.mark.every_blender
@@ -28,12 +29,12 @@ def shown(scene: bpy.types.Scene, number: int, path: Path) -> int:
     return sum(int(bar) << bit for bit, bar in enumerate(bars))
 
 
-def set_up(scene: bpy.types.Scene, kind: str, clip: bpy.types.MovieClip) -> bpy.types.Node:
+def set_up(scene: bpy.types.Scene, kind: str, clip: bpy.types.MovieClip) -> Any:
     tree, final = compat.new_compositor_tree(scene, "Movie")
     node = tree.nodes.new(kind)
     tree.links.new(node.outputs["Image"], final)
     scene.render.resolution_x, scene.render.resolution_y = clip.size
-    scene.view_settings.view_transform = "Standard"
+    compat.view_settings(scene).view_transform = "Standard"
     return node
 
 
@@ -47,10 +48,10 @@ def test_a_frame_shows_the_picture_that_the_engine_solves(
     if used == "clip":
         set_up(scene, "CompositorNodeMovieClip", clip).clip = clip
     else:
-        node: Any = set_up(scene, "CompositorNodeImage", clip)
+        node = set_up(scene, "CompositorNodeImage", clip)
         node.image = bpy.data.images.load(str(MOVIES / name))
         source = SimpleNamespace(first=1, last=len(expected))
-        plate.set_image_frames(node, SimpleNamespace(source=source))  # type: ignore[arg-type]
+        plate.set_image_frames(node, cast(Solve, SimpleNamespace(source=source)))
     assert [shown(scene, n, tmp_path / "a.png") for n in range(1, len(expected) + 1)] == expected
     jumps = [len(expected), 2, len(expected) // 2, 1]
     assert [shown(scene, n, tmp_path / "a.png") for n in jumps] == [expected[n - 1] for n in jumps]

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 
 from cvd_blender_addon import compat
-from cvd_blender_addon.scene import camera, compositor, depth_mesh, import_solve, layers, occlusion
+from cvd_blender_addon.present import data_of
+from cvd_blender_addon.scene import camera, compositor, import_solve, layers, occlusion
 from cvd_blender_addon.scene.layers import background_layer, ensure_collections, foreground_layer
 from cvd_blender_addon.scene.nodes import TreeBuilder
 from cvd_blender_addon.solve_reader import Solve, read
 from tests.addon.fused_scene import TABLE, TABLE_TOP, add_fused
 from tests.addon.rendering import add_ball, ball_coverage, grown, iou, load, render
 from tests.addon.synthetic import Synthetic
+from tests.addon.typed import grid_of, group_of, render_with_eevee, root_of, the, tree_of
 
 BALL = (0.1, 1.5, 0.8)
 RADIUS = 0.7
@@ -46,8 +48,8 @@ def test_matte(
 ) -> None:
     truth = make_solve(k1=k1, **SIZE)
     solve = import_solve(scene, truth.folder, occlusion_mode=mode)
-    camera.find_root(scene, solve).scale = (root_scale,) * 3
-    add_ball(scene, solve, tuple(root_scale * value for value in BALL), root_scale * RADIUS)
+    root_of(scene, solve).scale = (root_scale,) * 3
+    add_ball(scene, solve, (root_scale * BALL[0], root_scale * BALL[1], root_scale * BALL[2]), root_scale * RADIUS)
     compositor.write_matte(scene, solve, tmp_path)
     composite = render(scene, FRAME, tmp_path / "composite.png")
     matte = load(tmp_path / f"matte_{FRAME}.png")[..., 0]
@@ -117,8 +119,7 @@ def test_frame_without_depth_shows_all_of_cg(
 
 def write_dynamic_matte(scene: bpy.types.Scene, solve: Solve, folder: Path) -> None:
     """Let renders write the group's Dynamic Matte, as `dynamic_1002.png`."""
-    tree = compat.compositor_tree(scene)
-    group = compositor.find_group_node(scene, solve)
+    tree, group = tree_of(scene), group_of(scene, solve)
     _output, socket = compat.add_grey_output(tree, folder, "dynamic", bits=16)
     # Of a picture without a size, which is one value everywhere, Blender writes no file.
     sized = TreeBuilder(tree).math("MULTIPLY_ADD", group.outputs["Matte"], 0.0, group.outputs["Dynamic Matte"])
@@ -164,7 +165,7 @@ def test_what_moves_hides_cg_and_catches_no_shadow(
     solve = read(make_solve(moving=(1002, 1003)).folder)
     camera.build(scene, solve)
     holdout, catcher = occlusion.build(scene, solve, "HOLDOUT", True, lambda level, message: None, cut_moving=True)
-    cut = [compat.get_modifier_input(ob.modifiers[depth_mesh.MODIFIER], "Cut Moving") for ob in (holdout, catcher)]
+    cut = [compat.get_modifier_input(grid_of(ob), "Cut Moving") for ob in (holdout, catcher)]
     assert cut == [False, True]
 
 
@@ -177,7 +178,7 @@ def test_shadow_falls_on_the_floor(
     centre, radius = (1.2, 1.0, 1.0), 0.6
     add_ball(scene, solve, centre, radius, glow=False)
     sun = bpy.data.objects.new("Sun", bpy.data.lights.new("Sun", "SUN"))  # shines straight down
-    sun.data.energy = 3.0
+    data_of(sun, bpy.types.SunLight).energy = 3.0
     scene.collection.objects.link(sun)
     composite = render(scene, FRAME, tmp_path / "composite.png")[..., :3]
     plate = load(truth.folder.parent / f"plate_{FRAME}.png")[..., :3]
@@ -194,10 +195,6 @@ def test_shadow_falls_on_the_floor(
     assert np.abs(composite - plate)[lit & ~edges].mean() < 0.005
 
 
-def eevee() -> str:
-    return "BLENDER_EEVEE" if bpy.app.version >= (5, 0, 0) else "BLENDER_EEVEE_NEXT"
-
-
 @pytest.mark.every_blender
 def test_shadow_in_eevee_and_back(make_solve: Callable[..., Synthetic], scene: bpy.types.Scene, tmp_path: Path) -> None:
     truth = make_solve(width=160, height=90, fx=150.0, cx=85.0, cy=42.0)
@@ -207,15 +204,15 @@ def test_shadow_in_eevee_and_back(make_solve: Callable[..., Synthetic], scene: b
     sun = bpy.data.objects.new("Sun", bpy.data.lights.new("Sun", "SUN"))
     # Among CG, which is left out of one of the renders; its light must not be.
     ensure_collections(scene, solve).foreground.objects.link(sun)
-    scene.render.engine = eevee()
-    scene.eevee.taa_render_samples = 4
+    render_with_eevee(scene)
+    the(scene.eevee).taa_render_samples = 4
     plate = load(truth.folder.parent / f"plate_{FRAME}.png")[..., :3]
     _, points, surface = truth.cast(FRAME, truth.rays(FRAME))
     _, whole = ball_coverage(truth, FRAME, centre, radius)
     away = np.hypot(points[..., 0] - centre[0], points[..., 1] - centre[1])
     free = ~grown(whole > 0, 2) & (surface == 0)
-    for engine in (eevee(), "CYCLES"):
-        scene.render.engine = engine
+    for engine, choose in (("EEVEE", render_with_eevee), ("CYCLES", compat.render_with_cycles)):
+        choose(scene)
         occlusion.build(scene, solve, "COMPOSITOR", True, lambda level, message: None)
         compositor.update(scene, solve, "COMPOSITOR")
         composite = render(scene, FRAME, tmp_path / f"{engine}.png")[..., :3]
@@ -227,7 +224,7 @@ def test_shadow_in_eevee_and_back(make_solve: Callable[..., Synthetic], scene: b
         assert composite[ball][:, 0].mean() > 3 * composite[ball][:, 2].mean(), "CG is seen, not the mesh"
     occlusion.build(scene, solve, "COMPOSITOR", False, lambda level, message: None)
     compositor.update(scene, solve, "COMPOSITOR")
-    assert not compositor.find_group_node(scene, solve).inputs["Shadows"].is_linked
+    assert not the(compositor.find_group_node(scene, solve)).inputs["Shadows"].is_linked
 
 
 @pytest.mark.every_blender
@@ -291,12 +288,12 @@ def test_who_renders_what(synthetic: Synthetic, scene: bpy.types.Scene) -> None:
     assert build("HOLDOUT", True) == (False, False, True)
     assert said == []
     assert not occlusion.engine_changed(scene)
-    scene.render.engine = eevee()
+    render_with_eevee(scene)
     assert occlusion.engine_changed(scene)
     assert build("COMPOSITOR", True) == (True, False, True)
     assert not occlusion.engine_changed(scene) and said == []
     assert scene.view_layers[layers.WITHOUT_CG].use
-    scene.render.engine = "CYCLES"
+    compat.render_with_cycles(scene)
     assert occlusion.engine_changed(scene)
     build("COMPOSITOR", True)
     assert not scene.view_layers[layers.WITHOUT_CG].use

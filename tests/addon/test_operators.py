@@ -6,6 +6,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ import pytest
 
 from cvd_blender_addon import jobs, monitor, panels, preferences, solve_request
 from cvd_blender_addon.operators.solve import asked
+from cvd_blender_addon.present import tracking_camera, tracks_of
+from cvd_blender_addon.properties import CvdProperties, of
 from cvd_blender_addon.scene import plate
 from cvd_blender_addon.solve_reader import read
 from tests.addon.rendering import clip_editor
 from tests.addon.synthetic import Synthetic
+from tests.addon.typed import ops, scene_now
 
 FAKE = Path(__file__).parent / "fake_engine"
 
@@ -29,14 +33,14 @@ def ready(
     """A scene with a clip, and the stand-in in the engine's place."""
     monkeypatch.setattr(preferences, "engine_root", lambda: FAKE)
     monkeypatch.setenv("FAKE_SOLVE", str(synthetic.folder))
-    scene.cvd.clip_path = str(synthetic.folder.parent / "plate_1001.png")
-    scene.cvd.solve_folder = str(tmp_path / "my.solve")
+    of(scene).clip_path = str(synthetic.folder.parent / "plate_1001.png")
+    of(scene).solve_folder = str(tmp_path / "my.solve")
     return scene
 
 
 def solve(mode: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     monkeypatch.setenv("FAKE_ENGINE", mode)
-    return bpy.ops.cvd.solve_depth(engine_python=sys.executable)
+    return set(ops.cvd.solve_depth(engine_python=sys.executable))
 
 
 @pytest.mark.every_blender
@@ -45,13 +49,13 @@ def test_background_solve_blocks_and_prints(
 ) -> None:
     assert solve("succeed", monkeypatch) == {"FINISHED"}
     assert "done" in capfd.readouterr().out
-    assert (ready.cvd.job_state, ready.cvd.job_running) == ("done", False)
-    assert (Path(ready.cvd.solve_folder) / "solve.json").is_file()
-    assert bpy.ops.cvd.import_solve(directory=ready.cvd.solve_folder) == {"FINISHED"}
+    assert (of(ready).job_state, of(ready).job_running) == ("done", False)
+    assert (Path(of(ready).solve_folder) / "solve.json").is_file()
+    assert ops.cvd.import_solve(directory=of(ready).solve_folder) == {"FINISHED"}
 
 
 def test_request_is_what_the_panel_says(ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    cvd = ready.cvd
+    cvd = of(ready)
     cvd.use_range, cvd.first, cvd.last, cvd.step, cvd.preset = True, 1002, 1007, 2, "best"
     cvd.lens, cvd.focal_mm, cvd.sensor_width = "MM", 30.0, 36.0
     request = requested(cvd, monkeypatch)
@@ -66,13 +70,14 @@ def test_request_is_what_the_panel_says(ready: bpy.types.Scene, monkeypatch: pyt
     assert len(bpy.data.movieclips) == 0
 
 
-def requested(cvd: bpy.types.PropertyGroup, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def requested(cvd: CvdProperties, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     solve("succeed", monkeypatch)
-    return json.loads((Path(cvd.solve_folder) / "request.json").read_text())
+    document: dict[str, Any] = json.loads((Path(cvd.solve_folder) / "request.json").read_text())
+    return document
 
 
 def test_stereo_is_asked_for(ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    cvd = ready.cvd
+    cvd = of(ready)
     cvd.right_path, cvd.baseline = "/right/eye_1001.png", 0.065
     assert requested(cvd, monkeypatch)["footage"]["baseline"] is None  # not while there is one eye
     cvd.stereo = "side_by_side"
@@ -85,7 +90,7 @@ def test_stereo_is_asked_for(ready: bpy.types.Scene, monkeypatch: pytest.MonkeyP
 
 
 def test_pixel_aspect_and_optical_centre_are_asked_for(ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    cvd = ready.cvd
+    cvd = of(ready)
     cvd.pixel_aspect, cvd.principal, cvd.camera_height = 2.0, (150.5, 80.0), 1.5
     assert requested(cvd, monkeypatch)["lens"]["principal_px"] is None  # not while they are not said to be known
     cvd.use_pixel_aspect = cvd.use_principal = True
@@ -100,15 +105,15 @@ def test_pixel_aspect_and_optical_centre_are_asked_for(ready: bpy.types.Scene, m
 
 @pytest.mark.every_blender
 def test_the_lens_of_the_clips_settings_is_taken(ready: bpy.types.Scene) -> None:
-    cvd = ready.cvd
+    cvd = of(ready)
     with pytest.raises(RuntimeError, match="Open the clip in the clip editor"):
-        bpy.ops.cvd.lens_from_clip()
+        ops.cvd.lens_from_clip()
     clip = bpy.data.movieclips.load(cvd.clip_path)
-    lens = clip.tracking.camera
+    lens = tracking_camera(clip)
     lens.sensor_width, lens.focal_length, lens.pixel_aspect = 24.0, 36.0, 1.25
     lens.principal_point_pixels = (170.0, 80.0)
-    assert bpy.ops.cvd.lens_from_clip() == {"FINISHED"}
-    assert (cvd.lens, cvd.focal_px) == ("PX", pytest.approx(320 * 36 / 24))
+    assert ops.cvd.lens_from_clip() == {"FINISHED"}
+    assert cvd.lens == "PX" and cvd.focal_px == pytest.approx(320 * 36 / 24)
     assert cvd.use_pixel_aspect and cvd.pixel_aspect == 1.25
     assert cvd.use_principal and tuple(cvd.principal) == pytest.approx((170, 100), abs=1e-3)  # from the top
 
@@ -117,15 +122,15 @@ def test_the_lens_of_the_clips_settings_is_taken(ready: bpy.types.Scene) -> None
 def test_a_solved_lens_comes_back_from_the_clip_that_was_built(ready: bpy.types.Scene, synthetic: Synthetic) -> None:
     clip = plate.ensure_clip(read(synthetic.folder))
     assert clip is not None
-    bpy.ops.cvd.lens_from_clip()
-    assert ready.cvd.focal_px == pytest.approx(300.0)
-    assert tuple(ready.cvd.principal) == pytest.approx((171.0, 83.0), abs=1e-3)
+    ops.cvd.lens_from_clip()
+    assert of(ready).focal_px == pytest.approx(300.0)
+    assert tuple(of(ready).principal) == pytest.approx((171.0, 83.0), abs=1e-3)
 
 
 def test_the_distance_between_two_selected_tracks_is_asked_for(
     ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cvd = ready.cvd
+    cvd = of(ready)
     cvd.distance = 0.8
     with pytest.raises(RuntimeError, match="not open in the clip editor"):
         solve("succeed", monkeypatch)
@@ -133,16 +138,16 @@ def test_the_distance_between_two_selected_tracks_is_asked_for(
     with pytest.raises(RuntimeError, match="Select two tracks in the clip editor"):
         solve("succeed", monkeypatch)
     for name, x in (("Door", 0.25), ("Window", 0.75), ("Lamp", 0.5)):
-        track = clip.tracking.objects[0].tracks.new(name=name, frame=1)
+        track = tracks_of(clip).new(name=name, frame=1)
         track.markers[0].co = (x, 0.6)
         track.markers.insert_frame(2, co=(x + 0.05, 0.6))
         track.markers.insert_frame(3, co=(x + 0.1, 0.6))
         track.select = True
     with clip_editor(clip):
         with pytest.raises(RuntimeError, match="3 are selected"):
-            bpy.ops.cvd.distance_of_tracks()
-        clip.tracking.objects[0].tracks["Lamp"].select = False
-        assert bpy.ops.cvd.distance_of_tracks() == {"FINISHED"}
+            ops.cvd.distance_of_tracks()
+        tracks_of(clip)["Lamp"].select = False
+        assert ops.cvd.distance_of_tracks() == {"FINISHED"}
     request = requested(cvd, monkeypatch)
     found = request["world"]["distance"]
     assert found["metres"] == pytest.approx(0.8)
@@ -161,7 +166,7 @@ def test_the_distance_between_two_selected_tracks_is_asked_for(
 
 
 def test_prior_is_asked_for(ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    cvd = ready.cvd
+    cvd = of(ready)
     cvd.prior_model, cvd.prior_maps, cvd.maps = "somebody/Depth-Small", str(tmp_path), "disparity"
     cvd.allow_non_commercial, cvd.find_motion, cvd.segmentation = True, False, str(tmp_path)
     cvd.method, cvd.preset = "selfsup", "cvd-2020"
@@ -214,7 +219,7 @@ def test_panels_ask_for_what_the_schema_knows(scene: bpy.types.Scene, addon: Non
     """Forgotten in properties.py or panels.py: a field of the request, a word, a default, a range."""
     known = solve_request._fields()
     assert CHOSEN_OTHERWISE.keys() | NOT_IN_PANELS <= known.keys()
-    properties = scene.cvd.bl_rna.properties
+    properties: Any = of(scene).bl_rna.properties
     drawn = (Path(jobs.__file__).parent / "panels.py").read_text()
     for where, field in known.items():
         if where in NOT_IN_PANELS:
@@ -235,15 +240,16 @@ def test_panels_ask_for_what_the_schema_knows(scene: bpy.types.Scene, addon: Non
 
 def test_choices_say_what_they_are_for(scene: bpy.types.Scene, addon: None) -> None:
     schema = {where: field.entry for where, field in solve_request._fields().items()}
+    properties: Any = of(scene).bl_rna.properties
     for name in ("method", "camera_source", "preset", "prior"):
-        said = [item.description for item in scene.cvd.bl_rna.properties[name].enum_items]
+        said = [item.description for item in properties[name].enum_items]
         assert min(map(len, said)) > 10 and len(set(said)) == len(said), name
     for name, solved in (("method", schema["method"]["enum"]), ("camera_source", jobs.SOLVED)):
-        for item in scene.cvd.bl_rna.properties[name].enum_items:
+        for item in properties[name].enum_items:
             if item.identifier in solved:
                 assert item.description.startswith(("Where ", "For ")), item.identifier  # when to choose it
     # A camera of the scene is written as cvd.camera/1, which is what the schema calls json.
-    offered = [item.identifier for item in scene.cvd.bl_rna.properties["camera_source"].enum_items]
+    offered = [item.identifier for item in properties["camera_source"].enum_items]
     assert {"json" if kind == "SCENE" else kind for kind in offered} == set(schema["camera/kind"]["enum"])
     assert set(panels.PRESETS) <= set(schema["preset"]["enum"])
 
@@ -251,8 +257,8 @@ def test_choices_say_what_they_are_for(scene: bpy.types.Scene, addon: None) -> N
 def test_failure_has_its_three_parts(ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RuntimeError, match=r"No camera\. A tripod shot\. Move it\."):
         solve("fail", monkeypatch)
-    assert "Move it." in ready.cvd.job_error
-    assert not ready.cvd.job_running
+    assert "Move it." in of(ready).job_error
+    assert not of(ready).job_running
 
 
 @pytest.mark.parametrize(
@@ -270,16 +276,16 @@ def test_failure_has_its_three_parts(ready: bpy.types.Scene, monkeypatch: pytest
     ],
 )
 def test_what_cannot_start_says_so(
-    ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch, change: object, words: str
+    ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch, change: Callable[[CvdProperties], object], words: str
 ) -> None:
-    change(ready.cvd)
+    change(of(ready))
     with pytest.raises(RuntimeError, match=words):
         solve("succeed", monkeypatch)
 
 
 def test_no_engine_python_says_where_to_set_it(ready: bpy.types.Scene) -> None:
     with pytest.raises(RuntimeError, match="preferences"):
-        bpy.ops.cvd.solve_depth()
+        ops.cvd.solve_depth()
 
 
 def test_disabled_buttons_say_why(scene: bpy.types.Scene, addon: None) -> None:
@@ -290,11 +296,11 @@ def test_disabled_buttons_say_why(scene: bpy.types.Scene, addon: None) -> None:
         ("lens_from_clip", "Choose a clip first"),
     ):
         with pytest.raises(RuntimeError, match=words):
-            getattr(bpy.ops.cvd, operator)()
+            getattr(ops.cvd, operator)()
     with pytest.raises(RuntimeError, match="clip editor"):
-        bpy.ops.cvd.use_clip()
+        ops.cvd.use_clip()
     with pytest.raises(RuntimeError, match="track two points first"):
-        bpy.ops.cvd.distance_of_tracks()
+        ops.cvd.distance_of_tracks()
 
 
 def test_two_clips_of_one_name_get_a_folder_each(
@@ -307,7 +313,7 @@ def test_two_clips_of_one_name_get_a_folder_each(
         clip = tmp_path / shot / "0001.png"
         clip.parent.mkdir(exist_ok=True)
         clip.touch()
-        ready.cvd.clip_path = str(clip)
+        of(ready).clip_path = str(clip)
         request = asked(bpy.context, Path(sys.executable))
         folders.append(Path(request["output"]).name)
     assert folders == ["shot010.solve", "shot020.solve", "shot010.solve"]
@@ -317,14 +323,14 @@ def test_a_solve_of_other_footage_is_replaced_only_when_that_was_confirmed(
     ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(preferences, "engine_root", lambda: FAKE)
-    before = (Path(ready.cvd.solve_folder), Path(ready.cvd.clip_path))
+    before = (Path(of(ready).solve_folder), Path(of(ready).clip_path))
     other = tmp_path / "other.mp4"
     other.touch()
     folder = tmp_path / "shot.solve"
     folder.mkdir()
     source = {"schema": "cvd.solve/1", "source": {"path": str(before[1])}}
     (folder / "solve.json").write_text(json.dumps(source))
-    ready.cvd.clip_path, ready.cvd.solve_folder = str(other), str(folder)
+    of(ready).clip_path, of(ready).solve_folder = str(other), str(folder)
     with pytest.raises(jobs.StartError, match="holds the solve of"):
         asked(bpy.context, Path(sys.executable))
     assert not (folder / "request.json").exists()
@@ -336,13 +342,13 @@ def tick_until_done(scene: bpy.types.Scene) -> None:
     deadline = time.monotonic() + 20
     while monitor.tick() is not None and time.monotonic() < deadline:
         pass
-    assert not scene.cvd.job_running
+    assert not of(scene).job_running
 
 
 def start_job(scene: bpy.types.Scene, mode: str, monkeypatch: pytest.MonkeyPatch) -> jobs.Job:
     """What the operator does in a window."""
     monkeypatch.setenv("FAKE_ENGINE", mode)
-    request = solve_request.make(Path(scene.cvd.clip_path), Path(scene.cvd.solve_folder))
+    request = solve_request.make(Path(of(scene).clip_path), Path(of(scene).solve_folder))
     job = jobs.start(Path(sys.executable), FAKE, request)
     monitor.follow(scene, job)
     return job
@@ -350,27 +356,27 @@ def start_job(scene: bpy.types.Scene, mode: str, monkeypatch: pytest.MonkeyPatch
 
 def test_monitor_follows_to_the_import(ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     start_job(ready, "succeed", monkeypatch)
-    assert ready.cvd.job_running and not bpy.ops.cvd.solve_depth.poll()
+    assert of(ready).job_running and not ops.cvd.solve_depth.poll()
     tick_until_done(ready)
-    assert ready.cvd.job_state == "done"
-    assert ready.camera is not None and "6 of 8" in ready.cvd.result
+    assert of(ready).job_state == "done"
+    assert ready.camera is not None and "6 of 8" in of(ready).result
 
 
 def test_monitor_shows_a_failure(ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     start_job(ready, "fail", monkeypatch)
     tick_until_done(ready)
-    assert ready.cvd.job_error == "failed: No camera. A tripod shot. Move it."
+    assert of(ready).job_error == "failed: No camera. A tripod shot. Move it."
     assert ready.camera is None
 
 
 def test_cancel_button(ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     start_job(ready, "obedient", monkeypatch)
-    while ready.cvd.job_state == "queued":
+    while of(ready).job_state == "queued":
         monitor.tick()
-    assert ready.cvd.job_fraction == pytest.approx(0.3)
-    assert bpy.ops.cvd.cancel_solve() == {"FINISHED"}
+    assert of(ready).job_fraction == pytest.approx(0.3)
+    assert ops.cvd.cancel_solve() == {"FINISHED"}
     tick_until_done(ready)
-    assert ready.cvd.job_state == "cancelled"
+    assert of(ready).job_state == "cancelled"
 
 
 @pytest.mark.every_blender
@@ -378,17 +384,17 @@ def test_reopened_file_finds_its_job_again(
     ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     start_job(ready, "obedient", monkeypatch)
-    while ready.cvd.job_state == "queued":
+    while of(ready).job_state == "queued":
         monitor.tick()
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
     monitor.reattach()
-    assert not bpy.context.scene.cvd.job_running
+    assert not of(bpy.context.scene).job_running
     bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "shot.blend"))
     monitor.reattach()
-    scene = bpy.context.scene
+    scene = scene_now()
     assert monitor.tick() is not None
-    assert scene.cvd.job_state == "running"
-    bpy.ops.cvd.cancel_solve()
+    assert of(scene).job_state == "running"
+    ops.cvd.cancel_solve()
     tick_until_done(scene)
-    assert scene.cvd.job_state == "cancelled"
+    assert of(scene).job_state == "cancelled"

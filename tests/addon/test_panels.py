@@ -10,8 +10,10 @@ import pytest
 
 from cvd_blender_addon import forecast, monitor, panels, plate_watch
 from cvd_blender_addon.jobs import JobError, StageStatus, Status
+from cvd_blender_addon.properties import of, queue_of
 from cvd_blender_addon.scene import depth_mesh
 from tests.addon.synthetic import Synthetic
+from tests.addon.typed import ops, render_with_eevee, scene_now
 
 pytestmark = pytest.mark.every_blender
 
@@ -40,7 +42,7 @@ class Layout:
         self.drawn.append(f"{name} {value}")
 
     def operator(self, identifier: str, **_options: Any) -> Any:
-        properties = getattr(bpy.ops.cvd, identifier.split(".")[1]).get_rna_type().properties  # raises if there is none
+        properties = getattr(ops.cvd, identifier.split(".")[1]).get_rna_type().properties  # raises if there is none
         self.drawn.append(identifier)
         return Settings(properties.keys())
 
@@ -51,7 +53,7 @@ class Layout:
         self, kind: str, _id: str, data: Any, name: str, active: Any, index: str, **_options: Any
     ) -> None:
         assert hasattr(bpy.types, kind) and name in data.bl_rna.properties and index in active.bl_rna.properties
-        draw = panels.CVD_UL_queue.draw_item
+        draw: Any = panels.CVD_UL_queue.draw_item  # it is given stand-ins
         for item in getattr(data, name):
             draw(None, None, self, data, item, 0, active, index)
 
@@ -65,11 +67,18 @@ class Layout:
 class Settings:
     """An operator's properties: takes only those that it has."""
 
+    names: list[str]
+
     def __init__(self, names: list[str]) -> None:
         object.__setattr__(self, "names", names)
 
     def __setattr__(self, name: str, _value: object) -> None:
         assert name in self.names, name
+
+
+def panel_of(section: str) -> Any:
+    """The class of a section in the 3D view, as Blender knows it."""
+    return getattr(bpy.types, f"CVD_PT_view_3d_{section}")
 
 
 def draw(scene: bpy.types.Scene, space: str) -> list[str]:
@@ -78,7 +87,8 @@ def draw(scene: bpy.types.Scene, space: str) -> list[str]:
     context = SimpleNamespace(
         preferences=bpy.context.preferences, scene=scene, space_data=SimpleNamespace(type=space), window_manager=manager
     )
-    for _, _, section in panels.SECTIONS:
+    sections: Any = panels.SECTIONS  # they are given stand-ins
+    for _, _, section in sections:
         section(Layout(drawn), context)
     return drawn
 
@@ -91,7 +101,7 @@ def test_idle(scene: bpy.types.Scene, addon: None, space: str) -> None:
 
 
 def test_cancel_takes_the_buttons_place(scene: bpy.types.Scene, addon: None) -> None:
-    cvd = scene.cvd
+    cvd = of(scene)
     cvd.job_running, cvd.job_fraction, cvd.job_message = True, 0.4, "flow: 3 of 9 pairs · 5 min left"
     drawn = draw(scene, "VIEW_3D")
     assert "cvd.cancel_solve" in drawn and "cvd.solve_depth" not in drawn
@@ -111,8 +121,8 @@ def test_each_stage_has_a_tick_a_bar_or_a_dash(scene: bpy.types.Scene, addon: No
 def test_presets_and_what_they_take_stand_above_the_button(
     scene: bpy.types.Scene, addon: None, synthetic: Synthetic
 ) -> None:
-    scene.cvd.clip_path = str(synthetic.folder.parent / "plate_1001.png")
-    forecast.look_at(scene.cvd.clip_path, scene.cvd.solve_folder)
+    of(scene).clip_path = str(synthetic.folder.parent / "plate_1001.png")
+    forecast.look_at(of(scene).clip_path, of(scene).solve_folder)
     drawn = draw(scene, "VIEW_3D")
     texts = [text for text in drawn if text.startswith("7 frames. About")]
     assert drawn.index("preset preview") < drawn.index(texts[0]) < drawn.index("cvd.solve_depth")
@@ -127,7 +137,7 @@ def test_a_failure_offers_the_log(scene: bpy.types.Scene, addon: None) -> None:
 
 
 def test_the_queue_shows_each_shot_and_what_can_be_done(scene: bpy.types.Scene, addon: None) -> None:
-    queue = bpy.context.window_manager.cvd_queue
+    queue = queue_of(bpy.context)
     for state in ("waiting", "running", "done", "failed", "cancelled"):
         item = queue.shots.add()
         item.name, item.state, item.message, item.fraction = f"shot {state}", state, f"about {state}", 0.5
@@ -148,48 +158,49 @@ def test_the_queue_shows_each_shot_and_what_can_be_done(scene: bpy.types.Scene, 
 def test_settings_lie_in_closed_panels_within_the_clip(addon: None) -> None:
     top = [name for name, _, _ in panels.SECTIONS if name not in panels.PARENTS]
     assert top[:2] == ["clip", "solve"]
-    for cls in panels.CLASSES[1:]:
+    classes: list[Any] = list(panels.CLASSES[1:])
+    for cls in classes:
         within = getattr(cls, "bl_parent_id", "")
         assert "DEFAULT_CLOSED" in cls.bl_options or not within.endswith("_clip")
         assert not within or hasattr(bpy.types, within)
 
 
 def test_an_empty_queue_is_not_shown(scene: bpy.types.Scene, addon: None) -> None:
-    queue = bpy.types.CVD_PT_view_3d_queue
+    queue = panel_of("queue")
     assert not queue.poll(bpy.context)
-    bpy.context.window_manager.cvd_queue.shots.add()
+    queue_of(bpy.context).shots.add()
     assert queue.poll(bpy.context) and "DEFAULT_CLOSED" not in queue.bl_options
 
 
 def test_options_of_the_depth_mesh_are_shown_once_it_is_there(
     scene: bpy.types.Scene, addon: None, synthetic: Synthetic
 ) -> None:
-    panel = bpy.types.CVD_PT_view_3d_depth_mesh
+    panel = panel_of("depth_mesh")
     options = [option.name for option in depth_mesh.OPTIONS]
     assert not panel.poll(bpy.context) and not set(options) & set(draw(scene, "VIEW_3D"))
-    bpy.ops.cvd.import_solve(directory=str(synthetic.folder))
+    ops.cvd.import_solve(directory=str(synthetic.folder))
     assert panel.poll(bpy.context)
-    assert [name for name in draw(bpy.context.scene, "VIEW_3D") if name in options] == options
+    assert [name for name in draw(scene_now(), "VIEW_3D") if name in options] == options
     depth_mesh.node_group()["cvd_version"] = 3
-    drawn = draw(bpy.context.scene, "VIEW_3D")
+    drawn = draw(scene_now(), "VIEW_3D")
     assert not set(options) & set(drawn) and "bring it up to date" in " ".join(drawn)
 
 
 def test_a_missing_plate_is_told_with_a_button(
     scene: bpy.types.Scene, addon: None, synthetic: Synthetic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bpy.ops.cvd.import_solve(directory=str(synthetic.folder))
-    imports = draw(bpy.context.scene, "VIEW_3D").count("cvd.import_solve")
+    ops.cvd.import_solve(directory=str(synthetic.folder))
+    imports = draw(scene_now(), "VIEW_3D").count("cvd.import_solve")
     monkeypatch.setattr(plate_watch, "words", lambda _scene: "The plate is gone.")
-    drawn = draw(bpy.context.scene, "VIEW_3D")
+    drawn = draw(scene_now(), "VIEW_3D")
     assert "The plate is gone." in drawn and drawn.count("cvd.import_solve") == imports + 1
 
 
 def test_error_and_eevee_are_told(scene: bpy.types.Scene, addon: None) -> None:
-    cvd = scene.cvd
+    cvd = of(scene)
     cvd.job_error, cvd.shadow_catcher = "failed: No camera. A tripod shot. Move it.", True
     cvd.reflection = 0.5
-    scene.render.engine = "BLENDER_EEVEE" if bpy.app.version >= (5, 0, 0) else "BLENDER_EEVEE_NEXT"
+    render_with_eevee(scene)
     text = " ".join(draw(scene, "VIEW_3D"))
     assert "A tripod shot." in text and "no reflections" in text
 
@@ -197,28 +208,28 @@ def test_error_and_eevee_are_told(scene: bpy.types.Scene, addon: None) -> None:
 def test_lens_asks_for_what_is_known(scene: bpy.types.Scene, addon: None) -> None:
     asked = {}
     for kind in ("UNKNOWN", "MM", "BODY", "PX"):
-        scene.cvd.lens = kind
+        of(scene).lens = kind
         asked[kind] = {name for name in draw(scene, "VIEW_3D") if name.startswith(("focal", "sensor", "body"))}
     wanted = {"UNKNOWN": set(), "MM": {"focal_mm", "sensor_width"}, "BODY": {"body", "focal_mm"}, "PX": {"focal_px"}}
     assert asked == wanted
-    scene.cvd.lens, scene.cvd.body = "BODY", "iPhone 15 Pro, main lens"
+    of(scene).lens, of(scene).body = "BODY", "iPhone 15 Pro, main lens"
     assert "focal_mm" not in draw(scene, "VIEW_3D")
-    scene.cvd.camera_source = "colmap"
+    of(scene).camera_source = "colmap"
     assert "lens" not in draw(scene, "VIEW_3D")
 
 
 def test_what_else_is_known_of_the_lens_is_asked_for_when_it_is(scene: bpy.types.Scene, addon: None) -> None:
     among = {"pixel_aspect", "principal"}
     assert among & set(draw(scene, "VIEW_3D")) == set()
-    scene.cvd.use_pixel_aspect = True
+    of(scene).use_pixel_aspect = True
     assert among & set(draw(scene, "VIEW_3D")) == {"pixel_aspect"}
-    scene.cvd.use_principal = True
+    of(scene).use_principal = True
     assert among < set(draw(scene, "VIEW_3D"))
     assert "cvd.lens_from_clip" in draw(scene, "VIEW_3D")
 
 
 def test_a_known_distance_is_that_of_two_tracks(scene: bpy.types.Scene, addon: None) -> None:
-    cvd = scene.cvd
+    cvd = of(scene)
     assert "distance" in draw(scene, "CLIP_EDITOR") and "distance_a" not in draw(scene, "CLIP_EDITOR")
     cvd.distance = 2.0
     assert {"distance_a", "distance_b", "cvd.distance_of_tracks"} < set(draw(scene, "CLIP_EDITOR"))
@@ -231,7 +242,7 @@ def test_each_kind_of_camera_asks_for_its_own(scene: bpy.types.Scene, addon: Non
     among = {"camera", "camera_folder", "camera_chan", "rotation_order", "film_back", "camera_metric"}
     asked = {}
     for kind in ("solve", "deepv2d", "SCENE", "colmap", "chan"):
-        scene.cvd.camera_source = kind
+        of(scene).camera_source = kind
         asked[kind] = among & set(draw(scene, "VIEW_3D"))
     assert asked == {
         "solve": set(),
@@ -243,7 +254,7 @@ def test_each_kind_of_camera_asks_for_its_own(scene: bpy.types.Scene, addon: Non
 
 
 def test_each_kind_of_mask_and_prior_asks_for_its_own(scene: bpy.types.Scene, addon: None) -> None:
-    cvd = scene.cvd
+    cvd = of(scene)
 
     def asked(name: str, kind: str, among: set[str]) -> set[str]:
         setattr(cvd, name, kind)
@@ -264,7 +275,7 @@ def test_each_kind_of_mask_and_prior_asks_for_its_own(scene: bpy.types.Scene, ad
 
 
 def test_non_commercial_weights_and_masked_frames_are_told(scene: bpy.types.Scene, addon: None) -> None:
-    cvd = scene.cvd
+    cvd = of(scene)
     assert "excludes paid work" not in " ".join(draw(scene, "VIEW_3D"))
     cvd.allow_non_commercial, cvd.mask_source = True, "BLENDER"
     cvd.mask_frames = "Masked: 2 of 8 frames (1001-1002)"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import bpy
 import numpy as np
@@ -10,13 +12,17 @@ import pytest
 from mathutils import Vector
 
 from cvd_blender_addon.mesh_file import read_mesh
-from cvd_blender_addon.scene import camera, compositor, fused, import_solve, occlusion, owned
+from cvd_blender_addon.present import data_of
+from cvd_blender_addon.properties import of
+from cvd_blender_addon.scene import compositor, fused, import_solve, occlusion, owned
 from cvd_blender_addon.scene.layers import background_layer
+from cvd_blender_addon.scene.points import COLOUR
 from cvd_blender_addon.scene.surface import Ray, camera_ray, cast
 from cvd_blender_addon.solve_reader import SolveError, read
 from tests.addon.fused_scene import TABLE_TOP, add_fused
 from tests.addon.rendering import render
 from tests.addon.synthetic import Synthetic
+from tests.addon.typed import ops, root_of, scene_now, the
 
 ON_TABLE = Vector((0.7, 1.7, TABLE_TOP))
 
@@ -32,19 +38,21 @@ def test_the_fused_mesh_comes_as_it_is_and_once(scene: bpy.types.Scene, own_solv
     folder = add_fused(own_solve)
     stored = read_mesh(folder / "fused.ply")
     solve = import_solve(scene, folder)
-    ob = fused.find(scene, solve)
-    got = np.array([vertex.co for vertex in ob.data.vertices])
+    ob = the(fused.find(scene, solve))
+    data = data_of(ob, bpy.types.Mesh)
+    got = np.array([vertex.co for vertex in data.vertices])
     assert np.array_equal(got.astype(np.float32), stored.vertices)
-    assert [tuple(face.vertices) for face in ob.data.polygons] == [tuple(row) for row in stored.faces.tolist()]
-    assert ob.parent == camera.find_root(scene, solve)
+    assert [tuple(face.vertices) for face in data.polygons] == [tuple(row) for row in stored.faces.tolist()]
+    assert ob.parent == root_of(scene, solve)
     assert ob.hide_render
-    colour = ob.data.attributes[fused.COLOUR].data[0].color_srgb
+    colours: Any = data.attributes[COLOUR]
+    colour = colours.data[0].color_srgb
     assert [round(255 * value) for value in colour[:3]] == [200, 150, 100]
     ob.name = "Mine"
     counts = len(scene.objects), len(bpy.data.meshes), len(bpy.data.materials)
     import_solve(scene, folder)
     assert (len(scene.objects), len(bpy.data.meshes), len(bpy.data.materials)) == counts
-    assert fused.find(scene, solve).name == "Mine"
+    assert the(fused.find(scene, solve)).name == "Mine"
 
 
 @pytest.mark.parametrize(
@@ -58,7 +66,7 @@ def test_the_fused_mesh_comes_as_it_is_and_once(scene: bpy.types.Scene, own_solv
         (lambda _: b"", "no PLY"),
     ],
 )
-def test_a_damaged_mesh_is_refused(own_solve: Path, damage: object, message: str) -> None:
+def test_a_damaged_mesh_is_refused(own_solve: Path, damage: Callable[[bytes], bytes], message: str) -> None:
     path = add_fused(own_solve) / "fused.ply"
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(SolveError, match=message):
@@ -75,19 +83,19 @@ def test_a_mesh_outside_the_folder_is_refused(own_solve: Path) -> None:
 def test_rays_meet_the_mesh_and_else_the_depth(scene: bpy.types.Scene, synthetic: Synthetic, own_solve: Path) -> None:
     folder = add_fused(own_solve)
     solve = import_solve(scene, folder)
-    bpy.context.view_layer.update()
-    hit = cast(scene, solve, camera_ray(scene, solve, *in_picture(scene, synthetic, ON_TABLE)))
+    the(bpy.context.view_layer).update()
+    hit = the(cast(scene, solve, camera_ray(scene, solve, *in_picture(scene, synthetic, ON_TABLE))))
     assert (hit.point - ON_TABLE).length < 1e-3
     assert (hit.normal - Vector((0.0, 0.0, 1.0))).length < 1e-3
-    place_of_camera = Vector(synthetic.world_from_camera(scene.frame_current)[:3, 3])
+    place_of_camera = Vector(synthetic.world_from_camera(scene.frame_current)[:3, 3].tolist())
     assert hit.distance == pytest.approx((ON_TABLE - place_of_camera).length, rel=1e-4)
-    from_above = cast(scene, solve, Ray(ON_TABLE + Vector((0.0, 0.0, 500.0)), Vector((0.0, 0.0, -1.0)), 3.0))
+    from_above = the(cast(scene, solve, Ray(ON_TABLE + Vector((0.0, 0.0, 500.0)), Vector((0.0, 0.0, -1.0)), 3.0)))
     assert (from_above.point - ON_TABLE).length < 1e-3 and from_above.distance == 3.0, "an orthographic view"
     assert from_above.normal.z > 0.999, "of what is near, not of all within a share of 500"
     # The front wall is in the depth mesh alone. It stands at y = 0; rays through it end beyond in the fused mesh.
-    bpy.data.objects.remove(fused.find(scene, solve))
+    bpy.data.objects.remove(the(fused.find(scene, solve)))
     on_wall = Vector((-0.8, 0.0, 1.2))
-    hit = cast(scene, solve, camera_ray(scene, solve, *in_picture(scene, synthetic, on_wall)))
+    hit = the(cast(scene, solve, camera_ray(scene, solve, *in_picture(scene, synthetic, on_wall))))
     assert (hit.point - on_wall).length < 1e-2
     assert cast(scene, solve, Ray(Vector((0.0, 0.0, 50.0)), Vector((0.0, 0.0, 1.0)))) is None
 
@@ -97,15 +105,15 @@ def test_rays_meet_the_mesh_and_else_the_depth(scene: bpy.types.Scene, synthetic
 def test_the_ball_falls_and_rests_on_the_table(
     scene: bpy.types.Scene, addon: None, synthetic: Synthetic, own_solve: Path, scale: float
 ) -> None:
-    bpy.ops.cvd.import_solve(directory=str(add_fused(own_solve)))
+    ops.cvd.import_solve(directory=str(add_fused(own_solve)))
     scene.frame_end = 1060
-    key = scene.cvd.solve_key
-    owned.find(scene.objects, key, "root").scale = (scale,) * 3
-    bpy.context.view_layer.update()
-    bpy.ops.cvd.drop_ball(picture=in_picture(scene, synthetic, ON_TABLE), size=0.03, height=2.0)
-    ball = owned.find(scene.objects, key, "test_ball")
+    key = of(scene).solve_key
+    the(owned.find(scene.objects, key, "root")).scale = (scale,) * 3
+    the(bpy.context.view_layer).update()
+    ops.cvd.drop_ball(picture=in_picture(scene, synthetic, ON_TABLE), size=0.03, height=2.0)
+    ball = the(owned.find(scene.objects, key, "test_ball"))
     radius = ball.matrix_world.median_scale
-    owned.find(scene.objects, key, "depth_mesh").hide_viewport = True  # it would only take time
+    the(owned.find(scene.objects, key, "depth_mesh")).hide_viewport = True  # it would only take time
     heights = []
     for number in range(scene.frame_current, scene.frame_current + 40):
         scene.frame_set(number)
@@ -120,13 +128,13 @@ def test_the_ball_falls_and_rests_on_the_table(
 def test_the_ball_is_lit_and_its_shadow_is_on_the_table(
     scene: bpy.types.Scene, addon: None, synthetic: Synthetic, own_solve: Path, tmp_path: Path
 ) -> None:
-    bpy.ops.cvd.import_solve(directory=str(add_fused(own_solve)))
+    ops.cvd.import_solve(directory=str(add_fused(own_solve)))
     solve = read(own_solve)
-    bpy.ops.cvd.drop_ball(picture=in_picture(scene, synthetic, ON_TABLE), size=0.03, height=0.0)
-    assert scene.cvd.surface == "FUSED"
-    assert not owned.find(scene.objects, solve.key, "fused_catcher").hide_render
+    ops.cvd.drop_ball(picture=in_picture(scene, synthetic, ON_TABLE), size=0.03, height=0.0)
+    assert of(scene).surface == "FUSED"
+    assert not the(owned.find(scene.objects, solve.key, "fused_catcher")).hide_render
     assert background_layer(scene).use
-    ball = owned.find(scene.objects, solve.key, "test_ball")
+    ball = the(owned.find(scene.objects, solve.key, "test_ball"))
     compositor.update(scene, solve, occlusion.HOLDOUT)  # the table is in the mesh alone, not in the depth
     lit = render(scene, scene.frame_current, tmp_path / "lit.png")
     ball.hide_render = True
@@ -145,18 +153,18 @@ def test_the_ball_is_lit_and_its_shadow_is_on_the_table(
 def test_twice_is_one_ball_and_undo_takes_it_away(
     scene: bpy.types.Scene, addon: None, synthetic: Synthetic, own_solve: Path
 ) -> None:
-    bpy.ops.cvd.import_solve(directory=str(add_fused(own_solve)))
-    key = scene.cvd.solve_key
+    ops.cvd.import_solve(directory=str(add_fused(own_solve)))
+    key = of(scene).solve_key
     bpy.ops.ed.undo_push(message="before")
     before = {ob.name for ob in scene.objects}
-    bpy.ops.cvd.drop_ball(picture=in_picture(scene, synthetic, ON_TABLE))
+    ops.cvd.drop_ball(picture=in_picture(scene, synthetic, ON_TABLE))
     after = {ob.name for ob in scene.objects}
     assert len(after - before) == 3  # ball, sun, catcher
-    bpy.ops.cvd.drop_ball(picture=in_picture(scene, synthetic, ON_TABLE + Vector((0.1, 0.2, 0.0))))
+    ops.cvd.drop_ball(picture=in_picture(scene, synthetic, ON_TABLE + Vector((0.1, 0.2, 0.0))))
     assert {ob.name for ob in scene.objects} == after
     bpy.ops.ed.undo_push(message="after")
     bpy.ops.ed.undo()
-    scene = bpy.context.scene
+    scene = scene_now()
     assert {ob.name for ob in scene.objects} == before
     assert scene.rigidbody_world is None
     assert owned.find(scene.objects, key, "test_ball") is None
@@ -165,9 +173,9 @@ def test_twice_is_one_ball_and_undo_takes_it_away(
 def test_without_a_fused_mesh_the_ball_lies_there_and_says_so(
     scene: bpy.types.Scene, addon: None, synthetic: Synthetic, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    bpy.ops.cvd.import_solve(directory=str(synthetic.folder))
-    bpy.ops.cvd.drop_ball(picture=in_picture(scene, synthetic, Vector((0.5, 1.0, 0.0))), height=0.0)
-    ball = owned.find(scene.objects, scene.cvd.solve_key, "test_ball")
+    ops.cvd.import_solve(directory=str(synthetic.folder))
+    ops.cvd.drop_ball(picture=in_picture(scene, synthetic, Vector((0.5, 1.0, 0.0))), height=0.0)
+    ball = the(owned.find(scene.objects, of(scene).solve_key, "test_ball"))
     assert ball.rigid_body is None
     assert ball.matrix_world.translation.z == pytest.approx(ball.matrix_world.median_scale, rel=0.01)
     assert "engine fuse" in capfd.readouterr().out
@@ -176,11 +184,11 @@ def test_without_a_fused_mesh_the_ball_lies_there_and_says_so(
 def test_gravity_fits_the_size_of_the_scene(
     scene: bpy.types.Scene, addon: None, synthetic: Synthetic, own_solve: Path
 ) -> None:
-    bpy.ops.cvd.import_solve(directory=str(add_fused(own_solve)))
-    bpy.ops.cvd.drop_ball(picture=in_picture(scene, synthetic, ON_TABLE))
-    ball = owned.find(scene.objects, scene.cvd.solve_key, "test_ball")
+    ops.cvd.import_solve(directory=str(add_fused(own_solve)))
+    ops.cvd.drop_ball(picture=in_picture(scene, synthetic, ON_TABLE))
+    ball = the(owned.find(scene.objects, of(scene).solve_key, "test_ball"))
     # Of unknown size: the ball counts as a football.
     assert scene.gravity[2] == pytest.approx(-9.81 * ball.matrix_world.median_scale / 0.11, rel=1e-4)
-    bpy.ops.cvd.set_size("EXEC_DEFAULT", by="HEIGHT", metres=1.5)
-    bpy.ops.cvd.drop_ball(picture=in_picture(scene, synthetic, ON_TABLE))
+    ops.cvd.set_size("EXEC_DEFAULT", by="HEIGHT", metres=1.5)
+    ops.cvd.drop_ball(picture=in_picture(scene, synthetic, ON_TABLE))
     assert scene.gravity[2] == pytest.approx(-9.81, rel=1e-4)

@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 
 from cvd_blender_addon import compat, plate_watch
+from cvd_blender_addon.present import data_of, tracking_camera
+from cvd_blender_addon.properties import of
 from cvd_blender_addon.scene import depth_mesh, import_solve, plate
 from cvd_blender_addon.scene.camera import find_camera
 from cvd_blender_addon.solve_reader import read
 from tests.addon.rendering import load, render
 from tests.addon.synthetic import Synthetic, write_png
+from tests.addon.typed import camera_of, clip_of, depth_of, ops, the
 
 
 def nearest_frame(truth: Synthetic, image: np.ndarray) -> int:
@@ -48,7 +51,7 @@ def test_texture_of_the_depth_mesh(
 ) -> None:
     truth, number = (synthetic, 1005) if source == "sequence" else (movie_solve, 4)
     solve = import_solve(scene, truth.folder)
-    depth_mesh.find(scene, solve).hide_render = False
+    depth_of(scene, solve).hide_render = False
     scene.render.use_compositing = False
     image = render(scene, number, tmp_path / "out.png")[..., :3]
     assert nearest_frame(truth, image) == number
@@ -59,16 +62,17 @@ def test_texture_of_the_depth_mesh(
 def test_background_of_the_camera(make_solve: Callable[..., Synthetic], scene: bpy.types.Scene) -> None:
     truth = make_solve(k1=-0.08)
     solve = import_solve(scene, truth.folder)
-    data = find_camera(scene, solve).data
-    (background,) = data.background_images
+    data = data_of(camera_of(scene, solve), bpy.types.Camera)
+    (background,) = list(data.background_images)
     assert data.show_background_images
     assert background.source == "MOVIE_CLIP"
     # Where a clip starts is where its first file is shown; the render tests show that no frame slips after it.
     assert background.clip == plate.ensure_clip(solve) == scene.active_clip
-    assert (background.clip.frame_start, background.clip.frame_offset) == (1001, 0)
+    clip = the(background.clip)
+    assert (clip.frame_start, clip.frame_offset) == (1001, 0)
     assert background.frame_method == "STRETCH"
     assert background.clip_user.use_render_undistorted
-    assert background.clip.tracking.camera.k1 == pytest.approx(-0.08)
+    assert tracking_camera(clip).k1 == pytest.approx(-0.08)
 
 
 @pytest.mark.every_blender
@@ -78,15 +82,15 @@ def test_colour_space(own_solve: Path, scene: bpy.types.Scene, colourspace: str,
     document["source"]["colourspace"] = colourspace
     (own_solve / "solve.json").write_text(json.dumps(document))
     solve = import_solve(scene, own_solve)
-    assert plate.ensure_clip(solve).colorspace_settings.name == expected
-    assert plate.ensure_image(solve).colorspace_settings.name == expected
+    assert compat.colour_space(clip_of(solve)).name == expected
+    assert compat.colour_space(the(plate.ensure_image(solve))).name == expected
 
 
 def test_change_of_the_view_transform_is_told(synthetic: Synthetic, scene: bpy.types.Scene) -> None:
     said: list[tuple[str, str]] = []
-    scene.view_settings.view_transform = "AgX"
+    compat.view_settings(scene).view_transform = "AgX"
     import_solve(scene, synthetic.folder, report=lambda *words: said.append(words))
-    assert scene.view_settings.view_transform == "Standard"
+    assert compat.view_settings(scene).view_transform == "Standard"
     assert any(level == "INFO" and "AgX" in message for level, message in said)
     said.clear()
     import_solve(scene, synthetic.folder, report=lambda *words: said.append(words))
@@ -121,16 +125,16 @@ def test_a_plate_that_is_missing_stays_told_until_it_is_back(
     (own_solve / "solve.json").write_text(json.dumps(document))
 
     def said() -> str:
-        plate_watch.look_for(scene.cvd.plate, scene.cvd.built_folder)
+        plate_watch.look_for(of(scene).plate, of(scene).built_folder)
         return plate_watch.words(scene)
 
     assert plate_watch.words(scene) == ""
-    bpy.ops.cvd.import_solve(directory=str(own_solve))
+    ops.cvd.import_solve(directory=str(own_solve))
     for part in ("cannot be found: /no/such/place/plate_1001.png", "moved or renamed", "beside the solve folder"):
         assert part in said()
     shutil.copy(synthetic.folder.parent / place.name, place)
     assert "It is there now" in said()
-    bpy.ops.cvd.import_solve(directory=str(own_solve))
+    ops.cvd.import_solve(directory=str(own_solve))
     assert said() == ""
     place.unlink()
     assert "cannot be found" in said()
@@ -176,14 +180,14 @@ def test_clip_settings_mean_the_solved_lens(
     where = np.stack([u / 320, v / 180, 0 * u], -1)
     write_png(tmp_path / "where.png", np.rint(255 * where).astype(np.uint8))
     scene.render.resolution_x, scene.render.resolution_y = 320, 180
-    scene.view_settings.view_transform = "Standard"
+    compat.view_settings(scene).view_transform = "Standard"
     camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
     scene.collection.objects.link(camera)
     scene.camera = camera
     tree, final = compat.new_compositor_tree(scene, "Test")
-    image = tree.nodes.new("CompositorNodeImage")
+    image = compat.new_node(tree, "CompositorNodeImage")
     image.image = bpy.data.images.load(str(tmp_path / "where.png"))
-    node = tree.nodes.new("CompositorNodeMovieDistortion")
+    node = compat.new_node(tree, "CompositorNodeMovieDistortion")
     node.clip = plate.ensure_clip(read(truth.folder))
     if hasattr(node, "distortion_type"):
         node.distortion_type = "UNDISTORT"
@@ -226,4 +230,5 @@ def bilinear(image: np.ndarray, at: np.ndarray) -> np.ndarray:
     x, y = np.moveaxis(low, -1, 0)
     top = linear[y, x] * (1 - s) + linear[y, x + 1] * s
     value = top * (1 - t) + (linear[y + 1, x] * (1 - s) + linear[y + 1, x + 1] * s) * t
-    return np.where(value <= 0.0031308, 12.92 * value, 1.055 * np.maximum(value, 0) ** (1 / 2.4) - 0.055)
+    stored: np.ndarray = np.where(value <= 0.0031308, 12.92 * value, 1.055 * np.maximum(value, 0) ** (1 / 2.4) - 0.055)
+    return stored

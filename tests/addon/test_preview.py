@@ -14,9 +14,12 @@ import bpy
 import numpy as np
 import pytest
 
-from cvd_blender_addon import jobs, monitor, panels, solve_request
+from cvd_blender_addon import jobs, monitor, solve_request, thumbnails
+from cvd_blender_addon.present import data_of
+from cvd_blender_addon.properties import of
 from cvd_blender_addon.scene import owned, preview
 from tests.addon.synthetic import Synthetic, write_png
+from tests.addon.typed import ops, scene_now, the
 
 FAKE = Path(__file__).parent / "fake_engine"
 
@@ -50,7 +53,7 @@ def job(scene: bpy.types.Scene, addon: None, tmp_path: Path, monkeypatch: pytest
     (tmp_path / "clip.mp4").touch()
     request = solve_request.make(tmp_path / "clip.mp4", tmp_path / "a.solve")
     started = jobs.start(Path(sys.executable), FAKE, request)
-    scene.cvd.solve_folder = str(started.folder)
+    of(scene).solve_folder = str(started.folder)
     monitor.follow(scene, started)
     while started.poll().state == "queued":
         pass
@@ -69,16 +72,16 @@ def test_cameras_and_points_appear_are_replaced_and_go(scene: bpy.types.Scene, j
         monitor.tick()
         collection = preview.find(scene)
         assert collection is not None and len(collection.objects) == 2
-        meshes = [ob.data for ob in collection.objects]
+        meshes = [data_of(ob, bpy.types.Mesh) for ob in collection.objects]
         assert sorted(len(mesh.vertices) for mesh in meshes) == sorted([5 * cameras, 50])
         (frames,) = (mesh for mesh in meshes if len(mesh.edges))
-        assert tuple(frames.vertices[5].co) == pytest.approx((1.0, 0.0, 0.0))
+        assert tuple(frames.vertices[5].co[:]) == pytest.approx((1.0, 0.0, 0.0))
         assert frames.vertices[6].co.z == pytest.approx(preview.CAMERA_LENGTH)  # they look along +z
         assert all(ob.hide_render and ob.hide_select for ob in collection.objects)
-    same = {ob.as_pointer() for ob in collection.objects}
+    same = {ob.as_pointer() for ob in the(collection).objects}
     monitor.tick()
-    assert {ob.as_pointer() for ob in preview.find(scene).objects} == same  # nothing new: nothing is touched
-    bpy.ops.cvd.cancel_solve()
+    assert {ob.as_pointer() for ob in the(preview.find(scene)).objects} == same  # nothing new: nothing is touched
+    ops.cvd.cancel_solve()
     deadline = time.monotonic() + 20
     while monitor.tick() is not None:
         assert time.monotonic() < deadline
@@ -111,7 +114,7 @@ def test_what_is_no_preview_is_not_shown(scene: bpy.types.Scene, tmp_path: Path,
 def test_what_the_user_puts_there_stays(scene: bpy.types.Scene, tmp_path: Path) -> None:
     engine_finds(tmp_path, document(3))
     preview.update(scene, tmp_path)
-    collection = preview.find(scene)
+    collection = the(preview.find(scene))
     collection.name = "mine"
     own = bpy.data.objects.new("Own", None)
     collection.objects.link(own)
@@ -126,7 +129,7 @@ def test_undo_and_old_files_bring_no_preview_back(scene: bpy.types.Scene, job: j
     bpy.ops.mesh.primitive_cube_add()
     bpy.ops.ed.undo_push(message="cube")
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "running.blend"), copy=True)
-    bpy.ops.cvd.cancel_solve()
+    ops.cvd.cancel_solve()
     while monitor.tick() is not None:
         pass
     bpy.ops.mesh.primitive_cube_add()
@@ -134,12 +137,12 @@ def test_undo_and_old_files_bring_no_preview_back(scene: bpy.types.Scene, job: j
     bpy.ops.ed.undo()
     monitor.after_undo()
     monitor.tick()
-    assert preview.find(bpy.context.scene) is None and "Cube" in bpy.data.objects
+    assert preview.find(scene_now()) is None and "Cube" in bpy.data.objects
     bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "running.blend"))
     monitor.reattach()
-    assert preview.find(bpy.context.scene) is not None
+    assert preview.find(scene_now()) is not None
     monitor.tick()
-    assert preview.find(bpy.context.scene) is None and "Cube" in bpy.data.objects
+    assert preview.find(scene_now()) is None and "Cube" in bpy.data.objects
 
 
 def test_the_result_takes_the_previews_place(scene: bpy.types.Scene, job: jobs.Job, synthetic: Synthetic) -> None:
@@ -151,8 +154,8 @@ def test_the_result_takes_the_previews_place(scene: bpy.types.Scene, job: jobs.J
     status = json.loads((job.folder / "status.json").read_text())
     (job.folder / "status.json").write_text(json.dumps(status | {"state": "done", "error": None}))
     monitor.tick()
-    assert preview.find(bpy.context.scene) is None
-    assert owned.find(bpy.context.scene.objects, bpy.context.scene.cvd.solve_key, "points") is not None
+    assert preview.find(scene_now()) is None
+    assert owned.find(scene_now().objects, of(bpy.context.scene).solve_key, "points") is not None
 
 
 def test_the_panel_shows_the_depth(scene: bpy.types.Scene, job: jobs.Job) -> None:
@@ -163,4 +166,4 @@ def test_the_panel_shows_the_depth(scene: bpy.types.Scene, job: jobs.Job) -> Non
     write_png(job.folder / "preview" / "depth.png", np.zeros((90, 160, 3), np.uint8))
     monitor.tick()
     assert "picture" in draw(scene, "VIEW_3D")
-    assert panels.thumbnails.icon(scene.cvd.job_picture) >= 0
+    assert thumbnails.icon(of(scene).job_picture) >= 0

@@ -12,11 +12,13 @@ import bpy
 import numpy as np
 import pytest
 
-from cvd_blender_addon import monitor, paths, plate_watch, project_files
+from cvd_blender_addon import compat, monitor, paths, plate_watch, project_files
+from cvd_blender_addon.properties import of
 from cvd_blender_addon.scene import compositor, import_solve, inputs, matte, owned
 from cvd_blender_addon.solve_reader import SolveError, read
 from tests.addon.rendering import add_ball, load, render
 from tests.addon.synthetic import Synthetic
+from tests.addon.typed import ops, scene_now, the
 
 ROOT = Path(__file__).parents[2]
 FRAME = 1003
@@ -41,11 +43,11 @@ def project(synthetic: Synthetic, tmp_path: Path) -> Path:
 def built(scene: bpy.types.Scene, project: Path, save_first: bool = False) -> bpy.types.Scene:
     """The project's scene, built, with a ball behind the front wall, and saved."""
     blend = str(project / "scenes" / "shot.blend")
-    scene.cycles.samples = 1
+    compat.of_cycles(scene).samples = 1
     scene.render.resolution_percentage = 50
     if save_first:
         bpy.ops.wm.save_as_mainfile(filepath=blend)
-    bpy.ops.cvd.import_solve(directory=str(project / "solves" / "shot.solve"))
+    ops.cvd.import_solve(directory=str(project / "solves" / "shot.solve"))
     add_ball(scene, read(project / "solves" / "shot.solve"), (-0.1, 1.0, 1.0), 0.8)
     bpy.ops.wm.save_as_mainfile(filepath=blend)
     return scene
@@ -53,7 +55,7 @@ def built(scene: bpy.types.Scene, project: Path, save_first: bool = False) -> bp
 
 def opened(blend: Path) -> bpy.types.Scene:
     bpy.ops.wm.open_mainfile(filepath=str(blend))
-    return bpy.context.scene
+    return scene_now()
 
 
 def moved(project: Path, to: str = "new place") -> Path:
@@ -74,18 +76,18 @@ def test_a_moved_project_renders_as_before(
     assert inputs.missing(scene) == []
     assert np.array_equal(render(scene, FRAME, tmp_path / "after.png"), expected)
     assert monitor.result_of(scene) == monitor.folder_of(scene) == there / "solves" / "shot.solve"
-    assert paths.absolute(scene.cvd.clip_path) == there / "plates" / "sh010" / "plate_1001.png"
+    assert paths.absolute(of(scene).clip_path) == there / "plates" / "sh010" / "plate_1001.png"
     assert not [block.filepath for block in (*bpy.data.images, *bpy.data.movieclips) if str(project) in block.filepath]
-    bpy.ops.cvd.import_solve(directory=str(there / "solves" / "shot.solve"))
+    ops.cvd.import_solve(directory=str(there / "solves" / "shot.solve"))
     assert np.array_equal(render(scene, FRAME, tmp_path / "again.png"), expected)
 
 
 def test_absolute_paths_of_a_moved_project_are_found_again(
     scene: bpy.types.Scene, project: Path, addon: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bpy.context.preferences.filepaths, "use_relative_paths", False)
+    monkeypatch.setattr(the(bpy.context.preferences).filepaths, "use_relative_paths", False)
     expected = render(built(scene, project, True), FRAME, tmp_path / "before.png")
-    assert Path(scene.cvd.built_folder).is_absolute() and Path(scene.cvd.clip_path).is_absolute()
+    assert Path(of(scene).built_folder).is_absolute() and Path(of(scene).clip_path).is_absolute()
     there = moved(project)
     scene = opened(there / "scenes" / "shot.blend")
     assert monitor.result_of(scene) == there / "solves" / "shot.solve"
@@ -117,7 +119,7 @@ def test_another_solve_of_that_name_is_not_taken(scene: bpy.types.Scene, project
 
 
 def test_saving_elsewhere_moves_the_paths_along(scene: bpy.types.Scene, project: Path, addon: None) -> None:
-    cvd = built(scene, project).cvd
+    cvd = of(built(scene, project))
     assert cvd.solve_folder == cvd.built_folder == "//../solves/shot.solve"
     assert cvd.clip_path == cvd.plate == "//../plates/sh010/plate_1001.png"
     cvd.prior_model, cvd.segmentation = "owner/model", "//../models/people"
@@ -131,17 +133,17 @@ def test_saving_elsewhere_moves_the_paths_along(scene: bpy.types.Scene, project:
         bpy.ops.wm.save_as_mainfile(filepath=str(project / "no" / "such" / "folder.blend"))
     assert cvd.built_folder == "//solves/shot.solve"
     scene = opened(project / "deep" / "er" / "copy.blend")
-    assert scene.cvd.built_folder == "//../../solves/shot.solve"
+    assert of(scene).built_folder == "//../../solves/shot.solve"
     assert inputs.missing(scene) == []
 
 
 def test_paths_stay_absolute_where_the_preference_says_so(
     scene: bpy.types.Scene, project: Path, addon: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bpy.context.preferences.filepaths, "use_relative_paths", False)
-    cvd = built(scene, project, save_first=True).cvd
+    monkeypatch.setattr(the(bpy.context.preferences).filepaths, "use_relative_paths", False)
+    cvd = of(built(scene, project, save_first=True))
     assert cvd.built_folder == str(project / "solves" / "shot.solve")
-    image = owned.find(bpy.data.images, cvd.solve_key, "depth")
+    image = the(owned.find(bpy.data.images, cvd.solve_key, "depth"))
     assert image.filepath == str(project / "solves" / "shot.solve" / "depth" / "001001.exr")
 
 
@@ -157,7 +159,8 @@ def test_a_path_through_a_link_leads_to_the_same_place(tmp_path: Path) -> None:
 
 def warned(picture: np.ndarray) -> np.ndarray:
     """(H, W): which pixels are magenta."""
-    return np.isclose(picture[..., :3], MAGENTA, atol=0.01).all(-1)
+    there: np.ndarray = np.isclose(picture[..., :3], MAGENTA, atol=0.01).all(-1)
+    return there
 
 
 @pytest.mark.every_blender
@@ -193,7 +196,7 @@ def test_what_is_missing_is_told_in_the_panel(scene: bpy.types.Scene, project: P
     scene = built(scene, project)
 
     def said() -> str:
-        plate_watch.look_for(scene.cvd.plate, scene.cvd.built_folder)
+        plate_watch.look_for(of(scene).plate, of(scene).built_folder)
         plate_watch.look_at(scene)
         return plate_watch.words(scene)
 
@@ -250,7 +253,12 @@ def test_a_render_without_a_window_fails(scene: bpy.types.Scene, project: Path, 
 
 def test_headless_does_not_render_without_the_plate(project: Path, tmp_path: Path) -> None:
     shutil.rmtree(project / "plates")
-    arguments = ("--import-only", project / "solves" / "shot.solve", "--blend", tmp_path / "s.blend")
+    arguments: tuple[object, ...] = (
+        "--import-only",
+        project / "solves" / "shot.solve",
+        "--blend",
+        tmp_path / "s.blend",
+    )
     arguments += ("--render", "1002", "--render-dir", tmp_path / "out")
     done = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "headless.py"), *map(str, arguments)],

@@ -11,7 +11,9 @@ import bpy
 import pytest
 
 from cvd_blender_addon import forecast, monitor, own_files, preferences
+from cvd_blender_addon.properties import of, queue_of
 from tests.addon.synthetic import Synthetic
+from tests.addon.typed import ops, scene_now, the
 
 FAKE = Path(__file__).parent / "fake_engine"
 
@@ -26,12 +28,12 @@ def ready(
     monkeypatch.setattr(preferences, "cache_folder", lambda _context: tmp_path)
     monkeypatch.setenv("FAKE_SOLVE", str(synthetic.folder))
     monkeypatch.setenv("FAKE_ENGINE", "succeed")
-    scene.cvd.clip_path = str(synthetic.folder.parent / "plate_1001.png")
+    of(scene).clip_path = str(synthetic.folder.parent / "plate_1001.png")
     return scene
 
 
 def shown() -> list[tuple[str, str]]:
-    return [(item.name, item.state) for item in bpy.context.window_manager.cvd_queue.shots]
+    return [(item.name, item.state) for item in queue_of(bpy.context).shots]
 
 
 def tick_until_idle() -> None:
@@ -44,68 +46,68 @@ def tick_until_idle() -> None:
 def test_settings_are_frozen_when_a_shot_is_added(
     ready: bpy.types.Scene, movie_solve: Synthetic, tmp_path: Path
 ) -> None:
-    cvd = ready.cvd
+    cvd = of(ready)
     cvd.preset = "preview"
-    assert bpy.ops.cvd.queue_add() == {"FINISHED"}
+    assert ops.cvd.queue_add() == {"FINISHED"}
     first = cvd.solve_folder
     assert first == str(tmp_path / "plate.solve")
     cvd.clip_path = str(movie_solve.folder.parent / "clip.mp4")
     assert cvd.solve_folder == ""  # the next clip must not be solved into the first one's folder
     cvd.preset = "best"
-    bpy.ops.cvd.queue_add()
+    ops.cvd.queue_add()
     assert shown() == [("plate", "waiting"), ("clip", "waiting")]
     assert json.loads((Path(first) / "request.json").read_text())["preset"] == "preview"
-    bpy.ops.cvd.queue_move(direction="UP")
+    ops.cvd.queue_move(direction="UP")
     assert shown() == [("clip", "waiting"), ("plate", "waiting")]
-    assert bpy.context.window_manager.cvd_queue.index == 0  # the choice goes along
-    bpy.ops.cvd.queue_remove()
+    assert queue_of(bpy.context).index == 0  # the choice goes along
+    ops.cvd.queue_remove()
     assert shown() == [("plate", "waiting")]
 
 
 def test_background_solves_all_of_them(ready: bpy.types.Scene, capfd: pytest.CaptureFixture[str]) -> None:
-    bpy.ops.cvd.queue_add()
-    ready.cvd.solve_folder = str(Path(ready.cvd.solve_folder).with_name("other.solve"))
-    bpy.ops.cvd.queue_add()
-    assert bpy.ops.cvd.queue_start() == {"FINISHED"}
+    ops.cvd.queue_add()
+    of(ready).solve_folder = str(Path(of(ready).solve_folder).with_name("other.solve"))
+    ops.cvd.queue_add()
+    assert ops.cvd.queue_start() == {"FINISHED"}
     assert shown() == [("plate", "done"), ("other", "done")]
     assert "other.solve: done" in capfd.readouterr().out
     with pytest.raises(RuntimeError, match="No shot waits"):
-        bpy.ops.cvd.queue_start()
+        ops.cvd.queue_start()
     with pytest.raises(RuntimeError, match="is not being solved"):
-        bpy.ops.cvd.queue_stop()
-    assert bpy.ops.cvd.queue_again() == {"FINISHED"}
+        ops.cvd.queue_stop()
+    assert ops.cvd.queue_again() == {"FINISHED"}
     assert shown() == [("plate", "done"), ("other", "waiting")]
     with pytest.raises(RuntimeError, match="that has ended"):
-        bpy.ops.cvd.queue_again()
+        ops.cvd.queue_again()
 
 
 def test_the_monitor_solves_the_queue_and_builds_the_scene_of_the_open_shot(ready: bpy.types.Scene) -> None:
-    bpy.ops.cvd.queue_add()
+    ops.cvd.queue_add()
     queue = monitor.queue()
     queue.start()
     monitor.show_queue(queue)
     with pytest.raises(RuntimeError, match="The queue is at work"):
-        bpy.ops.cvd.solve_depth()
+        ops.cvd.solve_depth()
     monitor.tick()
-    assert ready.cvd.job_running  # its progress is to be seen in the panel of its own scene
+    assert of(ready).job_running  # its progress is to be seen in the panel of its own scene
     tick_until_idle()
     assert shown() == [("plate", "done")]
-    assert ready.camera is not None and ready.cvd.job_state == "done"
+    assert ready.camera is not None and of(ready).job_state == "done"
 
 
 def test_the_queue_belongs_to_no_file(ready: bpy.types.Scene, tmp_path: Path) -> None:
-    bpy.ops.cvd.queue_add()
+    ops.cvd.queue_add()
     monitor.queue().start()
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
     monitor.reattach()
     tick_until_idle()
     assert shown() == [("plate", "done")]
-    assert bpy.context.scene.camera is None  # nothing is built in a scene that knows nothing of it
+    assert scene_now().camera is None  # nothing is built in a scene that knows nothing of it
 
 
 def test_undo_does_not_change_the_queue(ready: bpy.types.Scene) -> None:
     bpy.ops.ed.undo_push(message="before")
-    bpy.ops.cvd.queue_add()
+    ops.cvd.queue_add()
     bpy.ops.ed.undo_push(message="after")
     bpy.ops.ed.undo()
     assert shown() == [("plate", "waiting")]
@@ -114,44 +116,44 @@ def test_undo_does_not_change_the_queue(ready: bpy.types.Scene) -> None:
 def test_no_engine_is_said_when_a_shot_is_added(ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preferences, "engine_python", lambda _context: None)
     with pytest.raises(RuntimeError, match="It is not installed"):
-        bpy.ops.cvd.queue_add()
+        ops.cvd.queue_add()
     assert shown() == []
 
 
 def test_the_log_is_shown_in_one_text(ready: bpy.types.Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_ENGINE", "fail")
     with pytest.raises(RuntimeError, match=r"No camera\."):
-        bpy.ops.cvd.solve_depth()
+        ops.cvd.solve_depth()
     with pytest.raises(RuntimeError, match="Solve a clip or import a solve first"):
-        ready.cvd.solve_folder = ""
-        bpy.ops.cvd.show_log()
-    ready.cvd.solve_folder = str(preferences.cache_folder(bpy.context) / "plate.solve")
+        of(ready).solve_folder = ""
+        ops.cvd.show_log()
+    of(ready).solve_folder = str(preferences.cache_folder(bpy.context) / "plate.solve")
     for _ in range(2):
-        assert bpy.ops.cvd.show_log() == {"FINISHED"}
-        assert bpy.ops.cvd.open_folder() == {"FINISHED"}
+        assert ops.cvd.show_log() == {"FINISHED"}
+        assert ops.cvd.open_folder() == {"FINISHED"}
     (text,) = bpy.data.texts
     assert "about to fail" in text.as_string() and "engine_stdout.log" in text.as_string()
     text.name = "mine"
-    bpy.ops.cvd.show_log()
+    ops.cvd.show_log()
     assert len(bpy.data.texts) == 1
     with pytest.raises(RuntimeError, match="The solve folder was not found"):
-        bpy.ops.cvd.show_log(folder="/no/such.solve")
+        ops.cvd.show_log(folder="/no/such.solve")
 
 
 def test_the_estimate_is_of_the_frames_that_are_asked_for(ready: bpy.types.Scene) -> None:
-    cvd = ready.cvd
+    cvd = of(ready)
     assert forecast.forecast(ready) is None  # not looked at while a panel draws
     forecast.look_at(cvd.clip_path, cvd.solve_folder)
     whole = forecast.forecast(ready)
     assert whole is not None and whole.frames == 7 and "guess" in whole.known_from and whole.problem == ""
     cvd.step = 2
-    assert forecast.forecast(ready).frames == 4
+    assert the(forecast.forecast(ready)).frames == 4
     cvd.use_range, cvd.first, cvd.last = True, 2000, 3000
-    assert "1001 to 1008" in forecast.forecast(ready).problem
+    assert "1001 to 1008" in the(forecast.forecast(ready)).problem
     assert len(bpy.data.movieclips) == 0
     cvd.clip_path = "/no/such.mp4"
     forecast.look_at(cvd.clip_path, cvd.solve_folder)
-    assert "No frames were found" in forecast.forecast(ready).problem
+    assert "No frames were found" in the(forecast.forecast(ready)).problem
 
 
 def test_finished_solves_are_learnt_from(ready: bpy.types.Scene, synthetic: Synthetic, tmp_path: Path) -> None:
@@ -164,5 +166,5 @@ def test_finished_solves_are_learnt_from(ready: bpy.types.Scene, synthetic: Synt
     (folder / "request.json").write_text(json.dumps(request))
     forecast.learn(folder)
     assert (own_files.folder() / forecast.PACES).is_file()
-    forecast.look_at(ready.cvd.clip_path, ready.cvd.solve_folder)
-    assert "as the last solve here went" in forecast.forecast(ready).known_from
+    forecast.look_at(of(ready).clip_path, of(ready).solve_folder)
+    assert "as the last solve here went" in the(forecast.forecast(ready)).known_from

@@ -13,11 +13,13 @@ import pytest
 
 from cvd_blender_addon import compat, forecast, masks, sequences
 from cvd_blender_addon.jobs import StartError
+from cvd_blender_addon.properties import of
 from cvd_blender_addon.scene import plate
 from cvd_blender_addon.sequences import LAST_FRAME, numbered_files, plate_numbers, require_frames
 from cvd_blender_addon.solve_reader import FRAMES, SolveError, read
 from tests.addon.rendering import load
 from tests.addon.synthetic import Synthetic, write_exr, write_png
+from tests.addon.typed import clip_of, ops, the
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "sequences.json").read_text(encoding="utf-8"))
 WIDTH, HEIGHT = 16, 12
@@ -93,14 +95,14 @@ def solve_of(folder: Path, names: list[str], chosen: str) -> Path:
 
 def shown(scene: bpy.types.Scene, kind: str, block: Any, number: int, folder: Path, solve: Any = None) -> np.ndarray:
     """What the compositor gets of a clip or an image sequence at a scene frame, (H, W, 4)."""
-    scene.view_settings.view_transform = "Standard"
+    compat.view_settings(scene).view_transform = "Standard"
     scene.render.resolution_x, scene.render.resolution_y = WIDTH, HEIGHT
     camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
     scene.collection.objects.link(camera)
     scene.camera = camera
-    scene.cycles.samples = 1
+    compat.of_cycles(scene).samples = 1
     tree, final = compat.new_compositor_tree(scene, "Test")
-    node = tree.nodes.new(kind)
+    node = compat.new_node(tree, kind)
     if kind == "CompositorNodeMovieClip":
         node.clip = block
     else:
@@ -134,7 +136,7 @@ def test_blender_shows_the_engines_picture_at_every_number(
     scene: bpy.types.Scene, tmp_path: Path, names: list[str], chosen: str
 ) -> None:
     solve = read(solve_of(tmp_path, names, chosen))
-    clip, image = plate.ensure_clip(solve), plate.ensure_image(solve)
+    clip, image = clip_of(solve), plate.ensure_image(solve)
     for number, file in numbered_files(tmp_path / chosen).items():
         level = 20 * (names.index(file.name) + 1) / 255
         seen = shown(scene, "CompositorNodeMovieClip", clip, number, tmp_path)
@@ -191,14 +193,14 @@ def test_what_blender_would_show_wrongly_is_told_before_the_solve(
 ) -> None:
     for name in names:
         write_png(tmp_path / name, np.zeros((HEIGHT, WIDTH, 3), np.uint8))
-    scene.cvd.clip_path = str(tmp_path / names[0])
+    of(scene).clip_path = str(tmp_path / names[0])
     with pytest.raises(StartError) as error:
-        masks.require_plate(scene.cvd, tmp_path / names[0])
+        masks.require_plate(of(scene), tmp_path / names[0])
     assert error.value.error.code == code
-    forecast.look_at(scene.cvd.clip_path, scene.cvd.solve_folder)
-    assert words in forecast.forecast(scene).problem
+    forecast.look_at(of(scene).clip_path, of(scene).solve_folder)
+    assert words in the(forecast.forecast(scene)).problem
     with pytest.raises(RuntimeError, match=words):
-        bpy.ops.cvd.solve_depth(engine_python="/no/such/python")
+        ops.cvd.solve_depth(engine_python="/no/such/python")
 
 
 @pytest.mark.parametrize("shift", [LAST_FRAME - 1003, -1002])

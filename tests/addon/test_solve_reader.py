@@ -6,6 +6,7 @@ import json
 import math
 import struct
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from cvd_blender_addon.scene import import_solve
 from cvd_blender_addon.solve_reader import SolveError, frame_ranges, read, read_points, summary
 from tests.addon.fused_scene import add_fused
 from tests.addon.synthetic import Synthetic
+from tests.addon.typed import the
 
 
-def edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     path = folder / "solve.json"
     document = json.loads(path.read_text())
     change(document)
@@ -96,12 +98,17 @@ def test_foreign_document(own_solve: Path, scene: bpy.types.Scene) -> None:
     assert_refused(own_solve, scene, "not one of this project")
 
 
+def update_first(paths: dict[str, str | None], document: dict[str, Any]) -> None:
+    document["frames"][0].update(paths)
+
+
 @pytest.mark.parametrize(
     "name", ["../plate_1001.png", "/etc/hostname", "C:/x.exr", "depth\\..\\..\\x.exr", "a/../../b"]
 )
 def test_paths_out_of_the_folder(own_solve: Path, scene: bpy.types.Scene, name: str) -> None:
-    for part in ("depth", "dynamic"):
-        edit(own_solve, lambda document, part=part: document["frames"][0].update({"depth": None, part: name}))
+    both: list[dict[str, str | None]] = [{"depth": name}, {"depth": None, "dynamic": name}]
+    for paths in both:
+        edit(own_solve, partial(update_first, paths))
         assert_refused(own_solve, scene, "outside its own folder")
 
 
@@ -278,7 +285,7 @@ def test_a_path_with_two_slashes_is_the_file_not_the_folder_of_the_blend(
     edit(own_solve, lambda document: document["source"].update(path=f"/{plate}"))
     assert read(own_solve).source.path == plate
     import_solve(scene, own_solve)
-    assert Path(scene.active_clip.filepath) == plate
+    assert Path(the(scene.active_clip).filepath) == plate
 
 
 def test_frames_out_of_order(own_solve: Path, scene: bpy.types.Scene) -> None:

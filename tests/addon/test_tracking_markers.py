@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import bpy
 import numpy as np
 import pytest
 
 from cvd_blender_addon import cameras, masks
+from cvd_blender_addon.present import tracks_of
 from tests.addon import marks
 from tests.addon.rendering import clip_editor, make_movie
-from tests.addon.synthetic import write_png
+from tests.addon.synthetic import Synthetic, write_png
 
 pytestmark = pytest.mark.every_blender
 
@@ -31,15 +32,13 @@ def sequence(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def movie(sequence: Path) -> Path:
     """Frames 1 to 5 are plate frames 1001 to 1005."""
-    truth = SimpleNamespace(folder=sequence / "x.solve", first=1001, last=1005, width=marks.WIDTH, height=marks.HEIGHT)
+    truth = Synthetic(folder=sequence / "x.solve", first=1001, last=1005, width=marks.WIDTH, height=marks.HEIGHT)
     return make_movie(truth, sequence / "movie" / "marks.mp4")
 
 
 def put(clip: bpy.types.MovieClip, mark: int, number: int, number_of: int = 0) -> bpy.types.MovieTrackingTrack:
     """A track with a marker on the middle of a mark, where the clip shows that plate frame."""
-    track = clip.tracking.objects[0].tracks.new(
-        name=marks.NAMES[mark], frame=masks.scene_frame(clip, number) - clip.frame_start + 1
-    )
+    track = tracks_of(clip).new(name=marks.NAMES[mark], frame=masks.scene_frame(clip, number) - clip.frame_start + 1)
     x, y = marks.place(mark, number + number_of) / SIZE
     track.markers[0].co = (x, 1.0 - y)
     return track
@@ -52,12 +51,13 @@ def follow(scene: bpy.types.Scene, clip: bpy.types.MovieClip, first: int, last: 
         track.motion_model, track.pattern_match, track.select = "LocRot", "PREV_FRAME", True
         marker = track.markers[0]
         half = 17.0 / np.array(SIZE)
-        marker.pattern_corners = [tuple(half * corner) for corner in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
+        marker.pattern_corners = [(half * corner).tolist() for corner in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
         marker.search_min, marker.search_max = tuple(-2.2 * half), tuple(2.2 * half)
     scene.frame_start, scene.frame_end = masks.scene_frame(clip, first), masks.scene_frame(clip, last)
     with clip_editor(clip):
         scene.frame_set(scene.frame_start)
-        bpy.context.space_data.clip_user.frame_current = scene.frame_current  # a window does that by itself
+        space: Any = bpy.context.space_data
+        space.clip_user.frame_current = scene.frame_current  # a window does that by itself
         assert bpy.ops.clip.track_markers("EXEC_DEFAULT", backwards=False, sequence=True) == {"FINISHED"}
 
 
@@ -107,7 +107,7 @@ def test_markers_become_the_document_that_the_engine_is_tested_with(
             at = masks.scene_frame(clip, number) - clip.frame_start + 1
             x, y = marks.place(mark, number) / SIZE
             track.markers.insert_frame(at, co=(x - 0.0625, 1.0 - y + 0.125))
-    tracks = clip.tracking.objects[0].tracks
+    tracks = tracks_of(clip)
     tracks["Lamp"].markers.find_frame(masks.scene_frame(clip, 1003) - 11).mute = True
     tracks["Table"].markers.delete_frame(masks.scene_frame(clip, 1001) - 11)
     cameras.write_tracks(clip, marks.NUMBERS, SIZE, tmp_path / "tracks.json")
@@ -125,7 +125,7 @@ def test_markers_of_a_picture_with_two_eyes_are_those_of_the_left_one(
     for mark in range(len(marks.NAMES)):
         put(clip, mark, 1001)
         put(clip, mark, 1002)
-        track = clip.tracking.objects[0].tracks[-2]
+        track = tracks_of(clip)[-2]
         x, y = marks.place(mark, 1002) / SIZE
         track.markers.insert_frame(2, co=(x, 1.0 - y))
     cameras.write_tracks(clip, marks.NUMBERS, (marks.WIDTH // 2, marks.HEIGHT), tmp_path / "tracks.json")

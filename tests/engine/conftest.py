@@ -17,7 +17,7 @@ def one_thread():
 
 
 @pytest.fixture(autouse=True)
-def no_network(monkeypatch):
+def no_network(monkeypatch: pytest.MonkeyPatch):
     """Nothing reaches for the network by itself."""
 
     def refuse(*arguments, **_):

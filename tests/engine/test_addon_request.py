@@ -20,7 +20,7 @@ def words(*where):
     return entry[where[-1]]["enum"]
 
 
-def test_every_combination_is_read_as_it_was_meant():
+def test_every_combination_is_read_as_it_was_meant() -> None:
     choices = {
         "footage/stereo": words("footage", "stereo"),
         "prior/kind": words("prior", "kind"),
@@ -44,13 +44,13 @@ def test_every_combination_is_read_as_it_was_meant():
         assert {where: operator.attrgetter(where.replace("/", "."))(request) for where in asked} == asked
 
 
-def test_both_know_the_same_cameras_as_solved():
+def test_both_know_the_same_cameras_as_solved() -> None:
     assert jobs.SOLVED == SOLVED
     assert set(SOLVED) < set(words("camera", "kind"))
     assert set(BY_DEEPV2D) < set(words("method"))
 
 
-def test_numbers_and_what_is_not_said():
+def test_numbers_and_what_is_not_said() -> None:
     def read(settings):
         return parse_request(json.loads(json.dumps(solve_request.make(CLIP, FOLDER, settings))), "the add-on")
 
@@ -85,7 +85,7 @@ def test_numbers_and_what_is_not_said():
     assert read({}) == parse_request(bare, "the command line")
 
 
-def test_the_estimate_knows_what_the_presets_do():
+def test_the_estimate_knows_what_the_presets_do() -> None:
     assert set(estimate.PRESETS) == set(PRESETS) == set(words("preset"))
     for name, ours in estimate.PRESETS.items():
         engines = PRESETS[name]
@@ -95,7 +95,7 @@ def test_the_estimate_knows_what_the_presets_do():
         assert ours.epochs == engines.published_epochs
 
 
-def test_the_panel_has_a_name_for_every_stage():
+def test_the_panel_has_a_name_for_every_stage() -> None:
     source = (Path(jobs.__file__).parent / "panels.py").read_text()
     table = re.search(r"^STAGES = \{\n(.*?)^\}", source, re.S | re.M)
     assert table

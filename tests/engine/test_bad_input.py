@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections import namedtuple
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -96,7 +97,7 @@ def assert_three_parts(capsys, code_word):
         (out_of_range, "no frames in the range", False),
     ],
 )
-def test_bad_footage(tmp_path, capsys, make, word, folder_made):
+def test_bad_footage(tmp_path: Path, capsys: pytest.CaptureFixture[str], make, word, folder_made) -> None:
     made = make(tmp_path)
     footage, *options = made if isinstance(made, tuple) else (made,)
     out = tmp_path / "a.solve"
@@ -106,7 +107,7 @@ def test_bad_footage(tmp_path, capsys, make, word, folder_made):
     assert not list(tmp_path.rglob("*.exr")) + list(tmp_path.rglob("solve.json"))
 
 
-def test_a_camera_that_stands_still_is_solved_and_its_depth_is_called_a_guess(tmp_path):
+def test_a_camera_that_stands_still_is_solved_and_its_depth_is_called_a_guess(tmp_path: Path) -> None:
     out = tmp_path / "a.solve"
     assert main(["solve", str(tripod(tmp_path)), "--out", str(out), "--preset", "preview"]) == 0
     solved = json.loads((out / "solve.json").read_text())
@@ -116,7 +117,7 @@ def test_a_camera_that_stands_still_is_solved_and_its_depth_is_called_a_guess(tm
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
-def test_no_write_permission(tmp_path, capsys):
+def test_no_write_permission(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     footage, locked = sequence(tmp_path / "clip", moving(4)), tmp_path / "locked"
     locked.mkdir(mode=0o555)
     is_root = os.geteuid() == 0
@@ -135,7 +136,9 @@ def test_no_write_permission(tmp_path, capsys):
     assert not list(locked.iterdir())
 
 
-def test_too_little_disk_space_is_said_before_any_work(tmp_path, capsys, monkeypatch):
+def test_too_little_disk_space_is_said_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage(10**12, 10**12, 10**5))
     out = tmp_path / "a.solve"
@@ -144,7 +147,9 @@ def test_too_little_disk_space_is_said_before_any_work(tmp_path, capsys, monkeyp
     assert not (out / "cache").exists()
 
 
-def test_a_disk_that_fills_up_on_the_way(tmp_path, capsys, monkeypatch):
+def test_a_disk_that_fills_up_on_the_way(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     flush, left = os.fsync, [4]
 
     def full(descriptor):

@@ -22,7 +22,7 @@ def three_threads():
     torch.set_num_threads(before)
 
 
-def test_results_come_in_the_order_of_the_items():
+def test_results_come_in_the_order_of_the_items() -> None:
     second_done = threading.Event()
 
     def work(k):
@@ -35,13 +35,13 @@ def test_results_come_in_the_order_of_the_items():
     assert list(each(work, range(7))) == [(k, k * k) for k in range(7)]
 
 
-def test_each_thread_computes_alone_and_the_setting_comes_back():
+def test_each_thread_computes_alone_and_the_setting_comes_back() -> None:
     inside = {threads for _, threads in each(lambda _: torch.get_num_threads(), range(4))}
     assert inside == {1}
     assert torch.get_num_threads() == THREADS
 
 
-def test_no_more_results_are_held_than_there_are_threads():
+def test_no_more_results_are_held_than_there_are_threads() -> None:
     begun: list[int] = []
     results = each(begun.append, range(50))
     assert isinstance(results, Generator)
@@ -51,21 +51,21 @@ def test_no_more_results_are_held_than_there_are_threads():
         assert max(begun, default=0) <= 5 + THREADS
 
 
-def test_no_more_are_worked_on_than_allowed():
+def test_no_more_are_worked_on_than_allowed() -> None:
     threads = {thread for _, thread in each(lambda _: threading.get_ident(), range(40), most=2)}
     assert len(threads) <= 2
     assert threading.get_ident() not in threads
     assert torch.get_num_threads() == THREADS
 
 
-def test_work_sees_the_callers_context():
+def test_work_sees_the_callers_context() -> None:
     held = mood.set("frugal")
     seen = [value for _, value in each(lambda _: mood.get(), range(4))]
     mood.reset(held)
     assert seen == ["frugal"] * 4
 
 
-def test_an_exception_reaches_the_caller_after_what_came_before_it():
+def test_an_exception_reaches_the_caller_after_what_came_before_it() -> None:
     def work(k):
         if k == 2:
             raise OSError("disk full")
@@ -79,7 +79,7 @@ def test_an_exception_reaches_the_caller_after_what_came_before_it():
     assert torch.get_num_threads() == THREADS
 
 
-def test_a_caller_that_stops_leaves_no_thread_behind():
+def test_a_caller_that_stops_leaves_no_thread_behind() -> None:
     before = threading.active_count()
 
     def stopped():
@@ -93,12 +93,12 @@ def test_a_caller_that_stops_leaves_no_thread_behind():
     assert torch.get_num_threads() == THREADS
 
 
-def test_a_gpu_gets_one_frame_at_a_time():
+def test_a_gpu_gets_one_frame_at_a_time() -> None:
     main = threading.get_ident()
     assert {thread for _, thread in each(lambda _: threading.get_ident(), range(4), torch.device("cuda"))} == {main}
 
 
-def test_what_two_threads_ask_for_is_made_once():
+def test_what_two_threads_ask_for_is_made_once() -> None:
     begun, twice = [], threading.Event()
 
     def make(k):
@@ -118,7 +118,7 @@ def test_what_two_threads_ask_for_is_made_once():
     assert (results, begun) == ([9, 9], [3])
 
 
-def test_results_asked_for_last_are_kept():
+def test_results_asked_for_last_are_kept() -> None:
     begun: list[int] = []
 
     def make(k):
@@ -131,7 +131,7 @@ def test_results_asked_for_last_are_kept():
     assert begun == [0, 1, 2, 1]
 
 
-def test_everyone_who_asks_learns_what_went_wrong():
+def test_everyone_who_asks_learns_what_went_wrong() -> None:
     def fail(_):
         raise OSError("no such picture")
 

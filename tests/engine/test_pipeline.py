@@ -59,12 +59,14 @@ def keys(*args, **kwargs):
         (keys(replace(REQUEST, output=Path("/other.solve"))), []),
     ],
 )
-def test_a_changed_setting_redoes_exactly_the_stages_that_read_it(changed, redone):
+def test_a_changed_setting_redoes_exactly_the_stages_that_read_it(changed, redone) -> None:
     assert [name for name, key in keys().items() if changed[name] != key] == redone
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_new_version_of_a_stage_redoes_it_and_what_reads_it_and_nothing_else(name, monkeypatch):
+def test_a_new_version_of_a_stage_redoes_it_and_what_reads_it_and_nothing_else(
+    name, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = keys()
     newer = tuple(replace(kind, version=kind.version + 1) if kind.name == name else kind for kind in KINDS)
     monkeypatch.setattr("engine.pipeline.run.KINDS", newer)
@@ -75,31 +77,31 @@ def test_a_new_version_of_a_stage_redoes_it_and_what_reads_it_and_nothing_else(n
     assert {stage for stage, key in keys().items() if key != before[stage]} == redone
 
 
-def test_a_release_keeps_what_was_solved_by_the_one_before(monkeypatch):
+def test_a_release_keeps_what_was_solved_by_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
     before = keys()
     monkeypatch.setattr("engine.__version__", "99.0.0")
     assert keys() == before
 
 
-def test_the_stages_are_those_that_a_request_can_name():
+def test_the_stages_are_those_that_a_request_can_name() -> None:
     assert tuple(kind.name for kind in KINDS) == STAGES
 
 
-def test_the_page_on_architecture_tells_every_stage_in_order():
+def test_the_page_on_architecture_tells_every_stage_in_order() -> None:
     page = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text(encoding="utf-8")
     table = page.partition("| stage | module | what it does |\n|---|---|---|\n")[2].partition("\n\n")[0]
     told = [line.split("|")[1].strip() for line in table.splitlines()]
     assert tuple(name for name in told if name) == STAGES
 
 
-def test_stages_read_only_those_before_them():
+def test_stages_read_only_those_before_them() -> None:
     done: set[str] = set()
     for kind in KINDS:
         assert set(kind.reads) <= done
         done.add(kind.name)
 
 
-def test_only_the_stages_that_are_needed_are_planned():
+def test_only_the_stages_that_are_needed_are_planned() -> None:
     assert list(keys()) == ALL
     assert "evidence" not in keys(replace(REQUEST, method="selfsup"))
     assert "evidence" not in keys(replace(REQUEST, preset="cvd-2020"))
@@ -115,13 +117,13 @@ def test_only_the_stages_that_are_needed_are_planned():
         (replace(REQUEST, prior=PriorRequest("none")), "depth"),
     ],
 )
-def test_depth_is_most_of_the_work_only_where_the_network_is_trained(request_, largest):
+def test_depth_is_most_of_the_work_only_where_the_network_is_trained(request_, largest) -> None:
     weights = {name: stage.weight for name, stage in stages(request_).items()}
     assert max(weights, key=weights.__getitem__) == largest
     assert (weights["depth"] < 0.1 * sum(weights.values())) == (largest == "poses")
 
 
-def test_without_a_prior_the_network_starts_photometrically_from_nothing():
+def test_without_a_prior_the_network_starts_photometrically_from_nothing() -> None:
     settings = settings_of(replace(REQUEST, prior=PriorRequest("none")))
     assert settings.photometric_steps > 0
     assert not settings.pretrained
@@ -130,7 +132,7 @@ def test_without_a_prior_the_network_starts_photometrically_from_nothing():
 
 
 @pytest.fixture
-def solved_of_a(tmp_path):
+def solved_of_a(tmp_path: Path):
     """Two clips, and a folder that holds the finished solve of the first."""
     for clip, seed in (("a", 0), ("b", 1)):
         (tmp_path / clip).mkdir()
@@ -150,7 +152,7 @@ def footage_only(clip, folder, replace=False):
         solve(request, lambda _document: None, until="footage")
 
 
-def test_a_solve_of_other_footage_is_not_replaced_unasked(tmp_path, solved_of_a):
+def test_a_solve_of_other_footage_is_not_replaced_unasked(tmp_path: Path, solved_of_a) -> None:
     before = (solved_of_a / "solve.json").read_bytes()
     with pytest.raises(WorkspaceError) as caught:
         footage_only(tmp_path / "b", solved_of_a)
@@ -160,7 +162,7 @@ def test_a_solve_of_other_footage_is_not_replaced_unasked(tmp_path, solved_of_a)
     footage_only(tmp_path / "b", solved_of_a, replace=True)
 
 
-def test_another_range_and_a_clip_that_was_moved_are_the_same_footage(tmp_path, solved_of_a):
+def test_another_range_and_a_clip_that_was_moved_are_the_same_footage(tmp_path: Path, solved_of_a) -> None:
     footage_only(tmp_path / "a", solved_of_a)
     moved = (tmp_path / "a").rename(tmp_path / "moved")
     source = {"path": str(tmp_path / "a" / "0001.png"), "content_id": probe(moved).content_id}

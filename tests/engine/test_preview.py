@@ -1,6 +1,7 @@
 """What can be seen of a solve while it runs."""
 
 import json
+from pathlib import Path
 
 import jsonschema
 import numpy as np
@@ -22,7 +23,7 @@ def cameras(count):
     return {1000 + i: np.eye(4) + np.eye(4, k=3) * i for i in range(count)}
 
 
-def test_the_track_follows_its_schema_and_is_small(tmp_path):
+def test_the_track_follows_its_schema_and_is_small(tmp_path: Path) -> None:
     xyz = np.random.default_rng(0).normal(size=(10000, 3))
     document = preview.track_document(cameras(500), xyz, np.full((10000, 3), 9, np.uint8))
     with open_workspace(tmp_path / "a.solve", ignore) as workspace:
@@ -36,7 +37,7 @@ def test_the_track_follows_its_schema_and_is_small(tmp_path):
         assert path.stat().st_size < 5e5
 
 
-def test_near_is_bright_and_holes_are_black(tmp_path):
+def test_near_is_bright_and_holes_are_black(tmp_path: Path) -> None:
     depth = np.full((90, 160), 8.0, np.float32)
     depth[:, :80], depth[:30, 80:] = 2.0, 0.0
     with open_workspace(tmp_path / "a.solve", ignore) as workspace:
@@ -46,7 +47,9 @@ def test_near_is_bright_and_holes_are_black(tmp_path):
     assert picture[60, 20] > picture[60, 140] + 100 > 100 and picture[10, 140] == 0
 
 
-def test_it_is_gone_when_the_solve_ends_and_written_now_and_then(tmp_path, monkeypatch):
+def test_it_is_gone_when_the_solve_ends_and_written_now_and_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, written = tmp_path / "a.solve", []
 
     def write(path):
@@ -67,7 +70,7 @@ def test_it_is_gone_when_the_solve_ends_and_written_now_and_then(tmp_path, monke
         assert not (folder / "preview").exists()
 
 
-def test_no_solve_fails_for_want_of_a_preview(tmp_path):
+def test_no_solve_fails_for_want_of_a_preview(tmp_path: Path) -> None:
     def full(_path):
         raise OSError(28, "No space left on device")
 

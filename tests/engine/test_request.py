@@ -21,13 +21,13 @@ from engine.request import (
 GOOD = {"schema": SCHEMA, "footage": {"path": "/shots/a.mp4"}, "output": "/shots/a.solve"}
 
 
-def test_a_request_survives_writing_and_reading(tmp_path):
+def test_a_request_survives_writing_and_reading(tmp_path: Path) -> None:
     request = Request(FootageRequest(Path("/shots/a.mp4"), first=3, step=2), Path("/out"), preset="best", seed=7)
     (tmp_path / "request.json").write_text(json.dumps(request.as_json()))
     assert read_request(tmp_path / "request.json") == request
 
 
-def test_given_cameras_and_known_sizes_survive_as_well(tmp_path):
+def test_given_cameras_and_known_sizes_survive_as_well(tmp_path: Path) -> None:
     document = {
         **GOOD,
         "lens": {"focal_mm": 35.0, "sensor_mm": 24.9, "metadata": False, "principal_px": [900, 500.5]},
@@ -56,13 +56,13 @@ def test_given_cameras_and_known_sizes_survive_as_well(tmp_path):
         ({"world": {"distance": {"metres": 1, "a": [1, 2]}}}, "request.invalid"),
     ],
 )
-def test_cameras_that_do_not_add_up_are_refused(change, code):
+def test_cameras_that_do_not_add_up_are_refused(change, code) -> None:
     with pytest.raises(RequestError) as caught:
         parse_request({**GOOD, **change}, "test")
     assert caught.value.code == code
 
 
-def test_what_the_command_line_says_of_lens_and_size_is_in_the_request():
+def test_what_the_command_line_says_of_lens_and_size_is_in_the_request() -> None:
     words = ["solve", "a.mp4", "--pixel-aspect", "2", "--principal", "900.5", "560", "--camera-height", "1.6"]
     words += ["--distance", "0.85", "12", "100.5", "200", "31", "640", "360.25"]
     request = _request(_parser().parse_args(words))
@@ -73,7 +73,7 @@ def test_what_the_command_line_says_of_lens_and_size_is_in_the_request():
         _request(_parser().parse_args(words))
 
 
-def test_only_footage_and_output_are_needed():
+def test_only_footage_and_output_are_needed() -> None:
     request = parse_request(GOOD, "test")
     assert (request.preset, request.lens.model, request.footage.step) == ("standard", "AUTO", 1)
 
@@ -91,7 +91,7 @@ def test_only_footage_and_output_are_needed():
         ({"output": 5}, "output"),
     ],
 )
-def test_a_wrong_field_is_named(change, named):
+def test_a_wrong_field_is_named(change, named) -> None:
     with pytest.raises(RequestError) as caught:
         parse_request({**GOOD, **change}, "test")
     assert caught.value.code == "request.invalid"
@@ -99,30 +99,30 @@ def test_a_wrong_field_is_named(change, named):
 
 
 @pytest.mark.parametrize("document", [None, [], "text", 3, {}, {"schema": 4}])
-def test_anything_else_is_refused(document):
+def test_anything_else_is_refused(document) -> None:
     with pytest.raises(RequestError):
         parse_request(document, "test")
 
 
-def test_a_newer_version_is_refused_as_such():
+def test_a_newer_version_is_refused_as_such() -> None:
     with pytest.raises(RequestError) as caught:
         parse_request({**GOOD, "schema": "cvd.request/2"}, "test")
     assert caught.value.code == "request.version"
 
 
-def test_a_range_that_ends_before_it_begins_is_refused():
+def test_a_range_that_ends_before_it_begins_is_refused() -> None:
     with pytest.raises(RequestError, match="empty"):
         parse_request({**GOOD, "footage": {"path": "/a.mp4", "first": 9, "last": 3}}, "test")
 
 
-def test_options_beside_a_request_file_are_refused(tmp_path, capsys):
+def test_options_beside_a_request_file_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "request.json"
     path.write_text(json.dumps(GOOD))
     assert main(["solve", str(path), "--preset", "best"]) == 2
     assert "preset" in capsys.readouterr().err
 
 
-def test_documents_that_exhaust_the_reader_are_refused(tmp_path):
+def test_documents_that_exhaust_the_reader_are_refused(tmp_path: Path) -> None:
     for number, text in enumerate(("[" * 100_000, '{"a":' * 200 + "1" + "}" * 200, '{"seed": NaN}', '{"seed": 1e999}')):
         path = tmp_path / f"{number}.json"
         path.write_text(text)
@@ -132,7 +132,7 @@ def test_documents_that_exhaust_the_reader_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("words", [["-x.mp4"], ["--weird.mp4"], ["--", "-x.mp4"], ["--out=x.mp4", "-x.mp4"]])
-def test_footage_whose_name_begins_like_an_option(tmp_path, monkeypatch, words):
+def test_footage_whose_name_begins_like_an_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("-x.mp4", "--weird.mp4"):
         (tmp_path / name).write_bytes(b"")

@@ -26,7 +26,7 @@ def solve_parser():
     return commands.choices["solve"]
 
 
-def test_the_schema_is_one_and_each_of_its_defaults_is_valid():
+def test_the_schema_is_one_and_each_of_its_defaults_is_valid() -> None:
     document = schema("request-1")
     jsonschema.Draft202012Validator.check_schema(document)
     assert document["$id"] == document["properties"]["schema"]["const"] == SCHEMA
@@ -51,7 +51,7 @@ def python_type(each):
     return kinds | ({types.NoneType} if "null" in found else set())
 
 
-def test_the_classes_have_the_schemas_fields_types_and_defaults():
+def test_the_classes_have_the_schemas_fields_types_and_defaults() -> None:
     """Forgotten in engine/request.py: a field of the schema, or one that the schema does not have."""
     there = {(part, name) for part, kind in PARTS.items() for name in typing.get_type_hints(kind)}
     there |= {("", name) for name in typing.get_type_hints(Request) if name not in PARTS}
@@ -68,7 +68,7 @@ def test_the_classes_have_the_schemas_fields_types_and_defaults():
         assert own.default == (dataclasses.MISSING if each.required else each.default), each.where
 
 
-def test_every_field_survives_writing_and_reading():
+def test_every_field_survives_writing_and_reading() -> None:
     document = json.loads(json.dumps(Request(request.FootageRequest(Path("/a.mp4")), Path("/a.solve")).as_json()))
     assert set(document) == set(schema("request-1")["properties"])
     for each in fields():
@@ -76,7 +76,7 @@ def test_every_field_survives_writing_and_reading():
     assert parse_request(document, "test").as_json() == document
 
 
-def test_the_command_line_has_an_option_for_every_field_and_no_other():
+def test_the_command_line_has_an_option_for_every_field_and_no_other() -> None:
     actions = {action.dest: action for action in solve_parser()._actions}
     optional = [each for each in fields() if not each.required]
     assert set(actions) == OWN_OPTIONS | {each.dest for each in optional}
@@ -106,7 +106,7 @@ def words_for(each):
 
 
 @pytest.mark.parametrize("where", [each.where for each in fields() if not each.required])
-def test_each_option_sets_its_field(where):
+def test_each_option_sets_its_field(where) -> None:
     each = field(where)
     words, value = words_for(each)
     parsed = solve_parser().parse_args(["a.mp4", *words])
@@ -114,7 +114,7 @@ def test_each_option_sets_its_field(where):
     assert options.names(parsed) == [words[0]]
 
 
-def test_what_the_command_line_says_is_in_the_request(tmp_path, monkeypatch):
+def test_what_the_command_line_says_is_in_the_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model").mkdir()
     typed = ["solve", "a.mp4", "--no-motion", "--allow-non-commercial", "--masks", "m", "--segmentation", "model"]
@@ -139,7 +139,7 @@ def test_what_the_command_line_says_is_in_the_request(tmp_path, monkeypatch):
     assert (asked.lens.camera, asked.lens.metadata) == ("Sony FX3", False)
 
 
-def test_every_path_begins_at_the_folder(tmp_path):
+def test_every_path_begins_at_the_folder(tmp_path: Path) -> None:
     settings = {each.where: "x" for each in fields() if each.format}
     document = placed(document_of(settings), tmp_path)
     for each in fields():
@@ -148,11 +148,11 @@ def test_every_path_begins_at_the_folder(tmp_path):
             assert found == (str(tmp_path / "x") if each.format == "path" else "x"), each.where
 
 
-def test_cameras_that_are_solved_need_no_file():
+def test_cameras_that_are_solved_need_no_file() -> None:
     assert SOLVED == ("solve", "deepv2d")
 
 
-def test_the_farms_templates_offer_every_preset():
+def test_the_farms_templates_offer_every_preset() -> None:
     """Forgotten in farm/: a preset."""
     wanted = ["listed", *choices("preset")]
     template = (FARM / "openjd" / "template.yaml").read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ from engine.geometry.tensors import project, sample, transform, unproject
 Z = torch.zeros
 
 
-def test_what_fits_passes():
+def test_what_fits_passes() -> None:
     check_shapes("a B 1 H W, b B 3 3, c H W", Z(2, 1, 4, 5), Z(2, 3, 3), np.zeros((4, 5)))
     check_shapes("a B 3, b B 2", Z(4, 3), Z(1, 2))
     check_shapes("a B 3, b B 2", Z(1, 3), Z(4, 2))
@@ -28,7 +28,7 @@ def test_what_fits_passes():
         ("a 3 3, b B", [(3, 4), (1,)], r"a has shape \(3, 4\); wanted: \(3, 3\)"),
     ],
 )
-def test_what_does_not_fit_is_named_with_both_shapes(form, shapes, told):
+def test_what_does_not_fit_is_named_with_both_shapes(form, shapes, told) -> None:
     with pytest.raises(ValueError, match=told):
         check_shapes(form, np.zeros(shapes[0]), np.zeros(shapes[1]))
 
@@ -45,6 +45,6 @@ def test_what_does_not_fit_is_named_with_both_shapes(form, shapes, told):
         lambda: pair_losses(Z(1, 1, 4, 4), Z(1, 1, 4, 4), Z(1, 3, 3), Z(1, 4, 4), Z(1, 4, 4, 2), Z(1, 1, 4, 4)),
     ],
 )
-def test_public_doors_look_at_shapes(wrong):
+def test_public_doors_look_at_shapes(wrong) -> None:
     with pytest.raises(ValueError, match="has shape"):
         wrong()

@@ -36,13 +36,13 @@ def stages(documents, kind):
 
 
 @pytest.fixture(scope="module")
-def solved(tmp_path_factory):
+def solved(tmp_path_factory: pytest.TempPathFactory):
     out = tmp_path_factory.mktemp("a folder with spaces") / "room.solve"
     return out, solve(out)
 
 
 @pytest.mark.slow
-def test_a_clip_becomes_a_solve_folder(solved):
+def test_a_clip_becomes_a_solve_folder(solved) -> None:
     out, documents = solved
     document = json.loads((out / "solve.json").read_text())
     jsonschema.validate(document, schema("solve-1"))
@@ -59,7 +59,7 @@ def test_a_clip_becomes_a_solve_folder(solved):
 
 
 @pytest.mark.slow
-def test_the_solve_is_close_to_the_truth(solved):
+def test_the_solve_is_close_to_the_truth(solved) -> None:
     figures = evaluate(solved[0], SAMPLE)
     assert figures["ate_pct"] < 1.0
     assert figures["rot_max_deg"] < 0.2
@@ -70,7 +70,7 @@ def test_the_solve_is_close_to_the_truth(solved):
 
 
 @pytest.mark.slow
-def test_solving_again_takes_everything_from_the_cache(solved):
+def test_solving_again_takes_everything_from_the_cache(solved) -> None:
     out, _ = solved
     depth = (out / "depth" / "000044.exr").read_bytes()
     assert stages(solve(out), "stage_reused") == STAGES
@@ -78,7 +78,7 @@ def test_solving_again_takes_everything_from_the_cache(solved):
 
 
 @pytest.mark.slow
-def test_a_killed_solve_goes_on_and_comes_to_the_same_result(solved, tmp_path):
+def test_a_killed_solve_goes_on_and_comes_to_the_same_result(solved, tmp_path: Path) -> None:
     out, _ = solved
     other = tmp_path / "killed.solve"
     shutil.copytree(out, other)
@@ -100,7 +100,7 @@ def test_a_killed_solve_goes_on_and_comes_to_the_same_result(solved, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_cancel_stops_soon_and_says_so(tmp_path):
+def test_cancel_stops_soon_and_says_so(tmp_path: Path) -> None:
     out = tmp_path / "cancelled.solve"
     with subprocess.Popen(command(out), cwd=ROOT, stdout=subprocess.PIPE, text=True) as engine:
         for line in engine.stdout or ():

@@ -37,7 +37,7 @@ def ignore(_document):
 
 
 @pytest.mark.parametrize("case", GOLDEN["folders"], ids=lambda case: case["what"])
-def test_whose_folder_it_is(tmp_path, case):
+def test_whose_folder_it_is(tmp_path: Path, case) -> None:
     make(tmp_path, case["files"])
     if not case["in_the_way"]:
         refuse_foreign(tmp_path)
@@ -57,7 +57,7 @@ def test_whose_folder_it_is(tmp_path, case):
         "preview/client.mov", "unfinished/wip.blend", "unfinished/depth/paint.exr", "report.html/index.html",
     ],
 )  # fmt: skip
-def test_a_solve_folder_with_an_artists_file_among_its_results_is_refused(tmp_path, name):
+def test_a_solve_folder_with_an_artists_file_among_its_results_is_refused(tmp_path: Path, name) -> None:
     make(tmp_path, {"status.json": {"schema": "cvd.status/1"}, "depth/000001.exr": None, name: "of hours"})
     before = tree(tmp_path)
     with pytest.raises(WorkspaceError) as caught, open_workspace(tmp_path, ignore):
@@ -68,7 +68,7 @@ def test_a_solve_folder_with_an_artists_file_among_its_results_is_refused(tmp_pa
     assert (tmp_path / name).read_text() == "of hours"
 
 
-def test_an_artists_files_beside_the_results_stay(tmp_path):
+def test_an_artists_files_beside_the_results_stay(tmp_path: Path) -> None:
     kept = [".backup.2026.json", "plates/.notes.12.txt", "wip.blend", "depth/.DS_Store", "cache/mine.txt"]
     make(tmp_path, {"status.json": {"schema": "cvd.status/1"}, **dict.fromkeys(kept)})
     with open_workspace(tmp_path, ignore):
@@ -76,7 +76,7 @@ def test_an_artists_files_beside_the_results_stay(tmp_path):
     assert [name for name in kept if not (tmp_path / name).exists()] == []
 
 
-def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path):
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
     kept = [".000101.4711.exr", ".depth.mp4.unfinished.mp4", "000101.exr", ".hidden", "cvd-4711-a.exr"]
     left = [files.temporary_of(Path(name)).name for name in ("000101.exr", "depth.mp4", "features")]
     make(tmp_path, {f"{folder}{name}": None for folder in ("", "depth/", "cache/poses-0/") for name in (*kept, *left)})
@@ -88,7 +88,7 @@ def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path):
     assert len(list((tmp_path / "plates").iterdir())) == len(kept) + len(left), "no engine writes there"
 
 
-def test_the_preview_goes_and_what_else_lies_there_stays(tmp_path):
+def test_the_preview_goes_and_what_else_lies_there_stays(tmp_path: Path) -> None:
     make(tmp_path, {"preview/track.json": {}, "preview/depth.png": None, "preview/client.mov": None})
     remove_preview(tmp_path)
     assert tree(tmp_path) == ["preview", "preview/client.mov"]
@@ -98,24 +98,24 @@ def test_the_preview_goes_and_what_else_lies_there_stays(tmp_path):
 
 
 @pytest.mark.parametrize("case", GOLDEN["names"], ids=lambda case: case["clip"])
-def test_how_a_solve_folder_is_called(tmp_path, case):
+def test_how_a_solve_folder_is_called(tmp_path: Path, case) -> None:
     clip = tmp_path / case["clip"]
     if case.get("is_folder"):
         clip.mkdir(parents=True)
     assert default_name(clip, MOVIE_SUFFIXES) == case["name"]
 
 
-def test_a_long_name_is_cut_where_disks_allow_no_more(tmp_path):
+def test_a_long_name_is_cut_where_disks_allow_no_more(tmp_path: Path) -> None:
     folder = default_folder(tmp_path / f"{'ü' * 124}.mp4", tmp_path, MOVIE_SUFFIXES)
     folder.mkdir()  # 255 bytes are the most
 
 
 @pytest.mark.parametrize(("a", "b", "same"), GOLDEN["same"])
-def test_two_paths_of_one_clip(a, b, same):
+def test_two_paths_of_one_clip(a, b, same) -> None:
     assert same_footage(Path("/", a), Path("/", b), MOVIE_SUFFIXES) is same
 
 
-def test_the_default_folder_is_unique_for_each_clip(tmp_path):
+def test_the_default_folder_is_unique_for_each_clip(tmp_path: Path) -> None:
     clips = [tmp_path / name for name in ("a/take.mp4", "b/take.mp4", "a/take.0001.png", "a/take.mov")]
     found = []
     for clip in clips:
@@ -127,12 +127,12 @@ def test_the_default_folder_is_unique_for_each_clip(tmp_path):
     assert found == ["take.solve", "take-2.solve", "take-3.solve", "take-4.solve"]
 
 
-def test_a_folder_of_something_else_is_nobodys_default(tmp_path):
+def test_a_folder_of_something_else_is_nobodys_default(tmp_path: Path) -> None:
     make(tmp_path, {"take.solve/notes.txt": None})
     assert default_folder(tmp_path / "take.mp4", tmp_path, MOVIE_SUFFIXES).name == "take-2.solve"
 
 
-def test_a_clip_that_was_moved_along_finds_its_folder(tmp_path):
+def test_a_clip_that_was_moved_along_finds_its_folder(tmp_path: Path) -> None:
     request = {"schema": "cvd.request/1", "footage": {"path": str(tmp_path / "old" / "take.mp4")}}
     make(tmp_path, {"new/take.mp4": None, "new/take.solve/request.json": request})
     clip = tmp_path / "new" / "take.mp4"

@@ -24,20 +24,20 @@ BESIDE = ("engine", "engine.errors", "engine.parallel", "engine.progress", "engi
           "engine.solve_folder", "engine.workspace", "engine.output", "engine.pipeline")  # fmt: skip
 
 
-def test_versions_are_raised_with_care():
+def test_versions_are_raised_with_care() -> None:
     golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
     changed = [name for name, entry in current().items() if entry != golden.get(name)]
     assert not changed, f"the code of {', '.join(changed)} has changed: see the head of {Path(__file__).name}"
 
 
-def test_a_stage_that_others_build_on_is_not_touched_by_their_code():
+def test_a_stage_that_others_build_on_is_not_touched_by_their_code() -> None:
     assert "engine.export.stage" in modules_of("export")
     assert "engine.export.stage" not in modules_of("depth")
     assert "engine.depth.cvd" not in modules_of("poses") | modules_of("evidence")
     assert "engine.clip.work" in modules_of("evidence")
 
 
-def test_comments_and_docstrings_are_no_code():
+def test_comments_and_docstrings_are_no_code() -> None:
     assert code_sum("a = 1  # one") == code_sum("a = 1") != code_sum("a = 2")
     assert code_sum('def f():\n    """One."""\n    return 1') == code_sum("def f():\n    return 1")
 

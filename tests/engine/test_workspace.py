@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -37,7 +38,7 @@ def stage_in(folder, name="poses", weight=1.0):
     return Stage(name, "0" * 16, weight, folder / "cache" / f"{name}-0")
 
 
-def test_a_stage_leaves_its_results_its_cost_and_its_events(tmp_path):
+def test_a_stage_leaves_its_results_its_cost_and_its_events(tmp_path: Path) -> None:
     with open_workspace(tmp_path / "a.solve", ignore) as workspace:
         stage = stage_in(workspace.root)
         with workspace.stage(stage) as folder:
@@ -53,7 +54,7 @@ def test_a_stage_leaves_its_results_its_cost_and_its_events(tmp_path):
     assert status(tmp_path / "a.solve")["state"] == "done"
 
 
-def test_a_stage_that_fails_is_not_done_and_keeps_its_checkpoints(tmp_path):
+def test_a_stage_that_fails_is_not_done_and_keeps_its_checkpoints(tmp_path: Path) -> None:
     stage = stage_in(tmp_path / "a.solve")
     opened = open_workspace(tmp_path / "a.solve", ignore)
     with pytest.raises(PoseError), opened as workspace, workspace.stage(stage) as folder:
@@ -66,7 +67,7 @@ def test_a_stage_that_fails_is_not_done_and_keeps_its_checkpoints(tmp_path):
     }  # fmt: skip
 
 
-def test_a_reused_stage_repeats_its_warnings(tmp_path):
+def test_a_reused_stage_repeats_its_warnings(tmp_path: Path) -> None:
     with open_workspace(tmp_path / "a.solve", ignore) as workspace:
         stage = stage_in(workspace.root)
         with workspace.stage(stage):
@@ -76,7 +77,7 @@ def test_a_reused_stage_repeats_its_warnings(tmp_path):
         assert workspace.warnings == ["soft focus"]
 
 
-def test_progress_counts_only_the_stages_that_are_not_in_the_cache(tmp_path):
+def test_progress_counts_only_the_stages_that_are_not_in_the_cache(tmp_path: Path) -> None:
     with open_workspace(tmp_path / "a.solve", ignore) as workspace:
         first, second = stage_in(workspace.root, "footage", 9.0), stage_in(workspace.root, "poses", 1.0)
         with workspace.stage(first):
@@ -93,7 +94,7 @@ def test_progress_counts_only_the_stages_that_are_not_in_the_cache(tmp_path):
             ]  # fmt: skip
 
 
-def test_the_cancel_file_stops_the_next_step(tmp_path):
+def test_the_cancel_file_stops_the_next_step(tmp_path: Path) -> None:
     folder = tmp_path / "a.solve"
     with pytest.raises(Cancelled), open_workspace(folder, ignore) as workspace, workspace.stage(stage_in(folder)):
         (folder / "cancel").touch()
@@ -103,7 +104,7 @@ def test_the_cancel_file_stops_the_next_step(tmp_path):
     assert not (folder / "cancel").exists(), "a cancel that was obeyed must not stop the next solve"
 
 
-def test_a_second_engine_is_kept_out_and_a_dead_one_is_not_in_the_way(tmp_path):
+def test_a_second_engine_is_kept_out_and_a_dead_one_is_not_in_the_way(tmp_path: Path) -> None:
     folder = tmp_path / "a.solve"
     code = (
         "import sys,pathlib;from engine.workspace import open_workspace\n"
@@ -125,7 +126,7 @@ def test_a_second_engine_is_kept_out_and_a_dead_one_is_not_in_the_way(tmp_path):
         pass
 
 
-def test_a_folder_that_holds_something_else_is_refused_and_left_alone(tmp_path):
+def test_a_folder_that_holds_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "depth").mkdir()
     (tmp_path / "depth" / "holiday.jpg").touch()
     with pytest.raises(WorkspaceError) as caught, open_workspace(tmp_path, ignore):
@@ -134,13 +135,13 @@ def test_a_folder_that_holds_something_else_is_refused_and_left_alone(tmp_path):
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["depth", "holiday.jpg"]
 
 
-def test_a_file_in_the_place_of_the_folder_is_a_typed_error(tmp_path):
+def test_a_file_in_the_place_of_the_folder_is_a_typed_error(tmp_path: Path) -> None:
     (tmp_path / "a.solve").write_text("not a folder")
     with pytest.raises(WorkspaceError), open_workspace(tmp_path / "a.solve", ignore):
         pass
 
 
-def test_a_full_disk_is_named_and_a_finished_result_stays(tmp_path):
+def test_a_full_disk_is_named_and_a_finished_result_stays(tmp_path: Path) -> None:
     folder = tmp_path / "a.solve"
     with open_workspace(folder, ignore):
         (folder / "solve.json").write_text("{}")
@@ -156,20 +157,20 @@ def test_a_full_disk_is_named_and_a_finished_result_stays(tmp_path):
     ("number", "code"),
     [(errno.ENOSPC, "disk_full"), (errno.EACCES, "not_writable"), (errno.EROFS, "not_writable"), (errno.EIO, "io")],
 )
-def test_what_the_file_system_says_gets_its_own_advice(tmp_path, number, code):
+def test_what_the_file_system_says_gets_its_own_advice(tmp_path: Path, number, code) -> None:
     error = explain_os_error(OSError(number, "said the kernel"), tmp_path)
     assert error.code == f"workspace.{code}"
     assert "said the kernel" in error.why
 
 
-def test_a_defect_is_reported_as_one(tmp_path):
+def test_a_defect_is_reported_as_one(tmp_path: Path) -> None:
     with pytest.raises(CvdError, match="ZeroDivisionError"), open_workspace(tmp_path / "a.solve", ignore):
         _ = 1 / 0
     assert status(tmp_path / "a.solve")["error"]["code"] == "engine.defect"
     assert "ZeroDivisionError" in (tmp_path / "a.solve" / "engine.log").read_text()
 
 
-def test_the_heart_beats_while_a_stage_is_silent(tmp_path):
+def test_the_heart_beats_while_a_stage_is_silent(tmp_path: Path) -> None:
     beats: list[dict[str, Any]] = []
     with open_workspace(tmp_path / "a.solve", beats.append), subprocess.Popen(["sleep", "1.5"]) as silent_work:
         began = time.time()
@@ -177,7 +178,7 @@ def test_the_heart_beats_while_a_stage_is_silent(tmp_path):
     assert any(d["schema"] == "cvd.status/1" and d["updated"] > began for d in beats)
 
 
-def test_the_listener_is_never_called_by_two_threads_at_once(tmp_path):
+def test_the_listener_is_never_called_by_two_threads_at_once(tmp_path: Path) -> None:
     inside, overlaps = [0], []
 
     def listen(_document):
@@ -202,7 +203,7 @@ def test_the_listener_is_never_called_by_two_threads_at_once(tmp_path):
     assert max(overlaps) == 1
 
 
-def test_stage_keys_differ_by_everything_that_matters():
+def test_stage_keys_differ_by_everything_that_matters() -> None:
     keys = {
         stage_key("poses", 1, {"seed": 0}, ["a"]),
         stage_key("poses", 1, {"seed": 1}, ["a"]),
@@ -214,12 +215,12 @@ def test_stage_keys_differ_by_everything_that_matters():
     assert stage_key("poses", 1, {"b": 1, "a": 2}, []) == stage_key("poses", 1, {"a": 2, "b": 1}, [])
 
 
-def test_errors_have_three_parts():
+def test_errors_have_three_parts() -> None:
     error = CvdError("a.b", "What.", "Why.", "Fix.")
     assert str(error) == "What. Why. Fix."
 
 
-def test_the_pace_follows_what_is_expected_at_first_and_what_is_measured_in_the_end():
+def test_the_pace_follows_what_is_expected_at_first_and_what_is_measured_in_the_end() -> None:
     """A solve of 100 s whose first two percent take ten, as starting programs does."""
     pace = Pace(0.0, 100.0)
     pace.reached(0.02, 10.0)
@@ -231,7 +232,7 @@ def test_the_pace_follows_what_is_expected_at_first_and_what_is_measured_in_the_
     assert slow.left(90.0) == pytest.approx(10.0, abs=3.0), "what was expected counts no more"
 
 
-def test_the_end_does_not_jump_and_what_is_overdue_has_no_figure():
+def test_the_end_does_not_jump_and_what_is_overdue_has_no_figure() -> None:
     pace = Pace(0.0, None)
     for second in range(1, 11):
         pace.reached(0.05 * second, float(second))
@@ -243,7 +244,7 @@ def test_the_end_does_not_jump_and_what_is_overdue_has_no_figure():
     assert pace.left(60.0) is None
 
 
-def test_a_stage_that_was_asked_for_ends_as_stopped_and_nothing_is_whole_before_the_end(tmp_path):
+def test_a_stage_that_was_asked_for_ends_as_stopped_and_nothing_is_whole_before_the_end(tmp_path: Path) -> None:
     folder = tmp_path / "a.solve"
     with pytest.raises(Stopped), open_workspace(folder, ignore) as workspace:
         stage = stage_in(folder)
@@ -269,5 +270,5 @@ def test_a_stage_that_was_asked_for_ends_as_stopped_and_nothing_is_whole_before_
         ("poses.defect", "sqlite3: database or disk is full", "workspace.disk_full"),
     ],
 )
-def test_how_the_solving_process_ended_is_told_apart(tmp_path, code, words, becomes):
+def test_how_the_solving_process_ended_is_told_apart(tmp_path: Path, code, words, becomes) -> None:
     assert explain(PoseError(code, "The camera solver stopped.", words, "Report it."), tmp_path).code == becomes

@@ -17,7 +17,7 @@ def fake_engine():
 
 
 @pytest.fixture
-def make_list(tmp_path):
+def make_list(tmp_path: Path):
     """`make_list("ok", "bad")` writes a list of these shots, with paths that begin at its folder."""
 
     def make(*names):

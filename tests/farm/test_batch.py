@@ -35,7 +35,7 @@ def tried(path, name):
 
 
 @posix
-def test_a_failure_stops_no_other_shot_and_only_what_may_pass_is_tried_again(make_list, run):
+def test_a_failure_stops_no_other_shot_and_only_what_may_pass_is_tried_again(make_list, run) -> None:
     path = make_list("bad", "ok", "memory", "killed")
     outcomes, said = run(path)
     assert {name: outcome.state for name, outcome in outcomes.items()} == {
@@ -48,7 +48,7 @@ def test_a_failure_stops_no_other_shot_and_only_what_may_pass_is_tried_again(mak
 
 
 @posix
-def test_after_its_retries_a_shot_has_failed(make_list, run):
+def test_after_its_retries_a_shot_has_failed(make_list, run) -> None:
     path = make_list("killed")
     outcomes, _ = run(path, retries=1)
     assert outcomes["killed"].error["code"] == "batch.died"
@@ -58,7 +58,7 @@ def test_after_its_retries_a_shot_has_failed(make_list, run):
     assert (entry["state"], len(entry["attempts"])) == ("failed", 2)
 
 
-def test_running_again_does_what_is_left(make_list, run):
+def test_running_again_does_what_is_left(make_list, run) -> None:
     path = make_list("ok", "bad")
     run(path)
     _, said = run(path)
@@ -67,7 +67,7 @@ def test_running_again_does_what_is_left(make_list, run):
 
 
 @pytest.mark.parametrize("what", ["footage", "request", "result", "removed"])
-def test_what_has_changed_is_solved_again_and_never_reported_as_done(make_list, run, what):
+def test_what_has_changed_is_solved_again_and_never_reported_as_done(make_list, run, what) -> None:
     path = make_list("ok")
     solve = path.parent / "solves" / "ok.solve"
     run(path)
@@ -89,7 +89,7 @@ def test_what_has_changed_is_solved_again_and_never_reported_as_done(make_list, 
     assert tried(path, "ok") == 2
 
 
-def test_another_frame_of_a_sequence_is_a_change(make_list, run):
+def test_another_frame_of_a_sequence_is_a_change(make_list, run) -> None:
     path = make_list("ok")
     plates = path.parent / "plates"
     path.write_text(path.read_text().replace("ok.mp4", "ok_1001.png"))
@@ -101,14 +101,14 @@ def test_another_frame_of_a_sequence_is_a_change(make_list, run):
     assert states(path) == {"ok": "changed"}
 
 
-def test_the_list_may_be_reached_by_another_path(make_list, run):
+def test_the_list_may_be_reached_by_another_path(make_list, run) -> None:
     path = make_list("ok", "bad")
     run(path)
     moved = shutil.move(path.parent, path.parent.with_name("mounted elsewhere"))
     assert states(Path(moved) / "shots.json") == {"ok": "done", "bad": "failed"}
 
 
-def test_several_at_a_time_share_the_processors(make_list, run, monkeypatch):
+def test_several_at_a_time_share_the_processors(make_list, run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     names = [f"ok_{number}" for number in range(5)]
     path = make_list(*names)
@@ -121,7 +121,7 @@ def test_several_at_a_time_share_the_processors(make_list, run, monkeypatch):
 # -- stages on different machines --
 
 
-def test_groups_of_stages_go_on_only_with_what_an_earlier_group_brought_through(make_list, run):
+def test_groups_of_stages_go_on_only_with_what_an_earlier_group_brought_through(make_list, run) -> None:
     path = make_list("ok", "bad")
     outcomes, _ = run(path, until="motion", task=True)
     assert {name: outcome.state for name, outcome in outcomes.items()} == {"ok": "stopped", "bad": "failed"}
@@ -136,14 +136,14 @@ def test_groups_of_stages_go_on_only_with_what_an_earlier_group_brought_through(
 
 
 @posix
-def test_a_task_whose_error_may_pass_is_tried_again_by_the_same_group(make_list, run):
+def test_a_task_whose_error_may_pass_is_tried_again_by_the_same_group(make_list, run) -> None:
     path = make_list("killed")
     run(path, until="motion", task=True, retries=0)
     run(path, task=True, retries=0)
     assert tried(path, "killed") == 2, "it was no fault of the clip"
 
 
-def test_a_shot_that_another_machine_solves_stays_that_machines(make_list, run):
+def test_a_shot_that_another_machine_solves_stays_that_machines(make_list, run) -> None:
     path = make_list("locked", "ok")
     run(path)
     assert states(path) == {"locked": "not_started", "ok": "done"}
@@ -151,7 +151,7 @@ def test_a_shot_that_another_machine_solves_stays_that_machines(make_list, run):
     assert outcomes["locked"].may_pass
 
 
-def test_a_shot_that_another_machine_has_solved_meanwhile_is_not_begun_again(make_list, run, fake_engine):
+def test_a_shot_that_another_machine_has_solved_meanwhile_is_not_begun_again(make_list, run, fake_engine) -> None:
     path = make_list("late", "ok")
     shots = read_shots(path)
     other = Batch(path.parent / "report", say=lambda _: None, engine=fake_engine)
@@ -170,7 +170,7 @@ def test_a_shot_that_another_machine_has_solved_meanwhile_is_not_begun_again(mak
     assert attempt["end"] == "done"
 
 
-def test_a_record_of_a_dead_machine_is_told_from_one_at_work(make_list, run):
+def test_a_record_of_a_dead_machine_is_told_from_one_at_work(make_list, run) -> None:
     path = make_list("ok")
     run(path)
     record = path.parent / "report" / "shots" / "ok.json"
@@ -183,7 +183,7 @@ def test_a_record_of_a_dead_machine_is_told_from_one_at_work(make_list, run):
     assert states(path) == {"ok": "interrupted"}
 
 
-def test_a_damaged_record_is_none(make_list, run):
+def test_a_damaged_record_is_none(make_list, run) -> None:
     path = make_list("ok")
     run(path)
     (path.parent / "report" / "shots" / "ok.json").write_text("{")
@@ -210,7 +210,7 @@ class Interrupter(threading.Thread):
 
 @posix
 @pytest.mark.parametrize("how", ["call", "signal"])
-def test_a_stopped_batch_leaves_no_engine_and_goes_on_later(make_list, fake_engine, how):
+def test_a_stopped_batch_leaves_no_engine_and_goes_on_later(make_list, fake_engine, how) -> None:
     path = make_list("ok", "slow", "later")
     sign = path.parent / "solves" / "slow.solve" / "slow"
     batch = Batch(path.parent / "report", say=lambda _: None, engine=fake_engine)
@@ -225,14 +225,14 @@ def test_a_stopped_batch_leaves_no_engine_and_goes_on_later(make_list, fake_engi
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
-def test_a_report_folder_that_cannot_be_written_is_told_in_three_parts(make_list, run):
+def test_a_report_folder_that_cannot_be_written_is_told_in_three_parts(make_list, run) -> None:
     path = make_list("ok")
     (path.parent / "report").write_text("a file is in the way")
     with pytest.raises(WorkspaceError):
         run(path)
 
 
-def test_an_output_that_is_a_file_fails_that_shot_alone(make_list, run):
+def test_an_output_that_is_a_file_fails_that_shot_alone(make_list, run) -> None:
     path = make_list("ok", "ok_2")
     (path.parent / "solves").mkdir()
     (path.parent / "solves" / "ok.solve").write_text("a file is in the way")
@@ -244,7 +244,7 @@ def test_an_output_that_is_a_file_fails_that_shot_alone(make_list, run):
 # -- the report --
 
 
-def test_the_report_says_of_each_shot_what_became_of_it(make_list, fake_engine):
+def test_the_report_says_of_each_shot_what_became_of_it(make_list, fake_engine) -> None:
     path = make_list("ok", "bad", "later")
     shots = read_shots(path)
     Batch(path.parent / "report", say=lambda _: None, engine=fake_engine).run(shots[:2])
@@ -265,7 +265,7 @@ def test_the_report_says_of_each_shot_what_became_of_it(make_list, fake_engine):
     assert "<b>." not in page
 
 
-def test_errors_that_may_pass_are_errors_that_the_engine_has():
+def test_errors_that_may_pass_are_errors_that_the_engine_has() -> None:
     source = "".join(p.read_text() for p in (Path(cli.__file__).parent).rglob("*.py") if p.name != "queue.py")
     assert {code for code in PASSING if f'"{code}"' not in source} == {"batch.died"}
 
@@ -273,7 +273,9 @@ def test_errors_that_may_pass_are_errors_that_the_engine_has():
 # -- the real engine, where it fails at once --
 
 
-def test_the_real_engine_is_asked_as_it_wants_to_be(make_list, tmp_path, capfd):
+def test_the_real_engine_is_asked_as_it_wants_to_be(
+    make_list, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     path = make_list("ok")
     (path.parent / "plates" / "ok.mp4").unlink()
     assert cli.main(["batch", str(path), "--task"]) == 0, "trying again would not help"
@@ -288,7 +290,9 @@ def test_the_real_engine_is_asked_as_it_wants_to_be(make_list, tmp_path, capfd):
     assert status["state"] == "failed"
 
 
-def test_a_wrong_list_on_the_command_line_is_told_in_three_parts(tmp_path, capsys):
+def test_a_wrong_list_on_the_command_line_is_told_in_three_parts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(["batch", str(tmp_path / "none.json")]) == 2
     said = capsys.readouterr().err
     assert all(part in said for part in ("error: ", "\n  why: ", "\n  fix: "))
@@ -300,7 +304,7 @@ def test_a_wrong_list_on_the_command_line_is_told_in_three_parts(tmp_path, capsy
     assert "Traceback" not in done.stderr
 
 
-def test_what_a_clip_or_a_camera_is_at_fault_for_is_not_tried_again():
+def test_what_a_clip_or_a_camera_is_at_fault_for_is_not_tried_again() -> None:
     assert not {"poses.defect", "engine.defect", "camera.lens", "camera.pose", "camera.unreadable"} & PASSING
     assert "poses.crashed" in PASSING, "by a signal, or as Windows has it"
     for code, passes in ((1, False), (2, False), (-11, True), (-9, True), (0xC0000005, True)):

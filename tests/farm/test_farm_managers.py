@@ -47,7 +47,7 @@ class Outline:
         self.layers.append(layer)
 
 
-def test_opencue(monkeypatch):
+def test_opencue(monkeypatch: pytest.MonkeyPatch) -> None:
     fakes: dict[str, Any] = {
         name: types.ModuleType(name) for name in ("outline", "outline.cuerun", "outline.depend", "outline.modules")
     }
@@ -93,7 +93,7 @@ console.log(JSON.stringify(made));
 
 
 @pytest.mark.skipif(NODE is None, reason="needs node")
-def test_flamenco():
+def test_flamenco() -> None:
     settings = {
         "shot_list": LIST, "shots": 2, "report": REPORT, "engine_folder": str(FARM.parent),
         "engine_python": "{cvd_python}", "preset": "preview",

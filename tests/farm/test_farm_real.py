@@ -15,7 +15,7 @@ SAMPLE = Path(__file__).resolve().parents[2] / "sample" / "room.mp4"
 
 
 @pytest.mark.slow
-def test_a_later_group_of_stages_goes_on_where_the_earlier_one_stopped(tmp_path):
+def test_a_later_group_of_stages_goes_on_where_the_earlier_one_stopped(tmp_path: Path) -> None:
     movie = cv2.VideoCapture(str(SAMPLE))
     (tmp_path / "plate").mkdir()
     for number in range(1, 25):

@@ -55,14 +55,14 @@ def commands(path, shots):
             yield step["name"], arguments
 
 
-def test_the_steps_follow_one_another_and_end_with_the_report():
+def test_the_steps_follow_one_another_and_end_with_the_report() -> None:
     names = [step["name"] for step in TEMPLATE["steps"]]
     assert names[-1] == "Report"
     for before, step in zip(TEMPLATE["steps"], TEMPLATE["steps"][1:], strict=False):
         assert step["dependencies"] == [{"dependsOn": before["name"]}]
 
 
-def test_each_task_is_a_command_that_the_engine_knows(tmp_path):
+def test_each_task_is_a_command_that_the_engine_knows(tmp_path: Path) -> None:
     until = {}
     for step, arguments in commands(tmp_path / "shots.json", "1-2"):
         options = cli._parser().parse_args(arguments)
@@ -79,7 +79,9 @@ def test_each_task_is_a_command_that_the_engine_knows(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_played_twice_it_solves_each_shot_once_and_writes_one_report(make_list, fake_engine, monkeypatch, capsys):
+def test_played_twice_it_solves_each_shot_once_and_writes_one_report(
+    make_list, fake_engine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = make_list("ok", "bad", "memory")
     monkeypatch.setattr(cli, "Batch", functools.partial(Batch, engine=fake_engine, retry_wait_s=0.0))
 
@@ -100,7 +102,9 @@ def test_played_twice_it_solves_each_shot_once_and_writes_one_report(make_list, 
     assert "3 shots: 2 done, 1 failed" in capsys.readouterr().out
 
 
-def test_the_report_of_some_shots_does_not_fail_for_others(make_list, fake_engine, monkeypatch):
+def test_the_report_of_some_shots_does_not_fail_for_others(
+    make_list, fake_engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = make_list("ok", "bad")
     monkeypatch.setattr(cli, "Batch", functools.partial(Batch, engine=fake_engine))
     assert [cli.main(arguments) for _, arguments in commands(path, "1-1")][-1] == 0
@@ -109,7 +113,7 @@ def test_the_report_of_some_shots_does_not_fail_for_others(make_list, fake_engin
 
 
 @pytest.mark.skipif(OPENJD is None, reason="needs requirements/farm.txt")
-def test_openjd_runs_it(make_list):
+def test_openjd_runs_it(make_list) -> None:
     path = make_list("ok")
     shutil.rmtree(path.parent / "plates")  # so that the real engine has little to do
     checked = subprocess.run([str(OPENJD), "check", str(FOLDER / "template.yaml")], capture_output=True, check=False)

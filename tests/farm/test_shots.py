@@ -1,6 +1,7 @@
 """The shot list is read as it is documented, and refused in three parts where it is wrong."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -23,7 +24,7 @@ def a_shot(name="a", **request):
     return {"name": name, "request": {"footage": {"path": "a.mp4"}, "output": f"{name}.solve", **request}}
 
 
-def test_relative_paths_begin_at_the_file_that_they_are_written_in(tmp_path):
+def test_relative_paths_begin_at_the_file_that_they_are_written_in(tmp_path: Path) -> None:
     far = tmp_path / "elsewhere"
     inline = a_shot(
         "a",
@@ -47,12 +48,12 @@ def test_relative_paths_begin_at_the_file_that_they_are_written_in(tmp_path):
     assert (first.number, second.number, second.name) == (1, 2, "b")
 
 
-def test_a_model_by_its_name_is_no_path(tmp_path):
+def test_a_model_by_its_name_is_no_path(tmp_path: Path) -> None:
     (shot,) = read_shots(a_list(tmp_path, a_shot(prior={"kind": "transformers", "path": "maker/model"})))
     assert shot.request.prior.path == "maker/model"
 
 
-def test_a_preset_for_all_goes_before_what_the_shots_say(tmp_path):
+def test_a_preset_for_all_goes_before_what_the_shots_say(tmp_path: Path) -> None:
     path = a_list(tmp_path, a_shot("a"), a_shot("b", preset="best"))
     assert [shot.request.preset for shot in read_shots(path)] == ["standard", "best"]
     assert [shot.request.preset for shot in read_shots(path, "preview")] == ["preview", "preview"]
@@ -72,7 +73,7 @@ def test_a_preset_for_all_goes_before_what_the_shots_say(tmp_path):
         ([{"name": "a", "request": "none.json"}], "shots.unreadable", "No such file"),
     ],
 )
-def test_a_wrong_list_is_refused(tmp_path, shots, code, named):
+def test_a_wrong_list_is_refused(tmp_path: Path, shots, code, named) -> None:
     with pytest.raises(RequestError) as refused:
         read_shots(a_list(tmp_path, *shots))
     assert refused.value.code == code
@@ -80,7 +81,7 @@ def test_a_wrong_list_is_refused(tmp_path, shots, code, named):
     assert refused.value.fix
 
 
-def test_what_is_no_list_is_refused(tmp_path):
+def test_what_is_no_list_is_refused(tmp_path: Path) -> None:
     (tmp_path / "shots.json").write_text("{")
     with pytest.raises(RequestError) as refused:
         read_shots(tmp_path / "shots.json")
@@ -91,7 +92,7 @@ def test_what_is_no_list_is_refused(tmp_path):
     assert schema("shots-1")["properties"]["schema"]["const"] in refused.value.why
 
 
-def test_shots_are_chosen_by_number(tmp_path):
+def test_shots_are_chosen_by_number(tmp_path: Path) -> None:
     shots = read_shots(a_list(tmp_path, *(a_shot(name) for name in "abcdefg")))
 
     def chosen(words):

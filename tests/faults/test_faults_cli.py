@@ -1,11 +1,15 @@
 """Nobody who starts the engine meets a traceback."""
 
+from pathlib import Path
+
 import pytest
 
 from engine import cli
 
 
-def test_a_defect_outside_of_any_solve_folder_is_told_in_three_parts(capsys, monkeypatch, tmp_path):
+def test_a_defect_outside_of_any_solve_folder_is_told_in_three_parts(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     def broken(_options):
         raise KeyError("surprise")
 
@@ -17,7 +21,7 @@ def test_a_defect_outside_of_any_solve_folder_is_told_in_three_parts(capsys, mon
     assert all(part in said for part in ("error: ", "\n  why: ", "\n  fix: "))
 
 
-def test_the_interrupts_of_a_person_are_no_defects(monkeypatch, tmp_path):
+def test_the_interrupts_of_a_person_are_no_defects(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def interrupted(_options):
         raise KeyboardInterrupt
 

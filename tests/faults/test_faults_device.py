@@ -39,12 +39,12 @@ def run(fits, error, device=CUDA):
 FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
 
-def test_work_that_fits_is_done_once_and_nothing_is_said():
+def test_work_that_fits_is_done_once_and_nothing_is_said() -> None:
     assert run(lambda *_: True, FULL) == ([("cuda", False)], [])
 
 
 @pytest.mark.parametrize("error", [FULL, RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling ...")])
-def test_smaller_pieces_come_first_and_the_cpu_last_and_both_are_said(error):
+def test_smaller_pieces_come_first_and_the_cpu_last_and_both_are_said(error) -> None:
     tried, told = run(lambda _, small: small, error)
     assert tried == [("cuda", False), ("cuda", True)]
     assert len(told) == 1 and "smaller pieces" in told[0]
@@ -53,14 +53,14 @@ def test_smaller_pieces_come_first_and_the_cpu_last_and_both_are_said(error):
     assert len(told) == 2 and "on the CPU" in told[1]
 
 
-def test_other_failures_and_those_of_the_cpu_pass():
+def test_other_failures_and_those_of_the_cpu_pass() -> None:
     with pytest.raises(RuntimeError, match="shape"):
         run(lambda *_: False, RuntimeError("shape mismatch"))
     with pytest.raises(torch.OutOfMemoryError):
         run(lambda *_: False, FULL, CPU)
 
 
-def test_a_sweep_in_the_smallest_pieces_finds_the_same_depth(monkeypatch):
+def test_a_sweep_in_the_smallest_pieces_finds_the_same_depth(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(1)
     reference, source = torch.rand((2, 24, 32), generator=generator)
     lens = torch.tensor([[30.0, 0.0, 16.0], [0.0, 30.0, 12.0], [0.0, 0.0, 1.0]])

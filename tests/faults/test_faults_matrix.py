@@ -1,6 +1,7 @@
 """A small part of the fault matrix; `python -m tests.faults` runs all of it."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,7 @@ pytestmark = [
 ]
 
 
-def test_a_part_of_the_fault_matrix_loses_nothing(tmp_path):
+def test_a_part_of_the_fault_matrix_loses_nothing(tmp_path: Path) -> None:
     from tests.faults import matrix
 
     arena = matrix.Arena(tmp_path)

@@ -1,5 +1,7 @@
 """Media that is cut short, empty, wrongly labelled or full of holes."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -54,7 +56,7 @@ def sequence(folder, count=5, suffix=".png"):
     return folder
 
 
-def test_a_movie_that_is_cut_short_is_solved_as_far_as_it_goes_and_it_is_said(tmp_path):
+def test_a_movie_that_is_cut_short_is_solved_as_far_as_it_goes_and_it_is_said(tmp_path: Path) -> None:
     path = movie(tmp_path / "a.avi")
     whole = path.read_bytes()
     assert footage.probe(path).cut_short is None
@@ -67,7 +69,7 @@ def test_a_movie_that_is_cut_short_is_solved_as_far_as_it_goes_and_it_is_said(tm
     assert footage.probe(path, last=10).cut_short is None, "what was asked for is all there"
 
 
-def test_a_movie_whose_end_holds_its_index_is_nothing_without_it(tmp_path):
+def test_a_movie_whose_end_holds_its_index_is_nothing_without_it(tmp_path: Path) -> None:
     path = movie(tmp_path / "a.mp4", codec="mp4v")
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(FootageError) as caught:
@@ -77,7 +79,7 @@ def test_a_movie_whose_end_holds_its_index_is_nothing_without_it(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".bmp", ".webp", ".exr"])
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.98])
-def test_a_picture_that_is_cut_short_is_named(tmp_path, suffix, share):
+def test_a_picture_that_is_cut_short_is_named(tmp_path: Path, suffix, share) -> None:
     data = encoded(suffix, tmp_path)
     folder = tmp_path / "clip"
     folder.mkdir()
@@ -89,7 +91,7 @@ def test_a_picture_that_is_cut_short_is_named(tmp_path, suffix, share):
 
 
 @pytest.mark.parametrize(("suffix", "really"), [(".exr", ".png"), (".dpx", ".exr"), (".exr", ".jpg")])
-def test_a_picture_that_is_not_of_the_kind_that_its_name_says_is_named(tmp_path, suffix, really):
+def test_a_picture_that_is_not_of_the_kind_that_its_name_says_is_named(tmp_path: Path, suffix, really) -> None:
     folder = tmp_path / "clip"
     folder.mkdir()
     for number in range(1, 4):
@@ -99,7 +101,7 @@ def test_a_picture_that_is_not_of_the_kind_that_its_name_says_is_named(tmp_path,
     assert caught.value.code == "footage.unreadable_frame"
 
 
-def test_a_still_in_a_movies_clothes_has_too_few_frames(tmp_path):
+def test_a_still_in_a_movies_clothes_has_too_few_frames(tmp_path: Path) -> None:
     path = tmp_path / "a.mov"
     path.write_bytes(encoded(".png", tmp_path))
     with pytest.raises(FootageError) as caught:
@@ -107,7 +109,7 @@ def test_a_still_in_a_movies_clothes_has_too_few_frames(tmp_path):
     assert caught.value.code in ("footage.not_video", "footage.too_few_frames")
 
 
-def test_a_frame_that_is_missing_in_the_middle_shifts_no_other(tmp_path):
+def test_a_frame_that_is_missing_in_the_middle_shifts_no_other(tmp_path: Path) -> None:
     folder = sequence(tmp_path / "clip")
     (folder / "plate_0003.png").unlink()
     numbers, clip = read(folder)
@@ -115,7 +117,7 @@ def test_a_frame_that_is_missing_in_the_middle_shifts_no_other(tmp_path):
     assert clip.missing == (3,)
 
 
-def test_a_frame_that_goes_missing_after_the_look_at_the_clip_is_named(tmp_path):
+def test_a_frame_that_goes_missing_after_the_look_at_the_clip_is_named(tmp_path: Path) -> None:
     folder = sequence(tmp_path / "clip")
     clip = footage.probe(folder)
     (folder / "plate_0004.png").unlink()

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,7 +37,7 @@ def failure(folder, work, listener=ignore):
     return caught.value
 
 
-def test_a_lock_file_of_a_process_that_is_gone_or_that_another_runs_under_is_no_lock(tmp_path):
+def test_a_lock_file_of_a_process_that_is_gone_or_that_another_runs_under_is_no_lock(tmp_path: Path) -> None:
     folder = tmp_path / "a.solve"
     with open_workspace(folder, ignore):
         pass
@@ -48,7 +49,7 @@ def test_a_lock_file_of_a_process_that_is_gone_or_that_another_runs_under_is_no_
     assert (folder / "lock").read_text() == ""
 
 
-def test_who_only_looks_at_the_lock_keeps_no_engine_out(tmp_path):
+def test_who_only_looks_at_the_lock_keeps_no_engine_out(tmp_path: Path) -> None:
     folder = tmp_path / "a.solve"
     folder.mkdir()
     code = (
@@ -62,7 +63,7 @@ def test_who_only_looks_at_the_lock_keeps_no_engine_out(tmp_path):
             pass
 
 
-def test_a_disk_without_locks_is_named_as_such(tmp_path, monkeypatch):
+def test_a_disk_without_locks_is_named_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -70,7 +71,7 @@ def test_a_disk_without_locks_is_named_as_such(tmp_path, monkeypatch):
     assert failure(tmp_path / "a.solve", ignore).code == "workspace.no_locks"
 
 
-def test_a_folder_that_is_moved_under_an_engine_ends_it_and_is_not_made_again(tmp_path):
+def test_a_folder_that_is_moved_under_an_engine_ends_it_and_is_not_made_again(tmp_path: Path) -> None:
     folder, elsewhere = tmp_path / "a.solve", tmp_path / "b.solve"
 
     def move(opened):
@@ -89,7 +90,7 @@ def test_a_folder_that_is_moved_under_an_engine_ends_it_and_is_not_made_again(tm
     assert status(elsewhere)["state"] == "done"
 
 
-def test_another_solve_in_the_place_of_a_moved_one_is_left_alone(tmp_path):
+def test_another_solve_in_the_place_of_a_moved_one_is_left_alone(tmp_path: Path) -> None:
     folder = tmp_path / "a.solve"
 
     def replace(opened):
@@ -103,7 +104,7 @@ def test_another_solve_in_the_place_of_a_moved_one_is_left_alone(tmp_path):
     assert status(folder)["state"] == "done", "the other solve's own word"
 
 
-def test_a_clock_set_back_disturbs_neither_progress_nor_costs(tmp_path, monkeypatch):
+def test_a_clock_set_back_disturbs_neither_progress_nor_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "a.solve"
     told: list[dict[str, Any]] = []
     clock = [time.time()]
@@ -122,7 +123,7 @@ def test_a_clock_set_back_disturbs_neither_progress_nor_costs(tmp_path, monkeypa
         assert opened.record(stage_in(folder))["cost"]["wall_s"] >= 0.0
 
 
-def test_half_a_line_of_history_is_dropped(tmp_path):
+def test_half_a_line_of_history_is_dropped(tmp_path: Path) -> None:
     folder = tmp_path / "a.solve"
     with open_workspace(folder, ignore):
         pass
@@ -134,7 +135,7 @@ def test_half_a_line_of_history_is_dropped(tmp_path):
     assert [json.loads(line)["type"] for line in lines] == ["solve_started", "solve_done"] * 2
 
 
-def test_what_a_killed_engine_was_writing_is_removed(tmp_path):
+def test_what_a_killed_engine_was_writing_is_removed(tmp_path: Path) -> None:
     folder = tmp_path / "a.solve"
     with open_workspace(folder, ignore):
         (folder / "cache").mkdir()
@@ -143,7 +144,7 @@ def test_what_a_killed_engine_was_writing_is_removed(tmp_path):
         assert not list(folder.rglob(".*"))
 
 
-def test_a_wish_to_cancel_that_came_while_the_engine_started_is_heeded_and_an_older_one_is_not(tmp_path):
+def test_a_wish_to_cancel_that_came_while_the_engine_started_is_heeded_and_an_older_one_is_not(tmp_path: Path) -> None:
     folder = tmp_path / "a.solve"
     with open_workspace(folder, ignore):
         pass
@@ -156,7 +157,9 @@ def test_a_wish_to_cancel_that_came_while_the_engine_started_is_heeded_and_an_ol
         opened.step(1, 2, "shown")
 
 
-def test_a_disk_without_room_for_one_more_file_still_hears_why_the_solve_failed(tmp_path, monkeypatch):
+def test_a_disk_without_room_for_one_more_file_still_hears_why_the_solve_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "a.solve"
 
     def full(*_):
@@ -171,7 +174,9 @@ def test_a_disk_without_room_for_one_more_file_still_hears_why_the_solve_failed(
     assert status(folder)["error"]["code"] == "workspace.disk_full"
 
 
-def test_a_finished_solve_is_done_also_when_its_last_event_cannot_be_written(tmp_path, monkeypatch):
+def test_a_finished_solve_is_done_also_when_its_last_event_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "a.solve"
 
     def no_room(*_, **__):
@@ -182,7 +187,7 @@ def test_a_finished_solve_is_done_also_when_its_last_event_cannot_be_written(tmp
     assert status(folder)["state"] == "done"
 
 
-def test_a_listener_that_is_gone_does_not_end_the_solve(tmp_path):
+def test_a_listener_that_is_gone_does_not_end_the_solve(tmp_path: Path) -> None:
     calls = []
 
     def closed(document):
@@ -203,7 +208,7 @@ def test_a_listener_that_is_gone_does_not_end_the_solve(tmp_path):
         (RuntimeError("something else"), "engine.defect"),
     ],
 )
-def test_whatever_stops_a_solve_comes_out_typed(tmp_path, error, code):
+def test_whatever_stops_a_solve_comes_out_typed(tmp_path: Path, error, code) -> None:
     def stop(_opened):
         raise error
 
@@ -211,14 +216,14 @@ def test_whatever_stops_a_solve_comes_out_typed(tmp_path, error, code):
     assert status(tmp_path / "a.solve")["error"]["code"] == code
 
 
-def test_a_folder_whose_name_is_no_text_is_refused_before_it_is_made(tmp_path):
+def test_a_folder_whose_name_is_no_text_is_refused_before_it_is_made(tmp_path: Path) -> None:
     folder = tmp_path / os.fsdecode(b"caf\xe9.solve")
     with pytest.raises(WorkspaceError, match="no UTF-8"), open_workspace(folder, ignore):
         pass
     assert not folder.exists()
 
 
-def test_a_folder_in_which_an_engine_was_killed_at_once_can_be_solved_into(tmp_path):
+def test_a_folder_in_which_an_engine_was_killed_at_once_can_be_solved_into(tmp_path: Path) -> None:
     folder = tmp_path / "a.solve"
     folder.mkdir()
     for name in ("lock", ".cvd-4711-status.json", "cancel"):

@@ -39,14 +39,14 @@ NAMES = (
 
 
 @pytest.fixture(scope="module")
-def targets(tmp_path_factory):
+def targets(tmp_path_factory: pytest.TempPathFactory):
     made = Targets(tmp_path_factory.mktemp("fuzz"))
     assert tuple(made.all) == NAMES
     return made
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_whatever_is_read_succeeds_or_is_refused_with_words(targets, name):
+def test_whatever_is_read_succeeds_or_is_refused_with_words(targets, name) -> None:
     for found in FOUND.get(name, []):
         targets.run(name, bytes.fromhex(found))
     generator = random.Random(f"{name}")
@@ -55,7 +55,7 @@ def test_whatever_is_read_succeeds_or_is_refused_with_words(targets, name):
     assert good < EXECUTIONS or name == "status"
 
 
-def test_the_guard_sees_writes_outside_processes_and_connections(targets, tmp_path):
+def test_the_guard_sees_writes_outside_processes_and_connections(targets, tmp_path: Path) -> None:
     import subprocess
 
     targets.guard.folder = str(targets.folder)
@@ -85,7 +85,7 @@ class Listing:
 
 @settings(max_examples=200, deadline=None)
 @given(names)
-def test_every_file_of_a_sequence_is_in_the_folder_and_under_its_own_number(found):
+def test_every_file_of_a_sequence_is_in_the_folder_and_under_its_own_number(found) -> None:
     try:
         sequence = sequence_of(Path(found[0]), found)
     except FootageError as error:
@@ -107,7 +107,7 @@ ends = st.none() | st.integers(-(10**12), 10**12)
 
 @settings(max_examples=300, deadline=None)
 @given(numbers, ends, ends, st.integers(1, 10**6))
-def test_any_range_of_any_numbers_is_quickly_chosen_or_refused(present, first, last, step):
+def test_any_range_of_any_numbers_is_quickly_chosen_or_refused(present, first, last, step) -> None:
     try:
         chosen, missing = _selection(present, first, last, step, "name")
     except FootageError:
@@ -128,7 +128,7 @@ json_values = st.recursive(
 
 @settings(max_examples=150, deadline=None)
 @given(st.dictionaries(st.sampled_from(["schema", "footage", "output", "lens", "world", "seed", "x"]), json_values))
-def test_any_document_is_a_request_or_refused(document):
+def test_any_document_is_a_request_or_refused(document) -> None:
     with pytest.raises(RequestError) as caught:
         parse_request(document | {"output": 7}, "it")  # which makes every one of them wrong
     assert all((caught.value.code, caught.value.what, caught.value.why, caught.value.fix))
@@ -146,7 +146,7 @@ def refused(path, **options):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX names and permissions")
-def test_names_that_no_program_can_hold_and_files_that_are_none(tmp_path):
+def test_names_that_no_program_can_hold_and_files_that_are_none(tmp_path: Path) -> None:
     assert refused(tmp_path / ("a" * 300 + ".png")) == "footage.unreadable"
     assert refused(Path("/" + "b/" * 3000 + "a.png")) in ("footage.unreadable", "footage.missing")
     assert refused(tmp_path / os.fsdecode(b"caf\xe9.png")) == "footage.name"
@@ -164,14 +164,14 @@ def test_names_that_no_program_can_hold_and_files_that_are_none(tmp_path):
     assert footage.probe(other / "a_0001.png").numbers == (1,)
 
 
-def test_numbers_that_are_dates_are_no_endless_gap(tmp_path):
+def test_numbers_that_are_dates_are_no_endless_gap(tmp_path: Path) -> None:
     for name in ("img_1.png", "img_20240101123456.png"):
         picture(tmp_path / name)
     assert refused(tmp_path) == "footage.gaps"
     assert footage.probe(tmp_path, last=5).numbers == (1,)
 
 
-def test_a_playlist_in_a_movies_clothes_opens_nothing_else(tmp_path):
+def test_a_playlist_in_a_movies_clothes_opens_nothing_else(tmp_path: Path) -> None:
     secret = picture(tmp_path / "secret.png")
     for text in (f"#EXTM3U\n#EXTINF:1,\n{secret}\n#EXT-X-ENDLIST\n", f"ffconcat version 1.0\nfile '{secret}'\n"):
         for name in ("movie.mp4", "movie.mkv"):
@@ -179,7 +179,7 @@ def test_a_playlist_in_a_movies_clothes_opens_nothing_else(tmp_path):
             assert refused(tmp_path / name) == "footage.not_video"
 
 
-def test_a_folder_that_may_not_be_listed_is_typed(tmp_path, monkeypatch):
+def test_a_folder_that_may_not_be_listed_is_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(_self):
         raise PermissionError(errno.EACCES, "Permission denied")
 

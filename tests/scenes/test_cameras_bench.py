@@ -1,6 +1,7 @@
 """The benchmark's grades: wrong and silent is told from wrong and said."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ def bent(degrees):
     return replace(EXACT, cameras=cameras)
 
 
-def test_errors_are_measured_after_the_best_similarity():
+def test_errors_are_measured_after_the_best_similarity() -> None:
     world = np.eye(4)
     world[:3, :3] = [[0, -3, 0], [3, 0, 0], [0, 0, 3]]
     world[:3, 3] = [4, 5, 6]
@@ -64,13 +65,13 @@ def test_errors_are_measured_after_the_best_similarity():
     assert errors_of(bent(1.0), TRUTH).rotation_max == pytest.approx(0.5, abs=0.01)
 
 
-def test_right_cameras_pass():
+def test_right_cameras_pass() -> None:
     assert graded(EXACT) == "pass"
     assert graded(with_focal(1.015, 1.001)) == "pass"
     assert graded(only(NUMBERS[:-1])) == "pass"  # 92 %
 
 
-def test_wrong_cameras_without_a_word_fail():
+def test_wrong_cameras_without_a_word_fail() -> None:
     assert graded(with_focal(1.1, 1.01)) == "SILENT FAILURE"
     assert graded(with_focal(1.1, 1.05)) == "SILENT FAILURE"  # uncertain, but the range does not hold the truth
     assert graded(bent(1.0)) == "SILENT FAILURE"
@@ -78,7 +79,7 @@ def test_wrong_cameras_without_a_word_fail():
     assert graded(replace(only(NUMBERS[:8]), named=())) == "SILENT FAILURE"
 
 
-def test_wrong_cameras_with_the_right_word_are_honest():
+def test_wrong_cameras_with_the_right_word_are_honest() -> None:
     assert graded(with_focal(1.1, 1.15)) == "honest"
     assert graded(only(NUMBERS[:8])) == "honest"
     refused = Outcome(error="poses.no_model")
@@ -86,7 +87,7 @@ def test_wrong_cameras_with_the_right_word_are_honest():
     assert graded(refused) == "refused"
 
 
-def test_a_hidden_focal_length_must_be_called_uncertain():
+def test_a_hidden_focal_length_must_be_called_uncertain() -> None:
     assert graded(EXACT, focal_hidden=True) == "SILENT FAILURE"
     assert graded(with_focal(1.3, 1.4), focal_hidden=True) == "honest"
     assert graded(with_focal(1.3, 1.2), focal_hidden=True) == "SILENT FAILURE"
@@ -95,7 +96,7 @@ def test_a_hidden_focal_length_must_be_called_uncertain():
     assert graded(replace(with_focal(1.3, 1.0), focal_range=None), focal_hidden=True) == "SILENT FAILURE"
 
 
-def test_a_turning_camera_must_be_recognised():
+def test_a_turning_camera_must_be_recognised() -> None:
     still = {
         n: np.block([[np.array(p)[:3, :3], np.zeros((3, 1))], [np.zeros((1, 3)), np.ones((1, 1))]]).tolist()
         for n, p in EXACT.cameras.items()
@@ -107,14 +108,14 @@ def test_a_turning_camera_must_be_recognised():
     assert graded(replace(turns, focals=dict.fromkeys(NUMBERS, (500.0, 500.0))), turning=True) == "SILENT FAILURE"
 
 
-def test_without_truth_nothing_is_called_right():
+def test_without_truth_nothing_is_called_right() -> None:
     truth = {"lens": None, "frames": [{"number": n, "world_from_camera": None} for n in NUMBERS]}
     assert grade(EXACT, truth, Expected(), Limits()) == "no truth"
     assert grade(EXACT, truth, Expected(solvable=False, turning=True), Limits()) == "SILENT FAILURE"
     assert grade(replace(EXACT, motion="turns"), truth, Expected(solvable=False, turning=True), Limits()) == "honest"
 
 
-def test_a_break_must_be_reported():
+def test_a_break_must_be_reported() -> None:
     half = only(NUMBERS[:6])
     assert graded(half, broken=(10, 11)) == "SILENT FAILURE"
     said = replace(half, said=("There is a cut between frames 10 and 11.",))
@@ -123,7 +124,7 @@ def test_a_break_must_be_reported():
     assert graded(Outcome(error="poses.cut", said=("A cut at frame 11.",)), broken=(10, 11)) == "honest"
 
 
-def test_a_zooms_range_is_a_factor_on_each_frame():
+def test_a_zooms_range_is_a_factor_on_each_frame() -> None:
     truth = {**TRUTH, "frames": [{**f, "focal_px": 300.0 + 10 * k} for k, f in enumerate(TRUTH["frames"])]}
     found = replace(EXACT, focals={n: (1.05 * (300.0 + 10 * k),) * 2 for k, n in enumerate(NUMBERS)})
     assert errors_of(found, truth).focal == pytest.approx(5.0)
@@ -131,7 +132,7 @@ def test_a_zooms_range_is_a_factor_on_each_frame():
     assert not holds_truth(replace(found, focal_range=(360.0, 370.0)), truth)
 
 
-def test_the_table_and_an_outcome_on_disk(tmp_path):
+def test_the_table_and_an_outcome_on_disk(tmp_path: Path) -> None:
     from bench.cameras import Row
 
     EXACT.save(tmp_path / "o.json")
@@ -146,6 +147,6 @@ def test_the_table_and_an_outcome_on_disk(tmp_path):
     assert "global: 0 of 1" in summary(rows)
 
 
-def test_frame_numbers_come_from_the_last_digits():
+def test_frame_numbers_come_from_the_last_digits() -> None:
     assert frame_number("000123.png") == 123
     assert frame_number("frame-000150.color.jpg") == 150

@@ -66,21 +66,21 @@ LENSES = {
 
 @pytest.mark.parametrize("name", LENSES)
 @pytest.mark.parametrize("point", [(1.4, 3.0, 1.4), (3.0, 3.0, 2.4), (-0.4, 3.2, 0.2)])
-def test_a_point_is_seen_where_the_lens_sends_it(name, point):
+def test_a_point_is_seen_where_the_lens_sends_it(name, point) -> None:
     lens = lens_of(**LENSES[name])
     where = projected(point, STANDING(0), lens)
     assert (where > 5).all() and (where < [WIDTH - 5, HEIGHT - 5]).all()
     np.testing.assert_allclose(seen(Camera(lambda time: lens, STANDING), ball(point)), where, atol=0.3)
 
 
-def test_lens_effects_are_large_enough_to_be_told_apart():
+def test_lens_effects_are_large_enough_to_be_told_apart() -> None:
     point = (3.0, 3.0, 2.4)
     plain = projected(point, STANDING(0), lens_of())
     for name, changed in LENSES.items():
         assert name == "pinhole" or np.linalg.norm(projected(point, STANDING(0), lens_of(**changed)) - plain) > 1.0
 
 
-def test_depth_is_planar_and_sky_has_none():
+def test_depth_is_planar_and_sky_has_none() -> None:
     b = Builder(1)
     b.box(0, 5, -20, [80, 1, 40], "print", 100)  # its face is the plane y = 4.5
     world = World(b.scene(BANK, [0.0, -50.0, 20.0], outdoors=True))
@@ -95,7 +95,7 @@ def test_depth_is_planar_and_sky_has_none():
     assert np.isinf(expose(ball((1.4, 3.0, 1.4)), facing, 0.0, np.random.default_rng(0)).depth[0, 0])
 
 
-def test_with_a_rolling_shutter_each_row_has_its_own_camera():
+def test_with_a_rolling_shutter_each_row_has_its_own_camera() -> None:
     """The ball is seen where the camera of that very row sees it; not where the middle row's does."""
     path = turned(lambda time: [1.0 + 0.3 * time, -2.0, 1.5], lambda time: 80.0 + 6.0 * time)
     camera = Camera(lambda time: lens_of(), path, readout=0.8)
@@ -108,7 +108,7 @@ def test_with_a_rolling_shutter_each_row_has_its_own_camera():
         assert abs(projected(point, path(7.0), lens_of())[0] - where[0]) > 2.0
 
 
-def test_motion_blur_averages_over_the_open_shutter():
+def test_motion_blur_averages_over_the_open_shutter() -> None:
     path = turned(lambda time: [1.0, -2.0, 1.5], lambda time: 90.0 + 10.0 * time)
     point, rng = (1.0, 3.0, 1.5), np.random.default_rng(0)
     blurred, sharp = (
@@ -125,14 +125,14 @@ def test_motion_blur_averages_over_the_open_shutter():
     assert change[0].max() < 0.7 * change[1].max()
 
 
-def test_a_zoom_is_in_the_rays():
+def test_a_zoom_is_in_the_rays() -> None:
     camera = Camera(lambda time: lens_of(fx=150.0 + 20 * time, fy=150.0 + 20 * time), STANDING)
     for time in (0.0, 3.0):
         where = projected((2.4, 3.0, 2.0), STANDING(0), camera.lens(time))
         np.testing.assert_allclose(seen(camera, ball((2.4, 3.0, 2.0)), time), where, atol=0.3)
 
 
-def test_what_moves_is_masked_where_it_is():
+def test_what_moves_is_masked_where_it_is() -> None:
     camera = Camera(lambda time: lens_of(), STANDING)
     world = ball((0.6, 3.0, 1.6), moving=True)
     frame = expose(world, camera, 4.0, np.random.default_rng(0))
@@ -142,7 +142,7 @@ def test_what_moves_is_masked_where_it_is():
     assert not expose(ball((0.6, 3.0, 1.6)), camera, 4.0, np.random.default_rng(0)).moving.any()
 
 
-def test_a_moving_things_texture_moves_with_it():
+def test_a_moving_things_texture_moves_with_it() -> None:
     camera = Camera(lambda time: lens_of(), turned(lambda time: [0.2 * time, -2.0, 1.5], lambda time: 90.0))
     world = ball((0.0, 3.0, 1.6), 0.8, moving=True)
     a, b = (cast(world, camera, time).colour[0] for time in (0.0, 5.0))
@@ -150,7 +150,7 @@ def test_a_moving_things_texture_moves_with_it():
     assert torch.allclose(a[hit], b[hit], atol=0.02)
 
 
-def test_exposure_scales_light_and_noise_is_as_strong_as_told():
+def test_exposure_scales_light_and_noise_is_as_strong_as_told() -> None:
     b = Builder(1)
     b.box(0, 5, -5, [40, 1, 40], "plain", 1)
     world = World(b.scene(BANK, [0.0, -50.0, 20.0], outdoors=True))
@@ -172,14 +172,14 @@ def test_exposure_scales_light_and_noise_is_as_strong_as_told():
     assert np.std((decoded - linear[0.8])[inside] / expected[inside]) == pytest.approx(1.0, abs=0.08)
 
 
-def test_the_same_seed_gives_the_same_picture():
+def test_the_same_seed_gives_the_same_picture() -> None:
     camera = Camera(lambda time: lens_of(), STANDING, noise=0.05)
     pictures = [expose(ball((1.4, 3.0, 1.4)), camera, 0.0, np.random.default_rng(s)).picture for s in (3, 3, 4)]
     assert np.array_equal(pictures[0], pictures[1])
     assert not np.array_equal(pictures[0], pictures[2])
 
 
-def test_outlines_are_smooth_and_tiles_have_no_seams(monkeypatch):
+def test_outlines_are_smooth_and_tiles_have_no_seams(monkeypatch: pytest.MonkeyPatch) -> None:
     camera = Camera(lambda time: lens_of(), STANDING)
     whole = expose(ball((1.6, 3.0, 1.4), 0.5), camera, 0.0, np.random.default_rng(0))
     monkeypatch.setattr("tests.scenes.imaging._TILE", 24)
@@ -188,7 +188,7 @@ def test_outlines_are_smooth_and_tiles_have_no_seams(monkeypatch):
     assert np.abs(whole.picture.astype(int) - tiled.picture).max() <= 1
 
 
-def test_a_hand_sways_as_told_and_smoothly():
+def test_a_hand_sways_as_told_and_smoothly() -> None:
     still = aimed(lambda time: [0.0, 0.0, 1.5], lambda time: [0.0, 5.0, 1.5])
     path = handheld(still, 1, shift=0.02, turn=0.5)
     poses = np.stack([path(float(t)) for t in np.arange(0, 40, 0.5)])

@@ -46,13 +46,13 @@ def one_thread():
 
 
 @pytest.fixture(scope="module")
-def rendered(tmp_path_factory):
+def rendered(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("shots") / "crowd"
     render_shot(small(SHOTS["crowd"]), BANK, folder)
     return folder
 
 
-def test_the_suite_is_as_large_and_as_small_as_promised():
+def test_the_suite_is_as_large_and_as_small_as_promised() -> None:
     assert len(SHOTS) >= 24
     for shot in SHOTS.values():
         lens = shot.camera.lens(0.0)
@@ -62,7 +62,7 @@ def test_the_suite_is_as_large_and_as_small_as_promised():
 
 
 @pytest.mark.parametrize("name", SHOTS)
-def test_cameras_are_in_the_open_and_move_without_jumps(name):
+def test_cameras_are_in_the_open_and_move_without_jumps(name) -> None:
     """No camera is inside of something, each sees enough, and only the cut jumps."""
     shot = SHOTS[name]
     world = shot.world(BANK)
@@ -78,7 +78,7 @@ def test_cameras_are_in_the_open_and_move_without_jumps(name):
     assert (np.ptp(places, axis=0).max() < 1e-9) == (name in ("tripod_pan", "tripod_zoom", "static"))
 
 
-def test_what_is_special_about_a_shot_is_there():
+def test_what_is_special_about_a_shot_is_there() -> None:
     def lens(name, time=0.0):
         return SHOTS[name].camera.lens(time)
 
@@ -99,7 +99,7 @@ def test_what_is_special_about_a_shot_is_there():
 
 
 @pytest.mark.parametrize("name", ["moving_car", "crowd"])
-def test_what_moves_by_itself_fills_about_a_third_of_the_frame(name):
+def test_what_moves_by_itself_fills_about_a_third_of_the_frame(name) -> None:
     shot = SHOTS[name]
     world = shot.world(BANK)
     rows = torch.tensor(world.moving())
@@ -122,7 +122,7 @@ def solve_of(truth):
     }
 
 
-def test_the_truth_scores_itself_without_error(rendered, tmp_path):
+def test_the_truth_scores_itself_without_error(rendered, tmp_path: Path) -> None:
     truth = json.loads((rendered / "truth.json").read_text())
     (tmp_path / "solve.json").write_text(json.dumps(solve_of(truth)))
     for name in ("depth", "dynamic"):
@@ -149,7 +149,7 @@ def test_the_truth_scores_itself_without_error(rendered, tmp_path):
         assert figures["rot_max_deg"] == pytest.approx(0.0, abs=1e-4)
 
 
-def test_depth_and_cameras_of_two_frames_agree(rendered):
+def test_depth_and_cameras_of_two_frames_agree(rendered) -> None:
     """A still point of one frame is as far from the other frame's camera as that frame's depth says, if it is seen."""
     truth = json.loads((rendered / "truth.json").read_text())
     lens = truth["lens"]
@@ -168,7 +168,7 @@ def test_depth_and_cameras_of_two_frames_agree(rendered):
     assert (np.abs(ratio - 1) < 0.05).mean() > 0.85
 
 
-def test_a_shot_that_is_there_is_kept_and_a_changed_one_is_made_again(rendered):
+def test_a_shot_that_is_there_is_kept_and_a_changed_one_is_made_again(rendered) -> None:
     shot = small(SHOTS["crowd"])
     assert is_rendered(shot, rendered)
     assert not is_rendered(replace(shot, revision=shot.revision + 1), rendered)
@@ -176,13 +176,13 @@ def test_a_shot_that_is_there_is_kept_and_a_changed_one_is_made_again(rendered):
     assert not list(rendered.parent.glob(".*"))
 
 
-def test_rendering_again_gives_the_same_files(rendered, tmp_path):
+def test_rendering_again_gives_the_same_files(rendered, tmp_path: Path) -> None:
     render_shot(small(SHOTS["crowd"]), BANK, tmp_path / "crowd")
     for path in sorted(rendered.rglob("*.*")):
         assert path.read_bytes() == (tmp_path / "crowd" / path.relative_to(rendered)).read_bytes(), path.name
 
 
-def test_an_unknown_name_is_told(capsys):
+def test_an_unknown_name_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["orbitt"])
     assert stopped.value.code == 2

@@ -2,6 +2,7 @@
 
 import json
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory):
     """Four shots."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(views, "SHOTS", 4)
@@ -42,7 +43,7 @@ def warped_difference(images, inverse, lens, pose):
     return float(torch.cat(near).median()), float(torch.cat(far).median())
 
 
-def test_views_fit_together_by_depth_pose_and_lens(folder):
+def test_views_fit_together_by_depth_pose_and_lens(folder) -> None:
     shots = ViewShots.load(folder)
     assert shots.picture.shape == (4, views.VIEWS, 3, 60, 80) and shots.picture.dtype == torch.uint8
     torch.testing.assert_close(shots.pose[:, 0], torch.eye(4).expand(4, 4, 4), atol=1e-5, rtol=0)
@@ -52,7 +53,7 @@ def test_views_fit_together_by_depth_pose_and_lens(folder):
     assert near < 0.25 * far
 
 
-def test_the_same_number_gives_the_same_shard(folder, tmp_path, monkeypatch):
+def test_the_same_number_gives_the_same_shard(folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("SHOTS", 4), ("WIDTH", 80), ("HEIGHT", 60)):
         monkeypatch.setattr(views, name, value)
     write_shard(tmp_path, 0, CPU)
@@ -61,7 +62,7 @@ def test_the_same_number_gives_the_same_shard(folder, tmp_path, monkeypatch):
         assert np.array_equal(first, second)
 
 
-def test_cutting_scaling_and_mirroring_keep_the_geometry(folder, monkeypatch):
+def test_cutting_scaling_and_mirroring_keep_the_geometry(folder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train_deepv2d, "_seen_by_cameras", lambda x, generator: x)
     shots, rows = ViewShots.load(folder), torch.arange(4)
     lenses = []
@@ -76,7 +77,7 @@ def test_cutting_scaling_and_mirroring_keep_the_geometry(folder, monkeypatch):
     assert not torch.allclose(lenses[0], lenses[1])
 
 
-def test_training_writes_learns_and_goes_on(folder, tmp_path, monkeypatch):
+def test_training_writes_learns_and_goes_on(folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train_deepv2d, "EVERY", 2)
     monkeypatch.setattr(train_deepv2d, "SHAPES", ((40, 48),))
     ticks = iter(range(10_000))
@@ -96,12 +97,12 @@ def shipped(folder):
     return train_deepv2d.check(load_deepv2d(CPU), ViewShots.load(folder), CPU)
 
 
-def test_weights_that_ship_beat_standing_still_and_one_depth_everywhere(shipped):
+def test_weights_that_ship_beat_standing_still_and_one_depth_everywhere(shipped) -> None:
     assert shipped["held_flow"] < 0.6 * shipped["held_flow_start"]
     assert shipped["held_depth"] < 0.8 * shipped["held_constant"]
 
 
 @pytest.mark.xfail(reason="training has reached hardly anything of what it could", strict=True)
-def test_weights_that_ship_are_as_good_as_matching_can_be(shipped):
+def test_weights_that_ship_are_as_good_as_matching_can_be(shipped) -> None:
     assert shipped["held_flow"] < 0.08 * shipped["held_flow_start"]
     assert shipped["held_depth"] < 0.08

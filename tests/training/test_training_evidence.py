@@ -25,7 +25,7 @@ COVER = KNOWN.float().mean(dim=(1, 2))
 DENSE = COVER > 0.15
 
 
-def test_shares_of_nothing_sparse_and_dense():
+def test_shares_of_nothing_sparse_and_dense() -> None:
     nothing = float((COVER == 0).float().mean())
     sparse = KNOWN & (EVIDENCE[:, 1] == SPARSE_CONFIDENCE)
     only_sparse = (COVER > 0) & (sparse.sum(dim=(1, 2)) == KNOWN.sum(dim=(1, 2)))
@@ -34,18 +34,18 @@ def test_shares_of_nothing_sparse_and_dense():
     assert float(DENSE.float().mean()) > 0.25
 
 
-def test_no_value_without_confidence_and_confidence_in_range():
+def test_no_value_without_confidence_and_confidence_in_range() -> None:
     assert (EVIDENCE[:, 0][~KNOWN] == 0).all()
     assert EVIDENCE[:, 1].min() >= 0 and EVIDENCE[:, 1].max() <= 1
 
 
-def test_values_are_near_the_truth_but_not_it():
+def test_values_are_near_the_truth_but_not_it() -> None:
     miss = (EVIDENCE[:, 0] - LOG_DEPTH)[DENSE][KNOWN[DENSE]].abs()
     assert 0.002 < float(miss.median()) < 0.04
     assert 0.01 < float((miss > 0.15).float().mean()) < 0.25
 
 
-def test_surer_and_truer_where_there_is_texture():
+def test_surer_and_truer_where_there_is_texture() -> None:
     half = GREY.shape[2] // 2
     confidence, miss = EVIDENCE[:, 1][DENSE], (EVIDENCE[:, 0] - LOG_DEPTH)[DENSE].abs()
     known = KNOWN[DENSE]
@@ -55,13 +55,13 @@ def test_surer_and_truer_where_there_is_texture():
     assert right > left
 
 
-def test_background_beside_an_object_is_missing():
+def test_background_beside_an_object_is_missing() -> None:
     beside = KNOWN[DENSE][:, 17:28, 21].float().mean() + KNOWN[DENSE][:, 17:28, 6].float().mean()
     away = 2 * KNOWN[DENSE][:, 17:28, 27].float().mean()
     assert beside < 0.75 * away
 
 
-def test_same_seed_same_evidence():
+def test_same_seed_same_evidence() -> None:
     again = simulate(GREY, LOG_DEPTH, torch.Generator().manual_seed(1))
     other = simulate(GREY, LOG_DEPTH, torch.Generator().manual_seed(2))
     assert torch.equal(again, EVIDENCE) and not torch.equal(other, EVIDENCE)

@@ -2,6 +2,7 @@
 
 import json
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -24,7 +25,7 @@ def one_thread():
 
 
 @pytest.fixture(scope="module")
-def rendered(tmp_path_factory):
+def rendered(tmp_path_factory: pytest.TempPathFactory):
     """Shards of both sizes, of scenes that no training has seen."""
     folder = tmp_path_factory.mktemp("shards")
     with pytest.MonkeyPatch.context() as patch:
@@ -35,7 +36,7 @@ def rendered(tmp_path_factory):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_shards_hold_pictures_and_log_depth_about_the_median(rendered, size):
+def test_shards_hold_pictures_and_log_depth_about_the_median(rendered, size) -> None:
     width, height = SIZES[size]
     pictures, log_depth = load_shards(rendered / size)
     assert pictures.dtype == np.uint8 and pictures.shape[1:] == (3, height, width) and len(pictures) > 12
@@ -45,7 +46,7 @@ def test_shards_hold_pictures_and_log_depth_about_the_median(rendered, size):
 
 
 @pytest.mark.parametrize(("size", "shape"), [(size, shape) for size in SIZES for shape in SHAPES[size]])
-def test_draws_keep_picture_and_depth_together(size, shape):
+def test_draws_keep_picture_and_depth_together(size, shape) -> None:
     width, height = SIZES[size]
     ramp = torch.arange(float(width)).expand(height, width)
     pictures = ramp.expand(9, 3, height, width).byte()
@@ -56,7 +57,7 @@ def test_draws_keep_picture_and_depth_together(size, shape):
         assert (x.mean(1) * 255.0 - y).abs().max() < 2.0
 
 
-def test_batch_is_what_the_network_takes(rendered):
+def test_batch_is_what_the_network_takes(rendered) -> None:
     examples = Examples.load(rendered / "large")
     generator = torch.Generator().manual_seed(0)
     inputs, true, absolute = batch(*draw(examples, SHAPES["large"], generator), generator)
@@ -65,20 +66,22 @@ def test_batch_is_what_the_network_takes(rendered):
     assert torch.equal(absolute, (inputs[:, 4] > 0).flatten(1).any(1))
 
 
-def test_scale_costs_only_where_something_was_measured():
+def test_scale_costs_only_where_something_was_measured() -> None:
     true = torch.rand(2, 1, 16, 16)
     assert loss(true + 0.7, true, torch.tensor([False, False])) == pytest.approx(0.0, abs=1e-5)
     assert loss(true + 0.7, true, torch.tensor([True, True])) == pytest.approx(0.7, abs=1e-4)
     assert loss(true * 1.5, true, torch.tensor([False, False])) > 0.1
 
 
-def test_gaps_take_what_is_nearest():
+def test_gaps_take_what_is_nearest() -> None:
     values = torch.tensor([[[1.0, 0.0, 0.0, 0.0, 0.0, 3.0]]])
     filled = nearest_filled(values, values > 0)
     assert filled[0, 0].tolist() == pytest.approx([1.0, 1.0, 1.0, 3.0, 3.0, 3.0])
 
 
-def test_training_writes_goes_on_and_learns_to_use_evidence(rendered, tmp_path, monkeypatch):
+def test_training_writes_goes_on_and_learns_to_use_evidence(
+    rendered, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("training.train_prior.SHAPES", {"small": ((36, 48),), "large": ((36, 48),)})
     # What it has computed for, so that a busy computer changes nothing.
     monkeypatch.setattr("training.train_prior.time", SimpleNamespace(monotonic=time.process_time))
@@ -99,6 +102,6 @@ def shipped_figures(rendered):
     return check(load_network(WEIGHTS, CPU), Examples.load(rendered / "large"), CPU)
 
 
-def test_weights_that_ship_are_good_on_unseen_scenes(shipped_figures):
+def test_weights_that_ship_are_good_on_unseen_scenes(shipped_figures) -> None:
     assert shipped_figures["alone"] < 0.8 * shipped_figures["constant"]
     assert shipped_figures["measured"] < 0.8 * shipped_figures["filled"]

@@ -40,20 +40,20 @@ def hit(scene, direction, origin=(0.0, 0.0, 0.0)):
     return intersect(scene, torch.tensor(origin), torch.tensor([direction]))
 
 
-def test_rays_go_through_pixel_centres():
+def test_rays_go_through_pixel_centres() -> None:
     rays = camera_rays(K, WIDTH, HEIGHT).reshape(HEIGHT, WIDTH, 3)
     assert torch.allclose(rays[0, 0], torch.tensor([(0.5 - 32) / 60, (0.5 - 24) / 60, 1.0]))
     assert torch.allclose(rays[23, 31] + rays[24, 32], torch.tensor([0.0, 0.0, 2.0]), atol=1e-6)
 
 
-def test_depth_of_a_wall_is_planar():
+def test_depth_of_a_wall_is_planar() -> None:
     wall = scene_of(BOX, (0, 0, 3.5), (50, 50, 0.5))
     colour, depth = render(wall, torch.eye(4), K, WIDTH, HEIGHT)
     assert torch.allclose(depth, torch.full((HEIGHT, WIDTH), 3.0), atol=1e-5)
     assert colour.shape == (3, HEIGHT, WIDTH)
 
 
-def test_slanted_wall_by_its_equation():
+def test_slanted_wall_by_its_equation() -> None:
     turn = 0.5
     box = scene_of(BOX, (0.0, 6.0, 0.0), (40.0, 1.0, 40.0), turn=turn)
     camera = torch.tensor([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])  # looks along world y
@@ -64,7 +64,7 @@ def test_slanted_wall_by_its_equation():
     assert np.allclose(depth.numpy().ravel(), expected, rtol=1e-4)
 
 
-def test_ball_and_its_normal():
+def test_ball_and_its_normal() -> None:
     ball = scene_of(ELLIPSOID, (0, 0, 5), (1, 1, 1))
     _, depth = render(ball, torch.eye(4), K, WIDTH, HEIGHT)
     rays = camera_rays(K, WIDTH, HEIGHT).double()
@@ -85,23 +85,23 @@ def test_ball_and_its_normal():
         ((1.0, 1.0, 2.0), (0.5, 0.0, 9.0), (0.0, 0.0, -1.0), 7.0, (0.0, 0.0, 1.0)),  # cap
     ],
 )
-def test_cylinder_from_the_side_and_from_above(half, origin, direction, distance, normal):
+def test_cylinder_from_the_side_and_from_above(half, origin, direction, distance, normal) -> None:
     met = hit(scene_of(CYLINDER, (0, 0, 0), half), direction, origin)
     assert float(met.distance) == pytest.approx(distance, abs=1e-4)
     assert torch.allclose(met.normal[0], torch.tensor(normal), atol=1e-3)
 
 
-def test_cylinder_is_missed_beyond_its_end():
+def test_cylinder_is_missed_beyond_its_end() -> None:
     assert hit(scene_of(CYLINDER, (0, 0, 0), (1.0, 1.0, 2.0)), (1.0, 0.0, 0.0), (-5.0, 0.0, 2.1)).distance == FAR
 
 
-def test_hollow_box_is_seen_from_inside():
+def test_hollow_box_is_seen_from_inside() -> None:
     met = hit(scene_of(BOX, (0, 0, 0), (2, 3, 4), hollow=True), (0.0, 1.0, 0.0))
     assert float(met.distance) == pytest.approx(3.0, abs=1e-4)
     assert torch.allclose(met.normal[0], torch.tensor([0.0, -1.0, 0.0]), atol=1e-4)
 
 
-def test_what_stands_in_the_light_throws_a_shadow():
+def test_what_stands_in_the_light_throws_a_shadow() -> None:
     wall = scene_of(BOX, (0, 0, 3.5), (50, 50, 0.5))
     pole = scene_of(BOX, (0, 0, -4), (0.5, 0.5, 0.1))  # behind the camera, before the lamp
     names = ("kind", "centre", "axes", "half", "hollow", "texture", "texture_scale", "tint", "gloss")
@@ -114,7 +114,7 @@ def test_what_stands_in_the_light_throws_a_shadow():
     assert torch.equal(dark[:, 0, 0], free[:, 0, 0])
 
 
-def test_two_views_of_a_scene_agree():
+def test_two_views_of_a_scene_agree() -> None:
     """A point seen by one camera lies where the other camera's depth says, unless something is before it."""
     shot = random_shot(3, BANK, 96, 72, 1)
     here = shot.world_from_camera[0]
@@ -130,7 +130,7 @@ def test_two_views_of_a_scene_agree():
     assert ((ratio - 1.0).abs() < 1e-3).float().mean() > 0.95
 
 
-def test_the_same_seed_makes_the_same_picture_and_another_seed_another():
+def test_the_same_seed_makes_the_same_picture_and_another_seed_another() -> None:
     pictures = []
     for seed in (5, 5, 6):
         shot = random_shot(seed, BANK, 32, 24, 1)
@@ -139,7 +139,7 @@ def test_the_same_seed_makes_the_same_picture_and_another_seed_another():
     assert not torch.equal(pictures[0], pictures[2])
 
 
-def test_cameras_stand_upright_at_heights_where_people_hold_them():
+def test_cameras_stand_upright_at_heights_where_people_hold_them() -> None:
     for seed in range(20):
         shot = random_shot(seed, BANK, 32, 24, 2)
         for pose in shot.world_from_camera:

@@ -73,7 +73,7 @@ class Blender:
             if old.suffix in (".png", ".json"):
                 old.unlink()
         size = ["--window-geometry", "0", "0", "1600", str(height)]
-        driver = ["--enable-event-simulate", "--python", HERE / "driver.py", "--", story, folder]
+        driver: list[str | Path] = ["--enable-event-simulate", "--python", HERE / "driver.py", "--", story, folder]
         done = self.run(*size, *driver, window=True, SCREEN=f"1600x{height}", **variables)
         output = done.stdout + done.stderr
         assert (folder / "result.json").is_file(), output

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from Xlib import X, Xatom, display
 from Xlib.protocol import event
@@ -53,7 +54,7 @@ def drop(path: Path, x: int, y: int) -> None:
     hear("XdndFinished")
 
 
-def _target(window: object, aware: int) -> object:
+def _target(window: Any, aware: int) -> Any:
     """The window that takes files."""
     for child in window.query_tree().children:
         if child.get_full_property(aware, Xatom.ATOM) is not None:

@@ -26,6 +26,12 @@ ROW = 8  # pixels between two places that are looked at; a button is about 20 hi
 TAB = "Depth"
 
 
+def manager() -> bpy.types.WindowManager:
+    """Blender's windows and its clipboard."""
+    assert bpy.context.window_manager is not None
+    return bpy.context.window_manager
+
+
 class Screen:
     """The first window, with hands."""
 
@@ -36,7 +42,7 @@ class Screen:
     @property
     def window(self) -> bpy.types.Window:
         """The main window."""
-        return bpy.context.window_manager.windows[0]
+        return manager().windows[0]
 
     def picture(self, name: str) -> Story:
         """Save what the screen shows as `name`.png, once it has been drawn."""
@@ -48,14 +54,18 @@ class Screen:
     def editor(self, kind: str) -> Story:
         """Make the largest editor one of `kind` with its sidebar open at our tab. Returns the editor."""
         area = max(self.window.screen.areas, key=lambda area: area.width * area.height)
-        area.type = kind
-        area.spaces.active.show_region_ui = True
+        self._turn(area, kind)
         yield 1.0
-        region = self.sidebar(area)
+        region: Any = self.sidebar(area)
         region.active_panel_category = TAB
         region.tag_redraw()
         yield 0.5
         return area
+
+    @staticmethod
+    def _turn(area: Any, kind: str) -> None:
+        area.type = kind
+        area.spaces.active.show_region_ui = True  # of the new kind
 
     @staticmethod
     def sidebar(area: bpy.types.Area) -> bpy.types.Region:
@@ -71,16 +81,17 @@ class Screen:
 
     def press(self, key: str, **modifiers: bool) -> Story:
         """Press and release a key or a mouse button where the mouse is."""
+        window: Any = self.window
         mouse = {"x": self.mouse[0], "y": self.mouse[1]}
-        self.window.event_simulate(type=key, value="PRESS", **mouse, **modifiers)
+        window.event_simulate(type=key, value="PRESS", **mouse, **modifiers)
         yield 0.1
-        self.window.event_simulate(type=key, value="RELEASE", **mouse, **modifiers)
+        window.event_simulate(type=key, value="RELEASE", **mouse, **modifiers)
         yield 0.3
 
     def fill(self, area: bpy.types.Area, name: str, text: str) -> Story:
         """Click a text field, and paste text over what it holds."""
         yield from self.click(area, name)
-        bpy.context.window_manager.clipboard = text
+        manager().clipboard = text
         yield from self.press("A", ctrl=True)
         yield from self.press("V", ctrl=True)
         yield from self.press("RET")
@@ -90,10 +101,11 @@ class Screen:
     def under_mouse(self, area: bpy.types.Area, region: bpy.types.Region) -> str:
         """What the button under the mouse is for: `cvd.solve_depth`, or a property such as `clip_path`; else empty."""
         with bpy.context.temp_override(window=self.window, area=area, region=region):
-            if bpy.ops.ui.copy_python_command_button.poll():
-                bpy.context.window_manager.clipboard = ""
-                bpy.ops.ui.copy_python_command_button()
-                return bpy.context.window_manager.clipboard.removeprefix("bpy.ops.").split("(")[0]
+            copy: Any = bpy.ops.ui.copy_python_command_button
+            if copy.poll():
+                manager().clipboard = ""
+                copy()
+                return manager().clipboard.removeprefix("bpy.ops.").split("(")[0]
             prop = bpy.context.property
             return prop[1].split(".")[-1] if prop else ""
 
@@ -134,7 +146,8 @@ class Screen:
 
     def point_at(self, region: bpy.types.Region, point: Vector) -> Story:
         """Move the mouse to where a 3D view shows a point of the world."""
-        place = view3d_utils.location_3d_to_region_2d(region, region.data, point)
+        seen: Any = region.data
+        place = view3d_utils.location_3d_to_region_2d(region, seen, point)
         self.mouse = region.x + round(place.x), region.y + round(place.y)
         yield from self.move(*self.mouse)
         yield 0.2
@@ -194,7 +207,9 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
     from tests.ui import stories
 
-    bpy.context.preferences.view.show_splash = False
-    bpy.context.preferences.view.use_save_prompt = False
+    preferences = bpy.context.preferences
+    assert preferences is not None
+    preferences.view.show_splash = False
+    preferences.view.use_save_prompt = False
     name, folder = sys.argv[sys.argv.index("--") + 1 :]
     play(getattr(stories, name), Path(folder))

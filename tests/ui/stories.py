@@ -6,35 +6,84 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import bpy
 from mathutils import Matrix, Vector
 
 from tests.ui.driver import Screen, Story
 
+if TYPE_CHECKING:  # Blender has the add-on under another name
+    from cvd_blender_addon.properties import CvdProperties, CvdQueue
+
 MODULE = "bl_ext.user_default.consistent_video_depth"
 SOLVE_S = 3000.0
+OPS: Any = bpy.ops
 FAKE = Path(__file__).parents[1] / "addon" / "fake_engine"
+
+
+def _scene() -> bpy.types.Scene:
+    assert bpy.context.scene is not None
+    return bpy.context.scene
+
+
+def _cvd() -> CvdProperties:
+    """What the add-on keeps in the scene."""
+    settings: CvdProperties = getattr(_scene(), "cvd")  # noqa: B009 - Blender's types do not know it
+    return settings
+
+
+def _queue() -> CvdQueue:
+    shown: CvdQueue = getattr(bpy.context.window_manager, "cvd_queue")  # noqa: B009
+    return shown
+
+
+def _preferences() -> bpy.types.Preferences:
+    assert bpy.context.preferences is not None
+    return bpy.context.preferences
+
+
+def _use_python(path: str) -> None:
+    """Let the add-on's engine run in another Python."""
+    own: Any = _preferences().addons[MODULE].preferences
+    own.engine_python = path
+
+
+def _addon(name: str) -> Any:
+    """A module of the add-on."""
+    return sys.modules[f"{MODULE}.{name}"]
+
+
+def _camera() -> bpy.types.Object:
+    camera = _scene().camera
+    assert camera is not None
+    return camera
+
+
+def _render_with_cycles(samples: int) -> None:
+    scene: Any = _scene()
+    scene.render.engine, scene.cycles.samples, scene.cycles.use_denoising = "CYCLES", samples, False
 
 
 def _pretend(mode: str) -> None:
     """From now on the engine is the stand-in that behaves as `mode` says."""
-    sys.modules[f"{MODULE}.preferences"].engine_root = lambda: FAKE
-    bpy.context.preferences.addons[MODULE].preferences.engine_python = os.environ["PLAIN_PYTHON"]
+    _addon("preferences").engine_root = lambda: FAKE
+    _use_python(os.environ["PLAIN_PYTHON"])
     os.environ["FAKE_ENGINE"] = mode
 
 
 def install(screen: Screen) -> Story:
     """Install Engine in the preferences: grey, asking, at work, cancelled, failed, done."""
-    operator = sys.modules[f"{MODULE}.operators.install"]
+    operator = _addon("operators.install")
     yield 0.5
     area = max(screen.window.screen.areas, key=lambda area: area.width * area.height)
     area.type = "PREFERENCES"
-    bpy.context.preferences.active_section = "ADDONS"
-    bpy.context.window_manager.addon_search = "consistent"
+    _preferences().active_section = "ADDONS"
+    manager: Any = bpy.context.window_manager
+    manager.addon_search = "consistent"
     with bpy.context.temp_override(window=screen.window, area=area):
         bpy.ops.preferences.addon_expand(module=MODULE)
-    bpy.context.preferences.system.use_online_access = False
+    _preferences().system.use_online_access = False
     yield 1.0
     yield from screen.find(area, "cvd.install_engine", 0.4)
     yield 1.5
@@ -42,7 +91,7 @@ def install(screen: Screen) -> Story:
     yield from screen.press("LEFTMOUSE")
     screen.found["offline"] = operator.running()
 
-    bpy.context.preferences.system.use_online_access = True
+    _preferences().system.use_online_access = True
     os.environ["FAKE_UV"] = "slow"
     yield from _install(screen, area, "asks")
     yield from screen.wait("it downloads", lambda: "downloading" in operator.status().message)
@@ -63,7 +112,7 @@ def install(screen: Screen) -> Story:
     yield from screen.wait("it is done", lambda: not operator.running())
     yield from screen.picture("done")
     screen.found["done"] = operator.status().state
-    screen.found["python"] = sys.modules[f"{MODULE}.preferences"].engine_python(bpy.context)
+    screen.found["python"] = _addon("preferences").engine_python(bpy.context)
 
 
 def _install(screen: Screen, area: bpy.types.Area, picture: str = "") -> Story:
@@ -91,15 +140,15 @@ def sections(screen: Screen) -> Story:
         yield from screen.find(area, "cvd.drop_ball")
         yield 1.5  # the tooltip says why the button is grey
         yield from screen.picture(f"{kind.lower()}_without")
-    bpy.context.scene.cvd.clip_path = os.environ["CLIP"]
-    bpy.ops.cvd.import_solve("EXEC_DEFAULT", True, directory=os.environ["SOLVE"])
+    _cvd().clip_path = os.environ["CLIP"]
+    OPS.cvd.import_solve("EXEC_DEFAULT", True, directory=os.environ["SOLVE"])
     for kind in ("VIEW_3D", "CLIP_EDITOR"):
         area = yield from screen.editor(kind)
         yield from screen.find(area, "cvd.drop_ball")
         yield 1.5
         yield from screen.picture(f"{kind.lower()}_with")
         with bpy.context.temp_override(window=screen.window, area=area):
-            screen.found[kind.lower()] = bpy.ops.cvd.drop_ball.poll()
+            screen.found[kind.lower()] = OPS.cvd.drop_ball.poll()
         yield from screen.move(area.x + 200, area.y + 200)
         yield from screen.picture(f"{kind.lower()}_all")
 
@@ -107,7 +156,7 @@ def sections(screen: Screen) -> Story:
 def settings(screen: Screen) -> Story:
     """Every setting of a solve, as one finds it, and where something is known of the shot."""
     _open("VIEW_3D", "range", "camera", "lens", "size", "masks", "prior")
-    cvd = bpy.context.scene.cvd
+    cvd = _cvd()
     cvd.clip_path = os.environ["CLIP"]
     area = yield from screen.editor("VIEW_3D")
     yield from screen.find(area, "lens", 0.5)
@@ -131,14 +180,14 @@ def _open(space: str, *names: str) -> None:
 
 
 def _states(screen: Screen, area: bpy.types.Area, name: str) -> Story:
-    cvd = bpy.context.scene.cvd
+    cvd = _cvd()
     cvd.clip_path = ""
-    bpy.context.preferences.addons[MODULE].preferences.engine_python = ""
+    _use_python("")
     yield from screen.find(area, "cvd.solve_depth")
     yield 1.5  # the tooltip says why the button is grey
     yield from screen.picture(f"{name}_no_clip")
     yield from screen.press("LEFTMOUSE")
-    seen = {"no clip": cvd.job_running}
+    seen: dict[str, Any] = {"no clip": cvd.job_running}
 
     cvd.clip_path = os.environ["CLIP"]
     cvd.solve_folder = str(screen.out / f"{name}.solve")
@@ -165,16 +214,15 @@ def _states(screen: Screen, area: bpy.types.Area, name: str) -> Story:
     yield from screen.wait("the engine has finished", lambda: not cvd.job_running)
     yield from screen.picture(f"{name}_done")
     seen["done"] = cvd.result
-    seen["camera"] = bpy.context.scene.camera.name
+    seen["camera"] = _camera().name
     screen.found[name] = seen
 
 
 def whole_flow(screen: Screen) -> Story:
     """From a new file and a clip to a rendered composite."""
-    bpy.context.preferences.addons[MODULE].preferences.engine_python = os.environ["ENGINE_PYTHON"]
-    bpy.context.preferences.view.render_display_type = "AREA"
-    scene = bpy.context.scene
-    cvd = scene.cvd
+    _use_python(os.environ["ENGINE_PYTHON"])
+    _preferences().view.render_display_type = "AREA"
+    cvd = _cvd()
     area = yield from screen.editor("VIEW_3D")
     yield from screen.fill(area, "clip_path", os.environ["CLIP"])
     yield from screen.click(area, "preset", 0.2)
@@ -195,9 +243,9 @@ def whole_flow(screen: Screen) -> Story:
 
 def _composite(screen: Screen, area: bpy.types.Area) -> Story:
     """Put the cube into the scene that was built, and render it."""
-    scene = bpy.context.scene
+    scene = _scene()
     # What an artist does with the tools of Blender: an object in the middle of the room, and a fast Cycles.
-    scene.render.engine, scene.cycles.samples, scene.cycles.use_denoising = "CYCLES", 16, False
+    _render_with_cycles(16)
     cube = bpy.data.objects["Cube"]
     yield from _place(scene, cube)
     yield from screen.picture("placed")
@@ -208,17 +256,18 @@ def _composite(screen: Screen, area: bpy.types.Area) -> Story:
 def first_minute(screen: Screen) -> Story:
     """The bundled clip, solved: a ball is dropped on the rug, falls, and is rendered where it lies."""
     area = yield from _solve_in_view(screen, os.environ["SOLVE"])
-    scene = bpy.context.scene
-    scene.render.engine, scene.cycles.samples, scene.cycles.use_denoising = "CYCLES", 32, False
+    scene = _scene()
+    _render_with_cycles(32)
     yield from screen.click(area, "cvd.drop_ball")
-    right_top, _, left_bottom, left_top = scene.camera.data.view_frame(scene=scene)
+    lens: Any = _camera().data
+    right_top, _, left_bottom, left_top = lens.view_frame(scene=scene)
     x, y = json.loads(os.environ["PLACE"])
     place = left_top + (right_top - left_top) * x + (left_bottom - left_top) * y
-    yield from screen.point_at(screen.view(area), scene.camera.matrix_world @ place)
+    yield from screen.point_at(screen.view(area), _camera().matrix_world @ place)
     yield from screen.picture("asks")
     yield from screen.press("LEFTMOUSE")
     yield from screen.picture("hangs")
-    ball, heights = _find("test_ball"), []
+    ball, heights = _found("test_ball"), []
     for number in range(scene.frame_start, scene.frame_start + 36):
         scene.frame_set(number)
         heights.append(ball.evaluated_get(bpy.context.evaluated_depsgraph_get()).matrix_world.translation.z)
@@ -236,7 +285,7 @@ def _render(screen: Screen, area: bpy.types.Area) -> Story:
     yield from screen.press("F12")
     yield from screen.wait("the frame is rendered", lambda: bool(rendered), SOLVE_S)
     yield from screen.picture("rendered")
-    scene = bpy.context.scene
+    scene = _scene()
     scene.render.image_settings.file_format = "PNG"
     bpy.data.images["Render Result"].save_render(str(screen.out / "composite.png"), scene=scene)
 
@@ -245,9 +294,10 @@ def _place(scene: bpy.types.Scene, thing: bpy.types.Object) -> Story:
     """Put a thing in front of the camera, as far as what is seen in the middle, less its own size."""
     scene.frame_set((scene.frame_start + scene.frame_end) // 2)
     yield 1.0
-    camera = scene.camera
+    camera = _camera()
     points = next(ob for ob in scene.objects if ob.name.startswith("CVD Points"))
-    seen = [camera.matrix_world.inverted() @ points.matrix_world @ v.co for v in points.data.vertices]
+    cloud: Any = points.data
+    seen = [camera.matrix_world.inverted() @ points.matrix_world @ v.co for v in cloud.vertices]
     depth = sorted(-point.z for point in seen)[len(seen) // 2]
     thing.parent = None
     thing.scale = [0.06 * depth] * 3
@@ -259,7 +309,7 @@ def _solve_in_view(screen: Screen, folder: str) -> Story:
     area = yield from screen.editor("VIEW_3D")
     for name in ("Cube", "Light", "Camera"):
         bpy.data.objects.remove(bpy.data.objects[name])
-    bpy.ops.cvd.import_solve("EXEC_DEFAULT", True, directory=folder)
+    OPS.cvd.import_solve("EXEC_DEFAULT", True, directory=folder)
     yield 2.0
     return area
 
@@ -271,34 +321,47 @@ def dropped(screen: Screen) -> Story:
     yield from screen.drag(os.environ["CLIP"], panels.x + panels.width // 2, panels.y + panels.height // 2)
     yield from screen.picture("clip")
     yield from screen.press("RET")  # Blender itself has a use for pictures, and asks
-    screen.found["clip"] = bpy.context.scene.cvd.clip_path
+    screen.found["clip"] = _cvd().clip_path
     yield from screen.drag(os.environ["SOLVE"], area.x + area.width // 3, area.y + area.height // 2)
     yield from screen.picture("solve")
-    screen.found["solve"] = bpy.context.scene.cvd.built_folder
-    screen.found["camera"] = bpy.context.scene.camera.name
+    screen.found["solve"] = _cvd().built_folder
+    screen.found["camera"] = _camera().name
 
 
 def lost_plate(screen: Screen) -> Story:
     """The plate goes away, and comes back."""
     area = yield from _solve_in_view(screen, os.environ["SOLVE"])
-    watch, plate = sys.modules[f"{MODULE}.plate_watch"], Path(bpy.context.scene.cvd.plate)
+    watch, plate = _addon("plate_watch"), Path(_cvd().plate)
     yield from screen.picture("there")
-    screen.found["there"] = watch.words(bpy.context.scene)
+    screen.found["there"] = watch.words(_scene())
     plate.rename(plate.with_suffix(".away"))
-    yield from screen.wait("it is missed", lambda: bool(watch.words(bpy.context.scene)))
+    yield from screen.wait("it is missed", lambda: bool(watch.words(_scene())))
     yield from screen.picture("away")
-    screen.found["away"] = watch.words(bpy.context.scene)
+    screen.found["away"] = watch.words(_scene())
     plate.with_suffix(".away").rename(plate)
-    yield from screen.wait("it is found", lambda: not watch.words(bpy.context.scene))
+    yield from screen.wait("it is found", lambda: not watch.words(_scene()))
     area.tag_redraw()
     yield from screen.picture("back")
 
 
 def _find(role: str) -> bpy.types.Object | None:
     """What the solve of the scene owns, however often undo has made it anew."""
-    owned = sys.modules[f"{MODULE}.scene.owned"]
-    scene = bpy.context.scene
-    return owned.find(scene.objects, scene.cvd.solve_key, role)
+    owned = _addon("scene.owned")
+    found: bpy.types.Object | None = owned.find(_scene().objects, _cvd().solve_key, role)
+    return found
+
+
+def _found(role: str) -> bpy.types.Object:
+    """The same, which is there."""
+    found = _find(role)
+    assert found is not None, role
+    return found
+
+
+def _sphere() -> list[float]:
+    """Middle and radius of the ball."""
+    matrix = _found("test_ball").matrix_world
+    return [*matrix.translation[:], matrix.median_scale]
 
 
 def drop(screen: Screen) -> Story:
@@ -316,8 +379,7 @@ def drop(screen: Screen) -> Story:
     yield from screen.point_at(screen.view(area), table)
     yield from screen.press("LEFTMOUSE")
     yield from screen.picture("dropped")
-    ball = _find("test_ball")
-    screen.found["ball"] = [*ball.matrix_world.translation, ball.matrix_world.median_scale]
+    screen.found["ball"] = _sphere()
     screen.found["after click"] = screen.working()
     yield from screen.press("Z", ctrl=True)
     yield 0.5
@@ -338,21 +400,21 @@ def drop(screen: Screen) -> Story:
     yield from screen.point_at(from_above, table)
     yield from screen.press("LEFTMOUSE")
     yield from screen.picture("from_above")
-    screen.found["quad"] = [*_find("test_ball").matrix_world.translation, _find("test_ball").matrix_world.median_scale]
+    screen.found["quad"] = _sphere()
 
 
 def orientation(screen: Screen) -> Story:
     """A scene that stands crooked is put straight by points that are clicked at."""
     area = yield from _solve_in_view(screen, os.environ["SOLVE"])
-    root = _find("root")
+    root = _found("root")
     root.matrix_world = Matrix.Translation((3.0, -2.0, 1.0)) @ Matrix.Rotation(0.3, 4, Vector((2.0, 1.0, 0.5)))
-    bpy.context.view_layer.update()
+    _update()
     bpy.ops.ed.undo_push(message="Crooked")
     screen.found["crooked"] = _matrix()
     for number, place in enumerate(json.loads(os.environ["POINTS"]), 1):
-        yield from _pick(screen, area, number, _find("root").matrix_world @ Vector(place))
+        yield from _pick(screen, area, number, _found("root").matrix_world @ Vector(place))
     yield from screen.picture("picked")
-    screen.found["picks"] = [list(_find(f"pick_{number}").location) for number in (1, 2, 3)]
+    screen.found["picks"] = [list(_found(f"pick_{number}").location[:]) for number in (1, 2, 3)]
     for name, column in (("set_ground", 0.2), ("set_origin", 0.5), ("set_axis", 0.2)):
         yield from screen.click(area, f"cvd.{name}", column)
         yield 0.5
@@ -377,8 +439,13 @@ def orientation(screen: Screen) -> Story:
 
 def _matrix() -> list[list[float]]:
     """Where the solve stands in the world."""
+    _update()
+    return [list(row[:]) for row in _found("root").matrix_world[:]]
+
+
+def _update() -> None:
+    assert bpy.context.view_layer is not None
     bpy.context.view_layer.update()
-    return [list(row) for row in _find("root").matrix_world]
 
 
 def _pick(screen: Screen, area: bpy.types.Area, number: int, point: Vector) -> Story:
@@ -392,23 +459,23 @@ def queue(screen: Screen) -> Story:
     """Two shots are queued and solved, and what the engine finds is seen meanwhile."""
     area = yield from screen.editor("VIEW_3D")
     bpy.data.objects.remove(bpy.data.objects["Cube"])
-    scene, shown = bpy.context.scene, bpy.context.window_manager.cvd_queue
+    shown = _queue()
     _pretend("obedient")
     for name in ("first", "second"):
-        scene.cvd.clip_path = os.environ["CLIP"]
-        scene.cvd.solve_folder = str(screen.out / f"{name}.solve")
+        _cvd().clip_path = os.environ["CLIP"]
+        _cvd().solve_folder = str(screen.out / f"{name}.solve")
         yield from screen.click(area, "cvd.queue_add")
     yield from screen.picture("waiting")
     screen.found["waiting"] = [shot.state for shot in shown.shots]
-    scene.cvd.solve_folder = shown.shots[0].folder  # the panel shows the shot that its scene is about
+    _cvd().solve_folder = shown.shots[0].folder  # the panel shows the shot that its scene is about
     yield from screen.click(area, "cvd.queue_start")
-    yield from screen.wait("the first shot runs", lambda: scene.cvd.job_state == "running")
-    _find_something(Path(scene.cvd.solve_folder) / "preview")
+    yield from screen.wait("the first shot runs", lambda: _cvd().job_state == "running")
+    _find_something(Path(_cvd().solve_folder) / "preview")
     yield from screen.wait("the preview is there", lambda: "CVD Preview Cameras" in bpy.data.objects)
     yield from screen.picture("running")
     screen.found["running"] = [shot.state for shot in shown.shots]
     yield from screen.click(area, "cvd.queue_stop")
-    yield from screen.wait("the queue has stopped", lambda: not scene.cvd.job_running)
+    yield from screen.wait("the queue has stopped", lambda: not _cvd().job_running)
     yield 1.0
     yield from screen.picture("stopped")
     screen.found["stopped"] = [shot.state for shot in shown.shots]
@@ -420,7 +487,7 @@ def _find_something(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     poses = {str(n): [[1, 0, 0, 0.2 * n - 2], [0, 0, 1, -4], [0, -1, 0, 1.5], [0, 0, 0, 1]] for n in range(20)}
     points = [[0.2 * x - 3, 0.2 * y - 2, 0.3 * (x * y % 3), 255, 8 * x, 8 * y] for x in range(30) for y in range(30)]
-    picture = bpy.data.images.new("depth", 160, 90)
+    picture: Any = bpy.data.images.new("depth", 160, 90)
     picture.pixels.foreach_set([v for i in range(160 * 90) for v in (i / 14400, 0.3 * (i % 160) / 160, 0.4, 1.0)])
     picture.filepath_raw, picture.file_format = str(folder / "depth.png"), "PNG"
     picture.save()

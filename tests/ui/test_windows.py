@@ -83,8 +83,8 @@ def test_without_a_window_the_operator_waits_for_the_engine(blender: Blender, sy
     fake = Path(__file__).parents[1] / "addon" / "fake_engine"
     clip, folder = next(synthetic.folder.parent.glob("*.png")), blender.out / "headless.solve"
     script = HEADLESS.format(root=str(fake), clip=str(clip), folder=str(folder), python=blender.python)
-    wanted = {"FAKE_ENGINE": "succeed", "FAKE_SOLVE": str(synthetic.folder)}
-    done = blender.run("--background", "--python-exit-code", "1", "--python-expr", script, **wanted)
+    words = ("--background", "--python-exit-code", "1", "--python-expr", script)
+    done = blender.run(*words, FAKE_ENGINE="succeed", FAKE_SOLVE=str(synthetic.folder))
     assert done.returncode == 0 and "{'FINISHED'}" in done.stdout, done.stdout + done.stderr
 
 
@@ -185,7 +185,8 @@ def test_a_crooked_scene_is_put_straight_by_clicks(blender: Blender, on_a_table:
 
     def places(name: str) -> np.ndarray:
         matrix = np.array(found[name])
-        return picks @ matrix[:3, :3].T + matrix[:3, 3]
+        placed: np.ndarray = picks @ matrix[:3, :3].T + matrix[:3, 3]
+        return placed
 
     assert np.ptp(places("crooked")[:, 2]) > 0.1
     assert np.abs(places("set_ground")[:, 2]).max() < 1e-4

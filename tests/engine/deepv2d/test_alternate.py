@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def plane():
     return clip, depth.reshape(5, 32, 2, 48, 2).mean((2, 4))
 
 
-def test_depth_of_every_frame_at_given_poses(network, plane, tmp_path):
+def test_depth_of_every_frame_at_given_poses(network, plane, tmp_path: Path) -> None:
     clip, truth = plane
     found = Alternation(network, clip, True, HELD, CPU).run(tmp_path, Silent())
     assert found.depth.shape == found.certainty.shape == truth.shape
@@ -56,7 +57,7 @@ def test_depth_of_every_frame_at_given_poses(network, plane, tmp_path):
     assert found.lens == clip.lens
 
 
-def test_the_clips_unit_of_length_is_kept(network, plane, tmp_path):
+def test_the_clips_unit_of_length_is_kept(network, plane, tmp_path: Path) -> None:
     clip, _ = plane
     (tmp_path / "large").mkdir()
     small = Alternation(network, clip, True, HELD, CPU).run(tmp_path, Silent())
@@ -64,7 +65,7 @@ def test_the_clips_unit_of_length_is_kept(network, plane, tmp_path):
     np.testing.assert_allclose(large.depth, 7.0 * small.depth, rtol=1e-3)
 
 
-def test_without_poses_every_frame_gets_one_and_a_common_scale(network, plane, tmp_path):
+def test_without_poses_every_frame_gets_one_and_a_common_scale(network, plane, tmp_path: Path) -> None:
     clip, _ = plane
     lost = replace(clip, world_from_camera=np.tile(np.eye(4), (5, 1, 1)), sparse=())
     settings = DeepV2DSettings(rounds=2, views=3)
@@ -78,7 +79,7 @@ def test_without_poses_every_frame_gets_one_and_a_common_scale(network, plane, t
     assert (found.miss_px > 0).all()
 
 
-def test_a_killed_run_goes_on_where_it_was(network, plane, tmp_path):
+def test_a_killed_run_goes_on_where_it_was(network, plane, tmp_path: Path) -> None:
     clip, _ = plane
     settings = DeepV2DSettings(rounds=2, views=3, looks=1)
     (tmp_path / "whole").mkdir()
@@ -91,7 +92,7 @@ def test_a_killed_run_goes_on_where_it_was(network, plane, tmp_path):
     assert np.array_equal(found.world_from_camera, expected.world_from_camera)
 
 
-def test_the_stage_writes_evidence(network, plane, tmp_path):
+def test_the_stage_writes_evidence(network, plane, tmp_path: Path) -> None:
     clip, truth = plane
     solve_deepv2d(clip, HELD, tmp_path, CPU, Silent())
     misses = []
@@ -106,7 +107,7 @@ def test_the_stage_writes_evidence(network, plane, tmp_path):
     assert misses.mean() < 0.08
 
 
-def test_weights_of_another_architecture_are_refused(tmp_path):
+def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.safetensors").write_bytes(b"no weights")
     with pytest.raises(DepthError, match="cannot be used") as raised:
         load_deepv2d(CPU, tmp_path / "broken.safetensors")

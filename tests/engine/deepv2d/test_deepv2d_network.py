@@ -25,7 +25,7 @@ def seeded(module):
     return module().eval()
 
 
-def test_a_feature_lies_in_the_middle_of_its_four_pixels():
+def test_a_feature_lies_in_the_middle_of_its_four_pixels() -> None:
     """A mirrored picture gives, with mirrored filters, mirrored features: nothing is off by a fraction of a pixel."""
     encoder = seeded(Encoder)
     picture = torch.rand(1, 3, 32, 48, generator=torch.Generator().manual_seed(0))
@@ -37,7 +37,7 @@ def test_a_feature_lies_in_the_middle_of_its_four_pixels():
     torch.testing.assert_close(encoder(picture.flip(-1)).match, expected, atol=2e-5, rtol=0)
 
 
-def test_the_window_search_is_the_plain_one():
+def test_the_window_search_is_the_plain_one() -> None:
     generator = torch.Generator().manual_seed(0)
     mine, theirs = torch.randn(2, 5, 7, 9, generator=generator), torch.randn(2, 5, 7, 9, generator=generator)
     found = window_correlation(mine, theirs, 2)
@@ -48,7 +48,7 @@ def test_the_window_search_is_the_plain_one():
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (61, 83), (40, 36)])
-def test_any_height_and_width(height, width):
+def test_any_height_and_width(height, width) -> None:
     network = seeded(DeepV2D)
     images = torch.rand(3, 3, height, width, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -68,7 +68,7 @@ def test_any_height_and_width(height, width):
         assert (found.weight >= 0).all() and (found.weight <= 1).all()
 
 
-def test_enlarging_keeps_a_constant_and_takes_what_the_weights_say():
+def test_enlarging_keeps_a_constant_and_takes_what_the_weights_say() -> None:
     generator = torch.Generator().manual_seed(0)
     weights = torch.randn(1, 36, 5, 6, generator=generator)
     torch.testing.assert_close(enlarged(torch.full((1, 1, 5, 6), 0.7), weights), torch.full((1, 1, 10, 12), 0.7))
@@ -79,7 +79,7 @@ def test_enlarging_keeps_a_constant_and_takes_what_the_weights_say():
     torch.testing.assert_close(enlarged(values, middle.reshape(1, 36, 5, 6)), nearest)
 
 
-def test_what_lies_outside_of_the_view_has_no_weight():
+def test_what_lies_outside_of_the_view_has_no_weight() -> None:
     network = seeded(DeepV2D)
     features = network.encoder(torch.rand(2, 3, 48, 64, generator=torch.Generator().manual_seed(0)))
     key = Features(features.match[:1], features.context[:1])
@@ -90,5 +90,5 @@ def test_what_lies_outside_of_the_view_has_no_weight():
     assert (found.weight[:, :, 8:] == 0).all() and (found.weight[:, :, :8] > 0).all()
 
 
-def test_the_search_reaches_as_far_as_it_says():
+def test_the_search_reaches_as_far_as_it_says() -> None:
     assert window_offsets(RADIUS, torch.zeros(1)).abs().max() == RADIUS

@@ -41,23 +41,23 @@ def keys(request):
 
 
 @pytest.mark.parametrize("method", ["deepv2d", "deepv2d+cvd"])
-def test_another_method_redoes_what_measures_depth_and_no_more(method):
+def test_another_method_redoes_what_measures_depth_and_no_more(method) -> None:
     before, after = keys(REQUEST), keys(replace(REQUEST, method=method))
     assert [name for name in before if before[name] != after[name]] == ["evidence", "depth", "export"]
 
 
-def test_other_cameras_redo_everything_from_the_poses_on():
+def test_other_cameras_redo_everything_from_the_poses_on() -> None:
     before, after = keys(REQUEST), keys(replace(REQUEST, camera=CameraRequest("deepv2d")))
     assert [name for name in before if before[name] == after[name]] == ["footage", "masks"]
 
 
-def test_cvd_trains_on_deepv2ds_depth_as_what_was_measured():
+def test_cvd_trains_on_deepv2ds_depth_as_what_was_measured() -> None:
     settings = settings_of(replace(REQUEST, method="deepv2d+cvd"))
     assert settings.measured and settings.pretrained
     assert settings.fit_steps > 0 and settings.pair_steps > 0 and settings.photometric_steps == 0
 
 
-def test_what_may_be_asked():
+def test_what_may_be_asked() -> None:
     request = parse_request({**DOCUMENT, "method": "deepv2d", "camera": {"kind": "deepv2d"}}, "it")
     assert (request.method, request.camera.kind) == ("deepv2d", "deepv2d")
     with pytest.raises(RequestError) as raised:
@@ -69,7 +69,7 @@ def test_what_may_be_asked():
 
 
 @pytest.fixture(scope="module")
-def proxies(tmp_path_factory):
+def proxies(tmp_path_factory: pytest.TempPathFactory):
     """Frames 101, 102, 104 and 105 at the plate's own size."""
     folder = tmp_path_factory.mktemp("proxies")
     clip, _ = plane_clip(4, width=96, height=64, numbers=CLIP.numbers)
@@ -78,7 +78,7 @@ def proxies(tmp_path_factory):
     return folder
 
 
-def test_every_frame_gets_a_camera_and_points_that_it_sees(proxies, tmp_path):
+def test_every_frame_gets_a_camera_and_points_that_it_sees(proxies, tmp_path: Path) -> None:
     settings = DeepV2DSettings(long_side=96, rounds=1, views=2, looks=1)
     track = solve_deepv2d_cameras(CLIP, proxies, None, tmp_path, LensKnowledge(focal_px=98.0), CPU, Silent(), settings)
     assert track.frames() == [101, 102, 104, 105]
@@ -97,14 +97,14 @@ def test_every_frame_gets_a_camera_and_points_that_it_sees(proxies, tmp_path):
     assert all(len(depth) > 20 and (depth > 0).all() for _, depth in work.sparse)
 
 
-def test_an_unknown_lens_is_estimated_and_said_so(proxies, tmp_path):
+def test_an_unknown_lens_is_estimated_and_said_so(proxies, tmp_path: Path) -> None:
     settings = DeepV2DSettings(long_side=96, rounds=2, views=2, looks=1, focal=True)
     track = solve_deepv2d_cameras(CLIP, proxies, None, tmp_path, LensKnowledge(), CPU, Silent(), settings)
     assert not track.lens_known
     assert track.lens.fx == track.lens.fy != 1.2 * 96
 
 
-def test_what_moves_by_itself_says_nothing_about_the_camera(proxies, tmp_path):
+def test_what_moves_by_itself_says_nothing_about_the_camera(proxies, tmp_path: Path) -> None:
     """Where all of every frame moves nothing is left to move the cameras, whose first guess is to stand still."""
     for number in CLIP.numbers:
         cv2.imwrite(str(tmp_path / f"{number:06d}.png"), np.full((64, 96), 255, np.uint8))

@@ -41,7 +41,7 @@ def angle_deg(a, b):
     return math.degrees(float(se3.log(a @ se3.inverse(b))[..., 3:].norm(dim=-1).max()))
 
 
-def test_keyframe_mode_recovers_poses_from_perfect_flow_in_three_steps():
+def test_keyframe_mode_recovers_poses_from_perfect_flow_in_three_steps() -> None:
     points, truth = unproject(depth_maps(5), lenses(5)), poses(5, 0.08)
     target = project(transform(truth, points), lenses(5))
     pose = torch.eye(4, dtype=torch.float64).expand(5, 4, 4)
@@ -51,7 +51,7 @@ def test_keyframe_mode_recovers_poses_from_perfect_flow_in_three_steps():
     assert float((pose - truth)[:, :3, 3].norm(dim=-1).max()) < 1e-3
 
 
-def test_wrong_pixels_without_weight_do_no_harm():
+def test_wrong_pixels_without_weight_do_no_harm() -> None:
     points, truth = unproject(depth_maps(2), lenses(2)), poses(2, 0.05)
     target = project(transform(truth, points), lenses(2))
     weight = torch.ones_like(target)
@@ -63,7 +63,7 @@ def test_wrong_pixels_without_weight_do_no_harm():
     assert angle_deg(pose, truth) < 0.01
 
 
-def test_jacobians_are_those_of_the_projection():
+def test_jacobians_are_those_of_the_projection() -> None:
     points, pose = unproject(depth_maps(1), lenses(1)), poses(1, 0.2)
 
     def seen(x):
@@ -79,7 +79,7 @@ def test_jacobians_are_those_of_the_projection():
     torch.testing.assert_close(found, expected, atol=1e-9, rtol=0)
 
 
-def test_the_depth_column_is_that_of_the_projection():
+def test_the_depth_column_is_that_of_the_projection() -> None:
     points, pose = unproject(depth_maps(1), lenses(1)), poses(1, 0.2)
 
     def seen(x):
@@ -90,7 +90,7 @@ def test_the_depth_column_is_that_of_the_projection():
     torch.testing.assert_close(found, expected, atol=1e-9, rtol=0)
 
 
-def test_gradient_through_the_solve():
+def test_gradient_through_the_solve() -> None:
     points, truth = unproject(depth_maps(1)[..., :5, :6], lenses(1)), poses(1, 0.05)
     target = project(transform(truth, points), lenses(1)).requires_grad_()
     weight = torch.rand(target.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
@@ -103,7 +103,7 @@ def test_gradient_through_the_solve():
 
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf])
-def test_what_cannot_be_solved_moves_nothing_and_has_no_gradient(broken):
+def test_what_cannot_be_solved_moves_nothing_and_has_no_gradient(broken) -> None:
     H = torch.eye(3, dtype=torch.float64).repeat(3, 1, 1)
     H[1, 0, 0] = broken
     H[2] = -1e6 * H[2]  # not positive, whatever the damping
@@ -117,7 +117,7 @@ def test_what_cannot_be_solved_moves_nothing_and_has_no_gradient(broken):
     assert float(b.grad[1:].abs().max()) == 0.0
 
 
-def test_damping_is_as_published_and_steps_are_limited():
+def test_damping_is_as_published_and_steps_are_limited() -> None:
     H, b = torch.diag(torch.tensor([200.0, 1e6, 1.0]))[None], torch.tensor([[30.0, 10.0, 1e9]])
     x = solve(H, b, torch.full((3,), 100.0), torch.full((3,), 1e-4))
     torch.testing.assert_close(x[0], torch.tensor([30 / 300.02, 10 / (1e6 + 100 + 100), 1.0]))
@@ -148,7 +148,7 @@ def guess(depth, trust):
     return depth * (0.25 * wave).exp()
 
 
-def test_keyframe_and_global_mode_agree_on_two_frames():
+def test_keyframe_and_global_mode_agree_on_two_frames() -> None:
     depth, truth = depth_maps(2), torch.cat([torch.eye(4, dtype=torch.float64)[None], poses(1, 0.05)])
     start = torch.eye(4, dtype=torch.float64).repeat(2, 1, 1)
     windows, _ = windows_of(start, torch.tensor([[0, 1]]), depth, LENS, truth, LENS)
@@ -160,7 +160,7 @@ def test_keyframe_and_global_mode_agree_on_two_frames():
     assert torch.equal(together[0], start[0])
 
 
-def test_eliminating_depth_is_solving_for_it():
+def test_eliminating_depth_is_solving_for_it() -> None:
     """Against the dense system with one unknown for every pixel."""
     count, trust = 3, 0.4
     generator = torch.Generator().manual_seed(2)
@@ -189,7 +189,7 @@ def test_eliminating_depth_is_solving_for_it():
     torch.testing.assert_close(torch.linalg.solve(small_H, small_b), expected, rtol=1e-6, atol=1e-9)
 
 
-def test_poses_come_back_where_depth_may_move_and_not_where_it_is_held():
+def test_poses_come_back_where_depth_may_move_and_not_where_it_is_held() -> None:
     count, edges = 4, pairs(4)
     depth, truth = depth_maps(count), chain(count)
 
@@ -224,7 +224,7 @@ def pairs(count):
     return torch.tensor([(i, j) for i in range(count) for j in range(count) if 0 < abs(i - j) <= 2])
 
 
-def test_global_mode_recovers_a_chain_of_poses():
+def test_global_mode_recovers_a_chain_of_poses() -> None:
     count, edges = 6, pairs(6)
     depth, truth = depth_maps(count), chain(count)
     pose = torch.eye(4, dtype=torch.float64).repeat(count, 1, 1)
@@ -236,7 +236,7 @@ def test_global_mode_recovers_a_chain_of_poses():
     assert float((pose - truth)[:, :3, 3].norm(dim=-1).max()) < 1e-3
 
 
-def test_global_mode_recovers_the_focal_length():
+def test_global_mode_recovers_the_focal_length() -> None:
     count, edges = 5, pairs(5)
     depth, truth = depth_maps(count), chain(count)
     lens = LENS.clone()

@@ -22,16 +22,16 @@ def generator_matrix(xi):
     return A
 
 
-def test_exp_is_the_matrix_exponential():
+def test_exp_is_the_matrix_exponential() -> None:
     torch.testing.assert_close(se3.exp(TWISTS), torch.linalg.matrix_exp(generator_matrix(TWISTS)), atol=1e-12, rtol=0)
 
 
-def test_log_undoes_exp():
+def test_log_undoes_exp() -> None:
     torch.testing.assert_close(se3.log(se3.exp(TWISTS)), TWISTS, atol=1e-9, rtol=0)
 
 
 @pytest.mark.parametrize("angle", [0.0, 1e-9, 0.03, 0.04, math.pi - 1e-6, math.pi])
-def test_log_of_every_angle(angle):
+def test_log_of_every_angle(angle) -> None:
     axis = torch.tensor([[0.6, 0.0, 0.8], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]], dtype=torch.float64)
     xi = torch.cat([torch.tensor([[0.3, -0.2, 0.5]], dtype=torch.float64).expand(3, 3), angle * axis], -1)
     motion = se3.exp(xi)
@@ -41,7 +41,7 @@ def test_log_of_every_angle(angle):
     )
 
 
-def test_inverse_and_adjoint():
+def test_inverse_and_adjoint() -> None:
     T, xi = se3.exp(TWISTS[1:5]), TWISTS[5:9]
     torch.testing.assert_close(
         T @ se3.inverse(T), torch.eye(4, dtype=torch.float64).expand(4, 4, 4), atol=1e-12, rtol=0
@@ -50,6 +50,6 @@ def test_inverse_and_adjoint():
     torch.testing.assert_close(T @ se3.exp(xi), moved, atol=1e-12, rtol=0)
 
 
-def test_exp_has_a_gradient_everywhere():
+def test_exp_has_a_gradient_everywhere() -> None:
     points = TWISTS.clone().requires_grad_()
     assert torch.autograd.gradcheck(se3.exp, (points,), atol=1e-7)

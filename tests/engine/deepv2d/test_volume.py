@@ -30,7 +30,7 @@ def plane_seen_from(pose, inverse_depth, height, width):
 
 
 @pytest.mark.parametrize(("height", "width"), [(24, 32), (17, 23)])
-def test_the_sweep_peaks_at_the_true_depth(height, width):
+def test_the_sweep_peaks_at_the_true_depth(height, width) -> None:
     planes = torch.linspace(0.2, 2.0, 19)
     generator = torch.Generator().manual_seed(2)
     poses = se3.exp(torch.randn(3, 6, generator=generator) * torch.tensor([0.15, 0.15, 0.05, 0.05, 0.05, 0.05]))
@@ -45,7 +45,7 @@ def test_the_sweep_peaks_at_the_true_depth(height, width):
         assert ((best - true).abs() <= 1)[inside].float().mean() > 0.99
 
 
-def test_the_fast_volume_is_the_plain_one():
+def test_the_fast_volume_is_the_plain_one() -> None:
     """Plane by plane and view by view with the project's own geometry."""
     height, width, groups = 9, 14, 2
     generator = torch.Generator().manual_seed(1)
@@ -74,7 +74,7 @@ def test_the_fast_volume_is_the_plain_one():
         torch.testing.assert_close(volume[:, :, k], expected, atol=2e-4, rtol=1e-3)
 
 
-def test_more_views_in_any_order_give_a_volume_of_the_same_form():
+def test_more_views_in_any_order_give_a_volume_of_the_same_form() -> None:
     generator = torch.Generator().manual_seed(1)
     key, views = torch.randn(1, 8, 7, 9, generator=generator), torch.randn(1, 4, 8, 7, 9, generator=generator)
     poses, planes = se3.exp(0.1 * torch.randn(1, 4, 6, generator=generator)), torch.linspace(0.2, 1.0, 6)[None]
@@ -85,7 +85,7 @@ def test_more_views_in_any_order_give_a_volume_of_the_same_form():
     assert pooled_volume(key, views[:, :1], K, poses[:, :1], planes, 4).shape == first.shape
 
 
-def test_pixel_centres_stay_where_they_are_without_motion():
+def test_pixel_centres_stay_where_they_are_without_motion() -> None:
     grid, seen = plane_grid(lens(6, 8)[None], torch.eye(4)[None], torch.tensor([[0.0, 1.0, 5.0]]), 6, 8)
     x, y = (torch.arange(8) + 0.5) / 8 * 2 - 1, (torch.arange(6) + 0.5) / 6 * 2 - 1
     expected = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).expand(1, 3, 6, 8, 2)
@@ -93,7 +93,7 @@ def test_pixel_centres_stay_where_they_are_without_motion():
     assert seen.all()
 
 
-def test_soft_argmax_of_one_hot_is_the_plane():
+def test_soft_argmax_of_one_hot_is_the_plane() -> None:
     planes = torch.tensor([[0.1, 0.5, 0.9, 1.3]])
     hot = torch.tensor([[[0, 3], [2, 1]]])
     logits = 1e4 * F.one_hot(hot, 4).permute(0, 3, 1, 2).float()

@@ -1,5 +1,7 @@
 """The work clip: sizes, intrinsics, undistortion, sparse depth."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ LENS = Lens("SIMPLE_RADIAL", 320, 180, 300.0, 300.0, 166.0, 84.0, k1=0.08)
 
 
 @given(st.integers(64, 5000), st.integers(64, 5000), st.integers(64, 1024))
-def test_work_sizes_fit_the_network_and_keep_the_shape(width, height, long_side):
+def test_work_sizes_fit_the_network_and_keep_the_shape(width, height, long_side) -> None:
     size = work_size(width, height, long_side)
     factor = min(1.0, long_side / max(width, height))
     assert all(side % 32 == 0 and side > 0 for side in size)
@@ -60,7 +62,7 @@ def write(folder, numbers, scale=1):
         cv2.imwrite(str(folder / f"{number:06d}.png"), picture)
 
 
-def test_sparse_points_land_where_the_pinhole_of_the_work_grid_projects_them(tmp_path, poses):
+def test_sparse_points_land_where_the_pinhole_of_the_work_grid_projects_them(tmp_path: Path, poses) -> None:
     point = np.array([0.7, -0.4, 5.0])
     track, _ = scene(point, poses)
     write(tmp_path, poses)
@@ -76,7 +78,7 @@ def test_sparse_points_land_where_the_pinhole_of_the_work_grid_projects_them(tmp
         assert depth == pytest.approx(camera[2])
 
 
-def test_a_mark_on_the_distorted_plate_is_found_at_its_undistorted_pixel(tmp_path, poses):
+def test_a_mark_on_the_distorted_plate_is_found_at_its_undistorted_pixel(tmp_path: Path, poses) -> None:
     track, pixels = scene(np.array([-0.9, 0.6, 5.0]), poses)
     grid = pixel_centres(180, 320)
     for number, pixel in zip(poses, pixels, strict=True):
@@ -89,7 +91,7 @@ def test_a_mark_on_the_distorted_plate_is_found_at_its_undistorted_pixel(tmp_pat
         assert np.abs(centre - clip.sparse[row][0][0]).max() < 0.15
 
 
-def test_a_lost_frame_changes_no_other(tmp_path, poses):
+def test_a_lost_frame_changes_no_other(tmp_path: Path, poses) -> None:
     track, _ = scene(np.array([0.0, 0.0, 5.0]), poses)
     write(tmp_path, poses)
     whole = WorkClip.load(tmp_path, track, 160, Silent())
@@ -100,14 +102,14 @@ def test_a_lost_frame_changes_no_other(tmp_path, poses):
     assert (less.images == whole.images[[0, 2]]).all()
 
 
-def test_points_behind_the_camera_and_outside_the_picture_are_left_out(tmp_path, poses):
+def test_points_behind_the_camera_and_outside_the_picture_are_left_out(tmp_path: Path, poses) -> None:
     track, _ = scene(np.array([0.0, 0.0, -5.0]), poses)
     write(tmp_path, poses)
     assert all(len(depth) == 0 for _, depth in WorkClip.load(tmp_path, track, 160, Silent()).sparse)
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty"])
-def test_an_unreadable_proxy_is_a_typed_error(tmp_path, poses, damage):
+def test_an_unreadable_proxy_is_a_typed_error(tmp_path: Path, poses, damage) -> None:
     track, _ = scene(np.array([0.0, 0.0, 5.0]), poses)
     write(tmp_path, poses)
     (tmp_path / "000102.png").unlink()
@@ -118,14 +120,14 @@ def test_an_unreadable_proxy_is_a_typed_error(tmp_path, poses, damage):
     assert failure.value.code == "footage.proxy_unreadable"
 
 
-def test_one_frame_is_a_typed_error(tmp_path, poses):
+def test_one_frame_is_a_typed_error(tmp_path: Path, poses) -> None:
     track, _ = scene(np.array([0.0, 0.0, 5.0]), {101: poses[101]})
     with pytest.raises(DepthError) as failure:
         WorkClip.load(tmp_path, track, 160, Silent())
     assert failure.value.code == "depth.too_few_frames"
 
 
-def test_reading_can_be_cancelled(tmp_path, poses):
+def test_reading_can_be_cancelled(tmp_path: Path, poses) -> None:
     class Impatient(Silent):
         def step(self, done, total, message):
             raise Cancelled

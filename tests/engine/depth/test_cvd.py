@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ class StopAt(Silent):
 
 
 @pytest.fixture(scope="module")
-def stages(tmp_path_factory):
+def stages(tmp_path_factory: pytest.TempPathFactory):
     """Clip, true depths, and the folder with the finished stages before depth."""
     folder = tmp_path_factory.mktemp("stages")
     clip, depths = plane_clip(5, 128, 96, numbers=[11, 12, 13, 15, 16])
@@ -47,7 +48,7 @@ def stages(tmp_path_factory):
     return clip, depths, folder
 
 
-def test_flow_is_that_of_depth_and_cameras(stages):
+def test_flow_is_that_of_depth_and_cameras(stages) -> None:
     clip, depths, folder = stages
     pairs = load_pairs(folder / "flow")
     assert {(11, 12), (13, 15), (11, 15)} <= {(p.first, p.second) for p in pairs}
@@ -62,7 +63,7 @@ def test_flow_is_that_of_depth_and_cameras(stages):
         assert 0.2 <= pair.overlap <= 1.0
 
 
-def test_frames_that_show_different_things_are_no_pair(tmp_path):
+def test_frames_that_show_different_things_are_no_pair(tmp_path: Path) -> None:
     clip, _ = plane_clip(3)
     images = clip.images.copy()
     images[2] = np.random.default_rng(9).integers(0, 255, images[2].shape, np.uint8)
@@ -88,12 +89,12 @@ def solve(stages, folder, seed=0, progress=None, settings=TINY, data=None):
 
 
 @pytest.fixture(scope="module")
-def solved(stages, tmp_path_factory):
+def solved(stages, tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("depth")
     return solve(stages, folder), folder
 
 
-def test_depth_is_complete_and_right(stages, solved):
+def test_depth_is_complete_and_right(stages, solved) -> None:
     clip, truth, _ = stages
     depth, folder = solved
     assert depth.shape == truth.shape
@@ -111,13 +112,15 @@ def test_depth_is_complete_and_right(stages, solved):
     assert not (folder / "checkpoint.pt").exists()
 
 
-def test_the_same_seed_gives_the_same_depth_and_another_seed_does_not(stages, solved, tmp_path):
+def test_the_same_seed_gives_the_same_depth_and_another_seed_does_not(stages, solved, tmp_path: Path) -> None:
     assert (solve(stages, tmp_path / "again") == solved[0]).all()
     assert (solve(stages, tmp_path / "other", seed=1) != solved[0]).any()
 
 
 @pytest.mark.parametrize("moment", ["step 6 of", "step 14 of", "depth of frame 15"])
-def test_a_killed_run_that_resumes_gives_the_same_depth(stages, solved, tmp_path, monkeypatch, moment):
+def test_a_killed_run_that_resumes_gives_the_same_depth(
+    stages, solved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment
+) -> None:
     monkeypatch.setattr(training, "CHECKPOINT_EVERY", 5)
     with pytest.raises(Cancelled):
         solve(stages, tmp_path, progress=StopAt(moment))
@@ -133,7 +136,7 @@ def test_a_killed_run_that_resumes_gives_the_same_depth(stages, solved, tmp_path
     ],
     ids=["robust", "published"],
 )
-def test_flow_and_cameras_alone_tell_the_depth(stages, tmp_path, settings):
+def test_flow_and_cameras_alone_tell_the_depth(stages, tmp_path: Path, settings) -> None:
     data = load(stages)
     data = replace(data, evidence=torch.zeros_like(data.evidence))
     truth = stages[1]
@@ -142,7 +145,9 @@ def test_flow_and_cameras_alone_tell_the_depth(stages, tmp_path, settings):
     assert np.mean(np.abs(depth / truth - 1.0)) < 0.4 * np.mean(np.abs(flat / truth - 1.0))
 
 
-def test_a_loss_that_is_no_number_is_a_typed_error_and_leaves_no_depth(stages, tmp_path, monkeypatch):
+def test_a_loss_that_is_no_number_is_a_typed_error_and_leaves_no_depth(
+    stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(training, "step_loss", lambda *_: torch.full((), float("nan"), requires_grad=True))
     with pytest.raises(DepthError) as caught:
         solve(stages, tmp_path)
@@ -150,7 +155,9 @@ def test_a_loss_that_is_no_number_is_a_typed_error_and_leaves_no_depth(stages, t
     assert not list(tmp_path.rglob("*.npy"))
 
 
-def test_steps_whose_loss_or_gradient_is_no_number_are_left_out(stages, tmp_path, monkeypatch):
+def test_steps_whose_loss_or_gradient_is_no_number_are_left_out(
+    stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real, calls = training.step_loss, [0]
 
     def unsteady(*args):
@@ -168,7 +175,9 @@ def test_steps_whose_loss_or_gradient_is_no_number_are_left_out(stages, tmp_path
     assert np.mean(np.abs(depth / stages[1] - 1.0)) < 0.05
 
 
-def test_depth_that_is_no_number_is_never_written_and_not_gone_on_with(stages, tmp_path, monkeypatch):
+def test_depth_that_is_no_number_is_never_written_and_not_gone_on_with(
+    stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = cvd._predict
     monkeypatch.setattr(cvd, "_predict", lambda *args: tuple(part * np.float32("nan") for part in real(*args)))
     with pytest.raises(DepthError) as caught:
@@ -194,20 +203,20 @@ def gradients(stages, monkeypatch, switch):
     return found
 
 
-def test_in_the_smallest_pieces_the_training_steps_are_the_same(stages, monkeypatch):
+def test_in_the_smallest_pieces_the_training_steps_are_the_same(stages, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "fast_in_half", lambda _device: False)
     at_once, in_pieces = gradients(stages, monkeypatch, "frugal")
     assert torch.allclose(at_once, in_pieces, rtol=1e-3, atol=1e-5 * float(at_once.abs().max()))
 
 
-def test_in_mixed_precision_the_training_steps_point_the_same_way(stages, monkeypatch):
+def test_in_mixed_precision_the_training_steps_point_the_same_way(stages, monkeypatch: pytest.MonkeyPatch) -> None:
     exact, mixed = gradients(stages, monkeypatch, "fast_in_half")
     assert not torch.equal(exact, mixed)
     assert torch.cosine_similarity(exact, mixed, dim=0) > 0.99
     assert abs(float(mixed.norm() / exact.norm()) - 1.0) < 0.05
 
 
-def test_the_published_recipe_is_trained_in_float32(stages, tmp_path, monkeypatch):
+def test_the_published_recipe_is_trained_in_float32(stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings, weights = replace(TINY, published_epochs=1), []
     for fast in (False, True):
         monkeypatch.setattr(training, "fast_in_half", lambda _device, fast=fast: fast)
@@ -218,7 +227,7 @@ def test_the_published_recipe_is_trained_in_float32(stages, tmp_path, monkeypatc
     assert torch.equal(*weights)
 
 
-def test_an_epoch_of_the_published_recipe_sees_every_pair_once(stages):
+def test_an_epoch_of_the_published_recipe_sees_every_pair_once(stages) -> None:
     data, settings = load(stages), replace(TINY, published_epochs=2)
     per_epoch = -(-len(data.pairs) // settings.batch_pairs)
     seen = [batch.pairs for batch in islice(training.batches(data, settings, 0), 2 * per_epoch)]
@@ -228,7 +237,9 @@ def test_an_epoch_of_the_published_recipe_sees_every_pair_once(stages):
 
 
 @pytest.mark.parametrize("fast", [False, True])
-def test_photometric_training_alone_finds_the_depth(stages, tmp_path, monkeypatch, fast):
+def test_photometric_training_alone_finds_the_depth(
+    stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fast
+) -> None:
     monkeypatch.setattr(training, "fast_in_half", lambda _device: fast)
     settings = replace(TINY, measured=False, fit_steps=0.0, pair_steps=0.0, photometric_steps=15.0)
     depth = solve(stages, tmp_path, settings=settings, data=load(stages, evidence=False))
@@ -238,6 +249,6 @@ def test_photometric_training_alone_finds_the_depth(stages, tmp_path, monkeypatc
     assert sure.mean() > 0.3 and error[sure].mean() < 0.7 * error[~sure].mean()
 
 
-def test_only_neighbours_are_paired_when_asked(stages, tmp_path):
+def test_only_neighbours_are_paired_when_asked(stages, tmp_path: Path) -> None:
     solve(stages, tmp_path, settings=replace(TINY, consecutive=True))
     assert list(json.loads((tmp_path / "consistency.json").read_text())["distance"]) == ["1"]

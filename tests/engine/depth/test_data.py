@@ -1,6 +1,7 @@
 """What training reads: measured depth, the prior where nothing was measured, and on what moves by itself."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -32,7 +33,7 @@ def clip_and_depth():
 
 
 @pytest.fixture
-def found(clip_and_depth, tmp_path):
+def found(clip_and_depth, tmp_path: Path):
     clip, depths = clip_and_depth
     for name in ("flow", "motion/dynamic", "prior/depth", "evidence/depth", "evidence/confidence"):
         (tmp_path / name).mkdir(parents=True)
@@ -58,7 +59,7 @@ def data(clip_and_depth, found):
     return TrainingData.load(clip_and_depth[0], found)
 
 
-def test_measured_depth_is_kept_with_its_confidence(clip_and_depth, data):
+def test_measured_depth_is_kept_with_its_confidence(clip_and_depth, data) -> None:
     log_depth, weight, confidence = data.evidence[2].numpy().astype(np.float32)
     still = np.s_[35:45]
     assert np.allclose(np.exp(log_depth[still]) * data.unit, clip_and_depth[1][2][still], rtol=2e-3)
@@ -66,7 +67,7 @@ def test_measured_depth_is_kept_with_its_confidence(clip_and_depth, data):
     assert np.allclose(confidence[still], 0.7, atol=1e-3)
 
 
-def test_a_prior_that_may_fill_speaks_where_nothing_was_measured_and_is_no_geometry(clip_and_depth, data):
+def test_a_prior_that_may_fill_speaks_where_nothing_was_measured_and_is_no_geometry(clip_and_depth, data) -> None:
     log_depth, weight, confidence = data.evidence[2].numpy().astype(np.float32)
     filled = weight[HIDDEN] != np.float16(SPARSE_CONFIDENCE)
     assert filled.mean() > 0.8
@@ -77,13 +78,13 @@ def test_a_prior_that_may_fill_speaks_where_nothing_was_measured_and_is_no_geome
     assert not confidence[HIDDEN][filled].any()
 
 
-def test_a_prior_that_may_not_fill_is_silent_there(clip_and_depth, found):
+def test_a_prior_that_may_not_fill_is_silent_there(clip_and_depth, found) -> None:
     silent = Found(found.flow, found.motion, found.prior, False, found.evidence)
     weight = TrainingData.load(clip_and_depth[0], silent).evidence[2, WEIGHT].numpy()
     assert set(np.unique(weight[HIDDEN])) <= {np.float16(0), np.float16(SPARSE_CONFIDENCE)}
 
 
-def test_what_moves_has_the_priors_depth_tied_to_its_surroundings(clip_and_depth, data):
+def test_what_moves_has_the_priors_depth_tied_to_its_surroundings(clip_and_depth, data) -> None:
     for row in range(5):
         log_depth, weight, confidence = data.evidence[row].numpy().astype(np.float32)
         # the prior's own error of 1.3 is measured beside the object and taken away; the 0.8 in front of it stays
@@ -94,13 +95,13 @@ def test_what_moves_has_the_priors_depth_tied_to_its_surroundings(clip_and_depth
     assert data.still[:, 0, 30:].all()
 
 
-def test_without_a_prior_nothing_is_said_of_what_moves(clip_and_depth, found):
+def test_without_a_prior_nothing_is_said_of_what_moves(clip_and_depth, found) -> None:
     alone = Found(found.flow, found.motion, None, False, found.evidence)
     evidence = TrainingData.load(clip_and_depth[0], alone).evidence.numpy()
     assert not evidence[(slice(None), slice(None), *MOVING)].any()
 
 
-def test_an_offset_that_jumps_in_one_frame_is_smoothed(clip_and_depth, found):
+def test_an_offset_that_jumps_in_one_frame_is_smoothed(clip_and_depth, found) -> None:
     clip, depths = clip_and_depth
     path = found.prior.folder / "depth" / f"{clip.numbers[2]:06d}.npy"
     write_npy(path, np.load(path) * np.where(np.arange(64) < 55, 1.0, 1.2).astype(np.float32))
@@ -109,19 +110,19 @@ def test_an_offset_that_jumps_in_one_frame_is_smoothed(clip_and_depth, found):
     assert np.ptp(levels) < 0.05
 
 
-def test_every_frame_has_as_many_photometric_sources(data):
+def test_every_frame_has_as_many_photometric_sources(data) -> None:
     assert data.sources.shape == (5, SOURCES)
     assert all(row not in sources for row, sources in enumerate(data.sources.tolist()))
 
 
-def test_sparse_points_lie_where_they_are_on_the_half_grid(clip_and_depth, data):
+def test_sparse_points_lie_where_they_are_on_the_half_grid(clip_and_depth, data) -> None:
     pixels, depth = clip_and_depth[0].sparse[1]
     assert np.allclose(data.sparse[1, : len(depth), :2], pixels / 2.0)
     assert np.allclose(data.sparse[1, : len(depth), 2] * data.unit, depth)
     assert data.evidence[0, CONFIDENCE].max() <= 1.0
 
 
-def test_the_right_eye_comes_to_the_same_grid_and_unit(clip_and_depth, data):
+def test_the_right_eye_comes_to_the_same_grid_and_unit(clip_and_depth, data) -> None:
     clip = clip_and_depth[0]
     rig = np.eye(4)
     rig[0, 3] = -0.2
@@ -130,7 +131,7 @@ def test_the_right_eye_comes_to_the_same_grid_and_unit(clip_and_depth, data):
     assert stereo.right.right_from_left[0, 3].item() == pytest.approx(-0.2 / data.unit)
 
 
-def test_the_prior_follows_cameras_that_were_scaled_by_something_else(clip_and_depth, found, data):
+def test_the_prior_follows_cameras_that_were_scaled_by_something_else(clip_and_depth, found, data) -> None:
     # twice as large a world, in which only the prior's files still are in the old units
     scaled = replace(found, evidence=None, prior_scale=2.0)
     evidence = TrainingData.load(clip_and_depth[0].scaled(2.0), scaled).evidence.numpy()

@@ -14,14 +14,14 @@ def fuse(*frame):
     return fuse_all(*(part[None] for part in frame))[0]
 
 
-def test_without_evidence_the_network_stands():
+def test_without_evidence_the_network_stands() -> None:
     network = torch.linspace(0, 1, 24 * 32).reshape(HALF)
     fused = fuse(network, torch.zeros(HALF), torch.zeros(HALF), GREY)
     wide = torch.nn.functional.interpolate(network[None, None], scale_factor=2, mode="bilinear")[0, 0]
     assert torch.allclose(fused, wide)
 
 
-def test_a_plane_goes_on_straight_where_nothing_is_known():
+def test_a_plane_goes_on_straight_where_nothing_is_known() -> None:
     column, line = torch.meshgrid(torch.arange(32) + 0.5, torch.arange(24) + 0.5, indexing="xy")
     depth = 1.0 / (0.5 + 0.02 * column + 0.01 * line)
     confidence = torch.zeros(HALF)
@@ -31,14 +31,14 @@ def test_a_plane_goes_on_straight_where_nothing_is_known():
     assert (fused - wide).abs().max() < 0.04
 
 
-def test_an_offset_of_the_network_is_taken_out_everywhere():
+def test_an_offset_of_the_network_is_taken_out_everywhere() -> None:
     confidence = torch.zeros(HALF)
     confidence[4:20:2, 4:28:2] = 1.0
     fused = fuse(torch.zeros(HALF), torch.full(HALF, 0.2), confidence, GREY)
     assert (fused - 0.2).abs().max() < 0.03
 
 
-def test_an_outline_in_the_evidence_survives_a_blurred_network():
+def test_an_outline_in_the_evidence_survives_a_blurred_network() -> None:
     step = (torch.arange(32) >= 16).float().expand(HALF)
     blurred = torch.sigmoid((torch.arange(32) - 15.5) / 3.0).expand(HALF)
     image = (torch.arange(64) >= 32).float().expand(3, 48, 64)
@@ -47,7 +47,7 @@ def test_an_outline_in_the_evidence_survives_a_blurred_network():
     assert (fused - truth).abs().max() < 0.05
 
 
-def test_a_surface_stops_at_an_edge_of_the_picture():
+def test_a_surface_stops_at_an_edge_of_the_picture() -> None:
     confidence = torch.zeros(HALF)
     confidence[:, :12] = 1.0
     confidence[10:14, 28:] = 1.0
@@ -58,14 +58,14 @@ def test_a_surface_stops_at_an_edge_of_the_picture():
     assert fused[:, 34:].abs().max() < 0.05
 
 
-def test_a_lone_wrong_point_leaves_no_spot():
+def test_a_lone_wrong_point_leaves_no_spot() -> None:
     evidence, confidence = torch.zeros(HALF), torch.zeros(HALF)
     confidence[:, :8] = 1.0
     evidence[12, 20], confidence[12, 20] = 1.5, SPARSE_CONFIDENCE
     assert fuse(torch.zeros(HALF), evidence, confidence, GREY).abs().max() < 0.1
 
 
-def test_frames_have_no_part_in_each_other():
+def test_frames_have_no_part_in_each_other() -> None:
     generator = torch.Generator().manual_seed(0)
     network, evidence = 0.2 * torch.randn((2, 3, *HALF), generator=generator)
     confidence = (torch.rand((3, *HALF), generator=generator) > 0.5).float()

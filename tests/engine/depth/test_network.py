@@ -15,12 +15,12 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("size", [(144, 192), (192, 108), (33, 47), (5, 7), (1, 1)])
-def test_any_size_comes_back(size):
+def test_any_size_comes_back(size) -> None:
     depth = DepthNetwork()(torch.rand(2, 5, *size))
     assert depth.shape == (2, 1, *size) and torch.isfinite(depth).all()
 
 
-def test_the_start_carries_what_is_measured_into_the_gaps():
+def test_the_start_carries_what_is_measured_into_the_gaps() -> None:
     network = DepthNetwork()
     x = torch.rand(1, 5, 37, 50) * 2 - 1
     x[:, 3:] = 0.0
@@ -33,7 +33,7 @@ def test_the_start_carries_what_is_measured_into_the_gaps():
     assert depth[0, 0] > 1.0 and depth[22, 49] < 0.2 and -0.5 < depth[21, 25] < 1.5
 
 
-def test_another_unit_changes_the_result_by_its_factor_only():
+def test_another_unit_changes_the_result_by_its_factor_only() -> None:
     torch.manual_seed(0)
     network = DepthNetwork()
     torch.nn.init.normal_(network.head.weight, std=0.1)
@@ -47,7 +47,7 @@ def test_another_unit_changes_the_result_by_its_factor_only():
     assert not torch.allclose(network(other), network(x) + 2.0, atol=1e-2)
 
 
-def test_the_start_hears_the_picture_at_its_coarsest_level():
+def test_the_start_hears_the_picture_at_its_coarsest_level() -> None:
     torch.manual_seed(0)
     x = torch.rand(4, 24, 48, 64) * 2 - 1  # two by two pixels of picture, evidence, confidence and row
     for block in DepthNetwork().down:
@@ -55,7 +55,7 @@ def test_the_start_hears_the_picture_at_its_coarsest_level():
     assert x.std(dim=0).mean() > 0.05
 
 
-def test_a_picture_can_be_learnt_without_evidence():
+def test_a_picture_can_be_learnt_without_evidence() -> None:
     torch.manual_seed(0)
     network = DepthNetwork()
     x = torch.zeros(1, 5, 24, 32)
@@ -79,7 +79,7 @@ def saved(path: Path, architecture: str = ARCHITECTURE, leave_out: str = "") -> 
     return path
 
 
-def test_weights_come_back(tmp_path):
+def test_weights_come_back(tmp_path: Path) -> None:
     path = saved(tmp_path / "w.safetensors")
     network = load_network(path, CPU)
     torch.manual_seed(3)
@@ -102,7 +102,7 @@ def damaged(tmp_path):
     yield "lacks a layer", saved(tmp_path / "lacks.safetensors", leave_out="head.bias")
 
 
-def test_weights_that_cannot_be_used_say_so(tmp_path):
+def test_weights_that_cannot_be_used_say_so(tmp_path: Path) -> None:
     for what, path in damaged(tmp_path):
         with pytest.raises(DepthError) as error:
             load_network(path, CPU)
@@ -110,7 +110,7 @@ def test_weights_that_cannot_be_used_say_so(tmp_path):
         assert path.name in error.value.what and error.value.fix, what
 
 
-def test_weights_that_ship_are_small_and_free():
+def test_weights_that_ship_are_small_and_free() -> None:
     assert WEIGHTS.stat().st_size < 16 * 2**20
     with safe_open(WEIGHTS, "pt") as file:
         metadata = file.metadata()

@@ -23,7 +23,7 @@ def step(net, optimiser, seed, share=1.0):
     optimiser.step(share)
 
 
-def test_a_filter_bank_moves_as_far_in_all_directions():
+def test_a_filter_bank_moves_as_far_in_all_directions() -> None:
     net = network()
     weight = net.up[0].first.weight
     before = weight.detach().clone()
@@ -34,7 +34,7 @@ def test_a_filter_bank_moves_as_far_in_all_directions():
     assert abs(float(root_mean_square) / (0.2 * FILTER_RATE) - 1.0) < 0.3
 
 
-def test_as_published_it_is_adam():
+def test_as_published_it_is_adam() -> None:
     ours, reference = network(), network()
     optimiser, adam = Optimiser(ours, published=True), torch.optim.Adam(reference.parameters(), lr=4e-4)
     for seed in range(3):
@@ -47,7 +47,7 @@ def test_as_published_it_is_adam():
         assert torch.equal(a, b)
 
 
-def test_it_goes_on_from_its_state():
+def test_it_goes_on_from_its_state() -> None:
     whole, first = network(), network()
     optimiser, before = Optimiser(whole), Optimiser(first)
     for seed in range(4):
@@ -64,7 +64,7 @@ def test_it_goes_on_from_its_state():
         assert torch.equal(a, b)
 
 
-def test_at_no_share_nothing_moves():
+def test_at_no_share_nothing_moves() -> None:
     net = network()
     before = {name: value.clone() for name, value in net.state_dict().items()}
     step(net, Optimiser(net), 0, share=0.0)
@@ -84,7 +84,7 @@ class Formats(TorchDispatchMode):
         return made
 
 
-def test_on_a_cpu_nothing_is_computed_in_bfloat16():
+def test_on_a_cpu_nothing_is_computed_in_bfloat16() -> None:
     net = network()
     optimiser = Optimiser(net)
     step(net, optimiser, 0)
@@ -94,7 +94,7 @@ def test_on_a_cpu_nothing_is_computed_in_bfloat16():
 
 
 @pytest.mark.parametrize("shape", [(24, 60), (60, 24)])
-def test_in_bfloat16_it_is_the_muon_of_pytorch(shape):
+def test_in_bfloat16_it_is_the_muon_of_pytorch(shape) -> None:
     torch.manual_seed(0)
     start = torch.randn(shape)
     ours, theirs = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
@@ -111,7 +111,7 @@ def test_in_bfloat16_it_is_the_muon_of_pytorch(shape):
 
 
 @pytest.mark.parametrize("shape", [(24, 60), (60, 24)])
-def test_in_float32_directions_are_kept_and_lengths_made_equal(shape):
+def test_in_float32_directions_are_kept_and_lengths_made_equal(shape) -> None:
     torch.manual_seed(0)
     matrix = torch.randn(shape)
     left, _, right = torch.linalg.svd(matrix, full_matrices=False)

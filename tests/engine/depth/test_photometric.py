@@ -72,7 +72,7 @@ def layers():
     return torch.stack(pictures), torch.stack(depths), matrix
 
 
-def test_ssim_is_that_of_the_formula_in_a_box_of_three():
+def test_ssim_is_that_of_the_formula_in_a_box_of_three() -> None:
     a, b = noise(1, 1, 3, 3, seed=3), noise(1, 1, 3, 3, seed=4)
     x, y = a.numpy().ravel(), b.numpy().ravel()
     expected = (2 * x.mean() * y.mean() + 0.01**2) * (2 * np.cov(x, y, bias=True)[0, 1] + 0.03**2)
@@ -82,7 +82,7 @@ def test_ssim_is_that_of_the_formula_in_a_box_of_three():
     assert 0 <= ssim(a, 1 - a).min().item() <= ssim(a, 1 - a).max().item() <= 1
 
 
-def test_error_is_85_percent_structure_and_15_percent_difference():
+def test_error_is_85_percent_structure_and_15_percent_difference() -> None:
     flat = torch.full((1, 3, 6, 6), 0.5, dtype=torch.float64)
     brighter = flat + 0.2
     expected = 0.85 * (1 - (2 * 0.5 * 0.7 + 1e-4) / (0.25 + 0.49 + 1e-4)) / 2 + 0.15 * 0.2
@@ -91,7 +91,7 @@ def test_error_is_85_percent_structure_and_15_percent_difference():
     assert error.numpy() == pytest.approx(expected, rel=1e-4)
 
 
-def test_true_depth_costs_next_to_nothing_and_wrong_depth_costs_more_the_more_wrong_it_is(plane):
+def test_true_depth_costs_next_to_nothing_and_wrong_depth_costs_more_the_more_wrong_it_is(plane) -> None:
     true = photometric_loss(**plane).item()
     costs = [photometric_loss(**{**plane, "depth": plane["depth"] * f}).item() for f in (1.03, 1.1, 1.3)]
     nearer = [photometric_loss(**{**plane, "depth": plane["depth"] * f}).item() for f in (0.97, 0.9, 0.75)]
@@ -100,14 +100,14 @@ def test_true_depth_costs_next_to_nothing_and_wrong_depth_costs_more_the_more_wr
     assert 2 * true < nearer[0] < nearer[1] < nearer[2]
 
 
-def test_wrong_depth_is_pulled_towards_the_truth(plane):
+def test_wrong_depth_is_pulled_towards_the_truth(plane) -> None:
     for factor in (0.95, 1.05):
         depth = (plane["depth"] * factor).requires_grad_()
         photometric_loss(**{**plane, "depth": depth}).backward()
         assert torch.sign(depth.grad.sum()) == np.sign(factor - 1)
 
 
-def test_frames_of_a_batch_and_order_of_sources_do_not_mix(plane):
+def test_frames_of_a_batch_and_order_of_sources_do_not_mix(plane) -> None:
     other = plane_views(Lens("PINHOLE", 128, 96, 170.0, 150.0, 60.0, 50.0), seed=1)
     other["depth"] = other["depth"] * 1.05
     both = {name: torch.cat([plane[name], other[name]], dim=1 if name.startswith("source") else 0) for name in plane}
@@ -116,7 +116,7 @@ def test_frames_of_a_batch_and_order_of_sources_do_not_mix(plane):
     )
 
 
-def test_gradients_are_those_of_the_loss():
+def test_gradients_are_those_of_the_loss() -> None:
     torch.manual_seed(0)
     target, sources = noise(1, 3, 6, 7, seed=5), noise(2, 1, 3, 6, 7, seed=6)
     depth = (2.0 + noise(1, 1, 6, 7, seed=7)).requires_grad_()
@@ -130,7 +130,7 @@ def test_gradients_are_those_of_the_loss():
     assert torch.autograd.grad(loss(depth), depth)[0].abs().max() > 1e-3
 
 
-def test_what_one_source_hides_another_shows():
+def test_what_one_source_hides_another_shows() -> None:
     pictures, depths, matrix = layers()
     still = torch.ones(1, 1, 24, 64, dtype=torch.float64)
 
@@ -144,7 +144,7 @@ def test_what_one_source_hides_another_shows():
     assert loss([2], (-1,)) > 0.01
 
 
-def test_what_stands_still_in_the_picture_gives_no_gradient():
+def test_what_stands_still_in_the_picture_gives_no_gradient() -> None:
     """A thing that travels with the camera: any depth but infinity explains it worse than no motion at all."""
     pictures, depths, matrix = layers()
     pictures[1:, :, 2:22, 40:60] = pictures[0, :, 2:22, 40:60]
@@ -156,7 +156,7 @@ def test_what_stands_still_in_the_picture_gives_no_gradient():
     assert (depth.grad[0, 0, 4:20, 4:20] != 0).float().mean() > 0.5
 
 
-def test_moving_pixels_do_not_count_in_target_or_source():
+def test_moving_pixels_do_not_count_in_target_or_source() -> None:
     pictures, depths, matrix = layers()
     poses, ones = sideways(1.0), torch.ones(1, 1, 24, 64, dtype=torch.float64)
     clean = photometric_loss(pictures[:1], pictures[2:][:, None], depths[:1], matrix, sideways(-1.0), ones)
@@ -184,7 +184,7 @@ def test_moving_pixels_do_not_count_in_target_or_source():
     assert photometric_loss(target, source, wall, matrix, poses, still).item() > 0.005
 
 
-def test_pixels_that_no_source_sees_do_not_count_and_give_no_nan(plane):
+def test_pixels_that_no_source_sees_do_not_count_and_give_no_nan(plane) -> None:
     poses = plane["source_from_target"].clone()
     poses[..., 2, 3] = -10.0  # everything is behind the cameras
     depth = plane["depth"].clone().requires_grad_()
@@ -200,7 +200,7 @@ def test_pixels_that_no_source_sees_do_not_count_and_give_no_nan(plane):
     assert torch.isfinite(depth.grad).all()
 
 
-def test_pixels_that_leave_the_picture_do_not_count():
+def test_pixels_that_leave_the_picture_do_not_count() -> None:
     wall = noise(3, 12, 60, seed=8)
     target, source = wall[None, :, :, :40], wall[None, None, :, :, 20:]  # half of the target is out of the source
     matrix = torch.tensor([[[16.0, 0.0, 20.0], [0.0, 16.0, 6.0], [0.0, 0.0, 1.0]]], dtype=torch.float64)
@@ -208,7 +208,7 @@ def test_pixels_that_leave_the_picture_do_not_count():
     assert photometric_loss(target, source, depth, matrix, sideways(1.0), still).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_smoothness_is_cheaper_along_picture_edges():
+def test_smoothness_is_cheaper_along_picture_edges() -> None:
     """The sign of the exponent: as printed by Zeng, the aligned step would cost e^2 times more instead of less."""
     step = 1.0 + (torch.arange(16) >= 8).float().expand(1, 1, 16, 16)
     grey, edge = torch.zeros(1, 3, 16, 16), (step - 1.0).expand(1, 3, 16, 16)
@@ -219,7 +219,7 @@ def test_smoothness_is_cheaper_along_picture_edges():
     assert disparity_smoothness(step, beside).item() == pytest.approx(flat)
 
 
-def test_smoothness_does_not_depend_on_the_unit_and_sees_both_directions():
+def test_smoothness_does_not_depend_on_the_unit_and_sees_both_directions() -> None:
     disparity = 0.5 + noise(2, 1, 9, 11)
     image = noise(2, 3, 9, 11, seed=1)
     cost = disparity_smoothness(disparity, image)
@@ -228,7 +228,7 @@ def test_smoothness_does_not_depend_on_the_unit_and_sees_both_directions():
     assert (disparity_smoothness(torch.ones_like(disparity), image) == 0).all()
 
 
-def test_sparse_points_pull_by_log_depth_at_their_pixels():
+def test_sparse_points_pull_by_log_depth_at_their_pixels() -> None:
     log_depth = torch.zeros(2, 1, 4, 6, dtype=torch.float64)
     log_depth[0, 0, :, 2] = 0.2
     log_depth.requires_grad_()
@@ -243,7 +243,7 @@ def test_sparse_points_pull_by_log_depth_at_their_pixels():
     assert log_depth.grad[1].abs().sum() == 0
 
 
-def test_a_wild_sparse_point_pulls_little():
+def test_a_wild_sparse_point_pulls_little() -> None:
     log_depth = torch.zeros(1, 1, 4, 4, dtype=torch.float64, requires_grad=True)
     pixels = torch.tensor([[[0.5, 0.5], [2.5, 2.5]]], dtype=torch.float64)
     sparse_loss(log_depth, pixels, torch.tensor([[1.05, 20.0]], dtype=torch.float64)).sum().backward()
@@ -251,14 +251,14 @@ def test_a_wild_sparse_point_pulls_little():
     assert abs(log_depth.grad[0, 0, 0, 0]) > 20 * abs(log_depth.grad[0, 0, 2, 2])
 
 
-def test_left_and_right_maps_of_one_scene_cost_nothing_where_an_eye_sees_less():
+def test_left_and_right_maps_of_one_scene_cost_nothing_where_an_eye_sees_less() -> None:
     _, depths, matrix = layers()
     assert left_right_loss(depths[:1], depths[1:2], matrix, sideways(1.0)[0]).item() == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize("which", ["left", "right"])
 @pytest.mark.parametrize("factor", [0.8, 1.25])
-def test_a_contradiction_of_left_and_right_costs_its_disparity_once(which, factor):
+def test_a_contradiction_of_left_and_right_costs_its_disparity_once(which, factor) -> None:
     """A wall with 2 px of disparity."""
     depth = torch.full((1, 1, 8, 40), 8.0, dtype=torch.float64)
     matrix = torch.tensor([[[16.0, 0.0, 20.0], [0.0, 16.0, 4.0], [0.0, 0.0, 1.0]]], dtype=torch.float64)
@@ -268,7 +268,7 @@ def test_a_contradiction_of_left_and_right_costs_its_disparity_once(which, facto
     assert cost == pytest.approx(2.0 * abs(1 / factor - 1), rel=1e-6)
 
 
-def test_points_behind_the_other_eye_do_not_count():
+def test_points_behind_the_other_eye_do_not_count() -> None:
     """Not even the one on its axis, which every depth projects into the picture."""
     depth = torch.full((1, 1, 8, 40), 8.0, dtype=torch.float64)
     matrix = torch.tensor([[[16.0, 0.0, 20.5], [0.0, 16.0, 4.5], [0.0, 0.0, 1.0]]], dtype=torch.float64)
@@ -278,7 +278,7 @@ def test_points_behind_the_other_eye_do_not_count():
     assert left_right_loss(depth, far, matrix, pose).item() == 0.0
 
 
-def test_left_right_gradients_pull_both_maps_together():
+def test_left_right_gradients_pull_both_maps_together() -> None:
     depths = [(3.0 + noise(1, 1, 6, 8, seed=s)).requires_grad_() for s in (1, 2)]
     matrix = torch.tensor([[[7.0, 0.0, 4.0], [0.0, 7.0, 3.0], [0.0, 0.0, 1.0]]], dtype=torch.float64)
     pose = sideways(0.13)[0]

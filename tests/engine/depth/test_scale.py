@@ -1,6 +1,7 @@
 """Scale calibration (CVD eq. 1-3)."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from tests.engine.depth.scene import plane_clip
 
 
 @given(st.floats(0.01, 100.0), st.integers(0, 2**31))
-def test_a_known_factor_is_found_with_30_percent_outliers(factor, seed):
+def test_a_known_factor_is_found_with_30_percent_outliers(factor, seed) -> None:
     rng = np.random.default_rng(seed)
     sfm = rng.uniform(1.0, 20.0, 400)
     prior = sfm * factor * rng.normal(1.0, 0.01, 400)
@@ -26,7 +27,7 @@ def test_a_known_factor_is_found_with_30_percent_outliers(factor, seed):
     assert frame_scale(prior, sfm) == pytest.approx(factor, rel=0.02)
 
 
-def test_points_without_depth_do_not_count():
+def test_points_without_depth_do_not_count() -> None:
     sfm = np.full(30, 2.0)
     prior = np.where(np.arange(30) < 15, 3.0, 0.0)
     assert frame_scale(prior, sfm) == pytest.approx(1.5)
@@ -34,14 +35,14 @@ def test_points_without_depth_do_not_count():
 
 
 @given(st.floats(0.01, 100.0), st.integers(0, 2**31))
-def test_whole_frames_may_be_wrong(factor, seed):
+def test_whole_frames_may_be_wrong(factor, seed) -> None:
     rng = np.random.default_rng(seed)
     scales = factor * rng.normal(1.0, 0.01, 40)
     scales[:12] *= rng.uniform(1.5, 20.0, 12)
     assert robust_mean(list(scales)) == pytest.approx(factor, rel=0.03)
 
 
-def test_equal_frames_keep_their_value():
+def test_equal_frames_keep_their_value() -> None:
     assert robust_mean([2.5] * 5) == pytest.approx(2.5)
 
 
@@ -52,7 +53,7 @@ def _write_prior(folder, clip, depths, factor):
         write_npy(folder / "depth" / f"{number:06d}.npy", half * factor)
 
 
-def test_the_cameras_come_to_the_units_of_the_prior(tmp_path):
+def test_the_cameras_come_to_the_units_of_the_prior(tmp_path: Path) -> None:
     clip, depths = plane_clip(4)
     _write_prior(tmp_path / "prior", clip, depths, 3.7)
     calibrate_scale(clip, DepthFrames(tmp_path / "prior", clip.half_lens, "solved"), None, tmp_path / "scale", Silent())
@@ -66,7 +67,7 @@ def test_the_cameras_come_to_the_units_of_the_prior(tmp_path):
     assert (scaled.world_from_camera[:, :3, :3] == clip.world_from_camera[:, :3, :3]).all()
 
 
-def test_no_depth_at_any_point_is_a_typed_error(tmp_path):
+def test_no_depth_at_any_point_is_a_typed_error(tmp_path: Path) -> None:
     clip, depths = plane_clip(3)
     _write_prior(tmp_path / "prior", clip, depths, 0.0)
     with pytest.raises(DepthError) as failure:
@@ -77,19 +78,19 @@ def test_no_depth_at_any_point_is_a_typed_error(tmp_path):
     assert not (tmp_path / "scale" / "scale.json").exists()
 
 
-def test_a_known_scale_goes_before_the_prior(tmp_path):
+def test_a_known_scale_goes_before_the_prior(tmp_path: Path) -> None:
     clip, depths = plane_clip(3)
     _write_prior(tmp_path / "prior", clip, depths, 3.7)
     calibrate_scale(clip, DepthFrames(tmp_path / "prior", clip.half_lens, "solved"), 0.25, tmp_path / "scale", Silent())
     assert read_scale(tmp_path / "scale") == 0.25
 
 
-def test_without_prior_and_known_scale_the_world_stays_as_it_is(tmp_path):
+def test_without_prior_and_known_scale_the_world_stays_as_it_is(tmp_path: Path) -> None:
     calibrate_scale(plane_clip(3)[0], None, None, tmp_path / "scale", Silent())
     assert read_scale(tmp_path / "scale") == 1.0
 
 
-def test_a_scaled_track_projects_its_points_to_the_same_pixels():
+def test_a_scaled_track_projects_its_points_to_the_same_pixels() -> None:
     pose = np.eye(4)
     pose[:3, 3] = (1.0, 2.0, 3.0)
     points = SparsePoints(

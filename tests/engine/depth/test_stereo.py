@@ -1,6 +1,7 @@
 """The baseline of a rectified pair whose truth is known."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -45,7 +46,7 @@ def pair():
     )
 
 
-def test_baseline_is_found_to_a_fraction_of_a_percent(pair):
+def test_baseline_is_found_to_a_fraction_of_a_percent(pair) -> None:
     rig = estimate_rig(*pair)
     assert rig.baseline == pytest.approx(BASELINE, rel=2e-3)
     assert rig.vertical_px < 0.1
@@ -53,14 +54,14 @@ def test_baseline_is_found_to_a_fraction_of_a_percent(pair):
     assert rig.points > 200
 
 
-def test_it_is_in_the_units_of_the_clip_and_gives_metres(pair):
+def test_it_is_in_the_units_of_the_clip_and_gives_metres(pair) -> None:
     clip, right = pair
     rig = estimate_rig(clip.scaled(7.0), right)
     assert rig.baseline == pytest.approx(7 * BASELINE, rel=2e-3)
     assert rig.metres_per_unit(0.065) == pytest.approx(0.065 / (7 * BASELINE), rel=2e-3)
 
 
-def test_the_right_eye_stands_where_the_matrix_says(pair):
+def test_the_right_eye_stands_where_the_matrix_says(pair) -> None:
     """With the true depth, the estimated rig brings the right picture into the left view."""
     clip, right = pair
     rig = estimate_rig(clip, right)
@@ -89,7 +90,7 @@ def test_the_right_eye_stands_where_the_matrix_says(pair):
     assert consistency(wider) > 4 * consistency(pose)
 
 
-def test_one_point_in_five_may_be_wrong(pair):
+def test_one_point_in_five_may_be_wrong(pair) -> None:
     clip, right = pair
     rng = np.random.default_rng(1)
     sparse = tuple(
@@ -99,7 +100,7 @@ def test_one_point_in_five_may_be_wrong(pair):
     assert estimate_rig(replace(clip, sparse=sparse), right).baseline == pytest.approx(BASELINE, rel=0.01)
 
 
-def test_a_wide_baseline_is_followed(pair):
+def test_a_wide_baseline_is_followed(pair) -> None:
     clip, _ = pair
     right = np.stack([picture(right_eye(pose, 0.4)) for pose in clip.world_from_camera])  # a tenth of the width
     assert estimate_rig(clip, right).baseline == pytest.approx(0.4, rel=2e-3)
@@ -117,12 +118,12 @@ def moved(images, x, y, turn=0.0):
 
 
 @pytest.mark.parametrize(("y", "turn"), [(2.0, 0.0), (-1.5, 0.0), (0.0, 2.0)])
-def test_a_pair_that_is_not_rectified_is_refused(pair, y, turn):
+def test_a_pair_that_is_not_rectified_is_refused(pair, y, turn) -> None:
     assert failure(pair[0], moved(pair[1], 0, y, turn)).code == "depth.stereo_not_rectified"
 
 
 @pytest.mark.parametrize(("shift", "way"), [(-8, "right"), (8, "left")])
-def test_a_shifted_pair_is_refused_and_the_shift_is_named(pair, shift, way):
+def test_a_shifted_pair_is_refused_and_the_shift_is_named(pair, shift, way) -> None:
     error = failure(pair[0], moved(pair[1], shift, 0))
     assert error.code == "depth.stereo_shifted"
     share = float(error.what.split("by ")[1].split(" %")[0])
@@ -130,30 +131,30 @@ def test_a_shifted_pair_is_refused_and_the_shift_is_named(pair, shift, way):
     assert f"pictures {way} by" in error.fix
 
 
-def test_swapped_eyes(pair):
+def test_swapped_eyes(pair) -> None:
     clip, _ = pair
     right = np.stack([picture(right_eye(pose, -BASELINE)) for pose in clip.world_from_camera])
     assert failure(clip, right).code == "depth.stereo_swapped"
 
 
-def test_the_left_eye_twice(pair):
+def test_the_left_eye_twice(pair) -> None:
     assert failure(pair[0], pair[0].images).code == "depth.stereo_same"
 
 
-def test_pictures_of_something_else_and_pictures_of_nothing(pair):
+def test_pictures_of_something_else_and_pictures_of_nothing(pair) -> None:
     assert failure(pair[0], np.full_like(pair[1], 90)).code == "depth.stereo_points"
     noise = np.random.default_rng(2).integers(0, 256, pair[1].shape, dtype=np.uint8)
     assert failure(pair[0], noise).code in ("depth.stereo_points", "depth.stereo_not_rectified")
 
 
-def test_too_few_points(pair):
+def test_too_few_points(pair) -> None:
     sparse = tuple((pixels[:5], depth[:5]) for pixels, depth in pair[0].sparse)
     error = failure(replace(pair[0], sparse=sparse), pair[1])
     assert error.code == "depth.stereo_points"
     assert "Only 20 points" in error.what
 
 
-def test_from_a_side_by_side_file_to_metres(tmp_path, pair):
+def test_from_a_side_by_side_file_to_metres(tmp_path: Path, pair) -> None:
     """Footage, proxies, work grid and rig together, at a work size below the plate's."""
     clip, right = pair
     for number, eyes in enumerate(zip(clip.images, right, strict=True), 11):

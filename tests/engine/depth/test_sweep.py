@@ -1,5 +1,7 @@
 """Plane sweep and prior on a slanted plane."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -15,14 +17,14 @@ from engine.progress import Silent
 from tests.engine.depth.scene import plane_clip
 
 
-def test_box_mean_is_the_mean_of_the_window():
+def test_box_mean_is_the_mean_of_the_window() -> None:
     image = torch.rand(2, 9, 11, dtype=torch.float64)
     mean = box_mean(image, 2)
     assert torch.allclose(mean[:, 4, 5], image[:, 2:7, 3:8].mean(dim=(1, 2)))
     assert torch.allclose(box_mean(torch.ones(5, 6), 2), torch.ones(5, 6))
 
 
-def test_semi_global_matching_overrules_a_lone_pixel_but_not_an_edge():
+def test_semi_global_matching_overrules_a_lone_pixel_but_not_an_edge() -> None:
     cost = torch.ones(8, 12, 12)
     cost[2, :, :6] = 0.0
     cost[6, :, 6:] = 0.0
@@ -40,7 +42,7 @@ def scene():
     return plane_clip(6, 192, 128)
 
 
-def test_the_sweep_finds_a_slanted_plane(scene):
+def test_the_sweep_finds_a_slanted_plane(scene) -> None:
     clip, depths = scene
     grey = torch.tensor(clip.images.mean(axis=-1) / 255.0, dtype=torch.float32)
     row = 2
@@ -59,7 +61,7 @@ def test_the_sweep_finds_a_slanted_plane(scene):
     assert np.median(score.numpy()) > 0.9
 
 
-def test_views_lie_on_both_sides_and_never_are_the_frame_itself(scene):
+def test_views_lie_on_both_sides_and_never_are_the_frame_itself(scene) -> None:
     clip, _ = scene
     assert set(choose_views(clip, 2, 4)) <= {0, 1, 3, 4, 5}
     assert (choose_views(clip, 2, 4) < 2).sum() == 2
@@ -67,7 +69,7 @@ def test_views_lie_on_both_sides_and_never_are_the_frame_itself(scene):
     assert len(choose_views(clip, 0, 3)) == 3
 
 
-def test_the_range_holds_the_scene(scene):
+def test_the_range_holds_the_scene(scene) -> None:
     clip, depths = scene
     far, near = inverse_depth_range(clip, 3)
     assert far < 1.0 / depths[3].max()
@@ -86,7 +88,7 @@ class StopAfter(Silent):
             raise Cancelled
 
 
-def test_the_prior_is_right_where_it_is_sure_and_survives_a_kill(scene, tmp_path):
+def test_the_prior_is_right_where_it_is_sure_and_survives_a_kill(scene, tmp_path: Path) -> None:
     clip, depths = scene
     settings, device = PRESETS["preview"], torch.device("cpu")
     solve_evidence(clip, settings, tmp_path / "whole", device, Silent())
@@ -107,7 +109,7 @@ def test_the_prior_is_right_where_it_is_sure_and_survives_a_kill(scene, tmp_path
 
 
 @pytest.mark.parametrize("unit", [1e-3, 1.0, 1e4])
-def test_islands_are_dropped_and_surfaces_kept_in_any_unit(unit):
+def test_islands_are_dropped_and_surfaces_kept_in_any_unit(unit) -> None:
     depth = np.full((40, 60), 2.0 * unit, np.float32)
     depth[:, 30:] = 3.0 * unit
     depth[:, 28:31] = 0.0

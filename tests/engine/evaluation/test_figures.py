@@ -27,7 +27,7 @@ def walk(count, seed=0):
 
 
 @given(st.floats(0.01, 100.0), st.floats(-3.0, 3.0), st.integers(0, 1000))
-def test_a_similarity_transform_of_the_truth_has_no_error(scale, angle, seed):
+def test_a_similarity_transform_of_the_truth_has_no_error(scale, angle, seed) -> None:
     true = walk(12, seed)
     world = rotation([1, 2, 3], angle)
     estimated = true.copy()
@@ -41,7 +41,7 @@ def test_a_similarity_transform_of_the_truth_has_no_error(scale, angle, seed):
     assert np.allclose(found.apply(true[:, :3, 3]), estimated[:, :3, 3], atol=1e-6 * scale)
 
 
-def test_one_turned_camera_shows_as_the_largest_rotation_error():
+def test_one_turned_camera_shows_as_the_largest_rotation_error() -> None:
     true = walk(21)
     estimated = true.copy()
     estimated[7, :3, :3] = estimated[7, :3, :3] @ rotation([0, 1, 0], np.radians(2.0))
@@ -50,12 +50,12 @@ def test_one_turned_camera_shows_as_the_largest_rotation_error():
     assert figures["rot_med_deg"] < 0.12
 
 
-def test_aligning_cameras_that_do_not_move_is_refused():
+def test_aligning_cameras_that_do_not_move_is_refused() -> None:
     with pytest.raises(ValueError, match="coincide"):
         trajectory.align(np.ones((5, 3)), walk(5)[:, :3, 3])
 
 
-def test_depth_figures_of_a_known_error():
+def test_depth_figures_of_a_known_error() -> None:
     true = np.random.default_rng(0).uniform(1.0, 5.0, (60, 80))
     solved = true / 4.0  # a wrong scale costs nothing
     solved[:15] *= 1.3  # a quarter of the picture is 30 % too far
@@ -68,7 +68,7 @@ def test_depth_figures_of_a_known_error():
     assert figures["d125"] == pytest.approx(0.75)
 
 
-def test_pixels_without_truth_or_value_do_not_count_but_lower_the_cover():
+def test_pixels_without_truth_or_value_do_not_count_but_lower_the_cover() -> None:
     true = np.full((40, 40), 2.0)
     true[:10] = 0.0
     solved = np.full((40, 40), 2.0)
@@ -79,14 +79,14 @@ def test_pixels_without_truth_or_value_do_not_count_but_lower_the_cover():
     assert depth.frame_errors(solved, true, 1.0)["absrel"] == 0.0
 
 
-def test_flicker_is_the_spread_of_the_frames_scales():
+def test_flicker_is_the_spread_of_the_frames_scales() -> None:
     collected = depth.DepthErrors()
     for factor in (0.9, 1.1):
         collected.add(np.full((20, 20), 1.0), np.full((20, 20), factor))
     assert collected.summary()["flicker_pct"] == pytest.approx(10.0)
 
 
-def test_sliding_of_a_depth_error_is_its_parallax_error():
+def test_sliding_of_a_depth_error_is_its_parallax_error() -> None:
     lens = (100.0, 100.0, 40.0, 30.0)
     here, there = np.eye(4), np.eye(4)
     there[0, 3] = 0.5
@@ -97,7 +97,7 @@ def test_sliding_of_a_depth_error_is_its_parallax_error():
     assert slid == pytest.approx(2.0)
 
 
-def test_mattes():
+def test_mattes() -> None:
     a, b = np.zeros((50, 50), bool), np.zeros((50, 50), bool)
     a[10:30, 10:30] = True
     b[10:30, 20:40] = True
@@ -110,7 +110,7 @@ def test_mattes():
     assert mattes.boundary_f(a, np.zeros_like(a)) == 0.0
 
 
-def test_stability_is_zero_for_exact_depth_and_the_size_of_a_breathing_depth():
+def test_stability_is_zero_for_exact_depth_and_the_size_of_a_breathing_depth() -> None:
     lens = Lens("SIMPLE_PINHOLE", 640, 480, 500.0, 500.0, 320.0, 240.0)
     rng = np.random.default_rng(1)
     xyz = np.column_stack([rng.uniform(-1, 1, 40), rng.uniform(-1, 1, 40), rng.uniform(4, 8, 40)])

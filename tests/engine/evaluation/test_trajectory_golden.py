@@ -35,7 +35,7 @@ def matched(pair):
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-def test_alignment_and_errors_are_those_of_evo(pair):
+def test_alignment_and_errors_are_those_of_evo(pair) -> None:
     estimated, true = matched(pair)
     expected = PAIRS[pair]["sim3"]
     assert len(estimated) == expected["n"]
@@ -52,7 +52,7 @@ def test_alignment_and_errors_are_those_of_evo(pair):
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-def test_rotation_errors_are_those_of_evo_under_its_alignment(pair):
+def test_rotation_errors_are_those_of_evo_under_its_alignment(pair) -> None:
     estimated, true = matched(pair)
     expected = PAIRS[pair]["sim3"]["ape_rot_deg"]
     world = align(estimated[:, :3, 3], true[:, :3, 3]).rotation
@@ -65,7 +65,7 @@ def test_rotation_errors_are_those_of_evo_under_its_alignment(pair):
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-def test_relative_rotations_are_those_of_evo(pair):
+def test_relative_rotations_are_those_of_evo(pair) -> None:
     estimated, true = matched(pair)
     expected = PAIRS[pair]["sim3"]["rpe_rot_deg_delta1frame"]
     steps = [np.swapaxes(p[:-1, :3, :3], 1, 2) @ p[1:, :3, :3] for p in (estimated, true)]

@@ -1,5 +1,7 @@
 """Edge sharpening on a card in front of a wall, whose outline is known exactly."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -76,7 +78,7 @@ CUT = np.sqrt(CARD_Z * WALL_Z)
 
 
 @pytest.mark.parametrize("k1", [0.0, -0.1])
-def test_a_soft_and_fat_outline_comes_back_to_the_true_one(tmp_path, k1):
+def test_a_soft_and_fat_outline_comes_back_to_the_true_one(tmp_path: Path, k1) -> None:
     lens = Lens("SIMPLE_RADIAL", 480, 288, 420.0, 420.0, 240.0, 144.0, k1=k1)
     clip, truth = film(tmp_path, lens)
     soft = {number: fat_and_soft(depth, clip) for number, depth in truth.items()}
@@ -91,7 +93,7 @@ def test_a_soft_and_fat_outline_comes_back_to_the_true_one(tmp_path, k1):
     assert between.mean() < 0.005, "no depth where nothing is"
 
 
-def test_neighbours_outvote_a_frame_that_is_wrong_alone(tmp_path):
+def test_neighbours_outvote_a_frame_that_is_wrong_alone(tmp_path: Path) -> None:
     lens = Lens("SIMPLE_PINHOLE", 480, 288, 420.0, 420.0, 240.0, 144.0)
     clip, truth = film(tmp_path, lens)
     size = (clip.lens.width, clip.lens.height)
@@ -104,7 +106,7 @@ def test_neighbours_outvote_a_frame_that_is_wrong_alone(tmp_path):
     assert intersection_over_union(sharpener.sharpen(14) < CUT, truth[14] < CUT) > 0.985
 
 
-def test_what_moves_is_left_to_the_picture_and_says_nothing_about_the_rest(tmp_path):
+def test_what_moves_is_left_to_the_picture_and_says_nothing_about_the_rest(tmp_path: Path) -> None:
     lens = Lens("SIMPLE_PINHOLE", 480, 288, 420.0, 420.0, 240.0, 144.0)
     mover = np.s_[90:200, 150:210]  # noise, another in every frame, across the left edge of the card
     clip, truth = film(tmp_path, lens, mover)
@@ -121,7 +123,7 @@ def test_what_moves_is_left_to_the_picture_and_says_nothing_about_the_rest(tmp_p
     assert wrong[0] > 4.0 * wrong[1], "the noise misleads who does not know of it"
 
 
-def test_a_slope_without_edges_is_left_alone(tmp_path):
+def test_a_slope_without_edges_is_left_alone(tmp_path: Path) -> None:
     lens = Lens("SIMPLE_PINHOLE", 256, 160, 200.0, 200.0, 128.0, 80.0)
     for number in (1, 2, 3):
         cv2.imwrite(str(tmp_path / f"{number:06d}.png"), np.full((160, 256, 3), 90, np.uint8))
@@ -134,7 +136,7 @@ def test_a_slope_without_edges_is_left_alone(tmp_path):
     assert np.allclose(EdgeSharpener(tmp_path, lens, clip, lambda _: slope).sharpen(2), slope, rtol=1e-5)
 
 
-def test_the_guided_filter_keeps_an_edge_of_its_guide_and_smooths_elsewhere():
+def test_the_guided_filter_keeps_an_edge_of_its_guide_and_smooths_elsewhere() -> None:
     rng = np.random.default_rng(0)
     guide = np.zeros((60, 80), np.float32)
     guide[:, 40:] = 1.0

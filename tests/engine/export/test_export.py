@@ -40,7 +40,7 @@ def plane(lens):
     return (1.0 / (0.25 + 0.1 * ray[..., 0] - 0.05 * ray[..., 1])).astype(np.float32)
 
 
-def test_a_plane_stays_a_plane_on_the_distorted_plate():
+def test_a_plane_stays_a_plane_on_the_distorted_plate() -> None:
     grid = PlateGrid(PLATE, WORK)
     image = np.full((192, 320, 3), 0.5, np.float32)
     upsampled = upsample_depth(plane(WORK), image, grid)
@@ -51,7 +51,7 @@ def test_a_plane_stays_a_plane_on_the_distorted_plate():
     assert np.abs(upsampled / truth - 1.0)[8:-8, 8:-8].max() < 2e-3
 
 
-def test_a_depth_edge_lands_on_the_plates_edge_and_no_depth_lies_between():
+def test_a_depth_edge_lands_on_the_plates_edge_and_no_depth_lies_between() -> None:
     lens = Lens("SIMPLE_PINHOLE", 320, 192, 260.0, 260.0, 160.0, 96.0)
     work = lens.scaled(80, 48)
     edge = 151  # not on a border of the work grid's pixels
@@ -64,7 +64,7 @@ def test_a_depth_edge_lands_on_the_plates_edge_and_no_depth_lies_between():
     assert np.abs(found - edge).max() <= 1
 
 
-def test_no_value_stays_no_value():
+def test_no_value_stays_no_value() -> None:
     depth = plane(WORK)
     depth[10:20, 10:30] = 0.0
     upsampled = upsample_depth(depth, np.full((192, 320, 3), 0.5, np.float32), PlateGrid(PLATE, WORK))
@@ -73,13 +73,13 @@ def test_no_value_stays_no_value():
     assert np.isfinite(upsampled).all()
 
 
-def test_upsampling_refuses_depth_of_another_grid():
+def test_upsampling_refuses_depth_of_another_grid() -> None:
     with pytest.raises(ValueError, match="work grid"):
         upsample_depth(np.ones((8, 8), np.float32), np.zeros((192, 320, 3), np.float32), PlateGrid(PLATE, WORK))
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32])
-def test_exr_round_trip_and_its_one_channel_is_y(tmp_path, kind):
+def test_exr_round_trip_and_its_one_channel_is_y(tmp_path: Path, kind) -> None:
     import OpenEXR
 
     values = np.random.default_rng(0).uniform(0, 20, (33, 47)).astype(kind)
@@ -90,7 +90,7 @@ def test_exr_round_trip_and_its_one_channel_is_y(tmp_path, kind):
         assert file.channels()["Y"].pixels.dtype == kind
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     files.write_text(tmp_path / "a.txt", "old")
 
     def fail(temporary):
@@ -103,7 +103,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     assert (tmp_path / "a.txt").read_text() == "old"
 
 
-def test_json_refuses_what_other_readers_cannot_read(tmp_path):
+def test_json_refuses_what_other_readers_cannot_read(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         files.write_json(tmp_path / "a.json", {"x": float("nan")})
     assert not list(tmp_path.iterdir())
@@ -120,7 +120,7 @@ def some_points():
     )
 
 
-def test_ply(tmp_path):
+def test_ply(tmp_path: Path) -> None:
     write_points(tmp_path / "points.ply", some_points())
     header, _, body = (tmp_path / "points.ply").read_bytes().partition(b"end_header\n")
     assert b"element vertex 2" in header
@@ -129,19 +129,19 @@ def test_ply(tmp_path):
     assert [list(part) for part in first] == [[1.0, 2.0, 3.0], [10, 20, 30], [3]]
 
 
-def test_near_is_bright_and_no_value_is_black():
+def test_near_is_bright_and_no_value_is_black() -> None:
     picture = colour_depth(np.array([[1.0, 10.0, 0.0]]), 1.0, 10.0).astype(int).sum(-1)
     assert picture[0, 0] > picture[0, 1] > picture[0, 2] == 0
 
 
-def test_a_movie_that_fails_leaves_nothing(tmp_path):
+def test_a_movie_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), video_writer(tmp_path / "a.mp4", 64, 48, Fraction(24)):
         raise RuntimeError
     assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture
-def solved(tmp_path):
+def solved(tmp_path: Path):
     """A small solve whose cameras and depth are exact, exported; with the truth folder beside it."""
     rng = np.random.default_rng(3)
     plates, truth_folder, result_folder = tmp_path / "plates", tmp_path / "truth", tmp_path / "result"
@@ -191,7 +191,7 @@ def solved(tmp_path):
     return request.output, truth_folder, run
 
 
-def test_solve_json_follows_its_schema_and_keeps_gaps_and_lost_frames(solved):
+def test_solve_json_follows_its_schema_and_keeps_gaps_and_lost_frames(solved) -> None:
     folder = solved[0]
     document = json.loads((folder / "solve.json").read_text())
     jsonschema.validate(document, schema("solve-1"))
@@ -206,7 +206,7 @@ def test_solve_json_follows_its_schema_and_keeps_gaps_and_lost_frames(solved):
         assert frame["depth"] is None or files.read_exr(folder / frame["depth"]).shape == (96, 128)
 
 
-def test_the_add_on_reads_what_the_engine_writes(solved):
+def test_the_add_on_reads_what_the_engine_writes(solved) -> None:
     from cvd_blender_addon import solve_reader
 
     solve = solve_reader.read(solved[0])
@@ -216,7 +216,7 @@ def test_the_add_on_reads_what_the_engine_writes(solved):
     assert [point.track_length for point in solve_reader.read_points(solve.points_path)] == [3, 1]
 
 
-def test_the_report_is_one_page_with_pictures_and_plots_and_no_links(solved):
+def test_the_report_is_one_page_with_pictures_and_plots_and_no_links(solved) -> None:
     page = (solved[0] / "report.html").read_text()
     assert page.count("data:image/jpeg") == 3 * 4, "plate, depth, confidence and prior only of three frames"
     assert "data:image/webp" in page
@@ -231,13 +231,13 @@ def test_the_report_is_one_page_with_pictures_and_plots_and_no_links(solved):
     assert "100% of the picture" in page, "a confidence of 0.75 everywhere"
 
 
-def test_the_report_shows_hostile_text_as_text(solved):
+def test_the_report_shows_hostile_text_as_text(solved) -> None:
     page = (solved[0] / "report.html").read_text()
     assert "<script" not in page
     assert page.count("&lt;script&gt;") == 3, "a warning, the prior's name and its licence"
 
 
-def test_the_clip_in_the_report_is_an_animation_of_every_frame(solved):
+def test_the_clip_in_the_report_is_an_animation_of_every_frame(solved) -> None:
     page = (solved[0] / "report.html").read_text()
     encoded = base64.b64decode(page.split("data:image/webp;base64,")[1].split("'")[0])
     read, animation = cv2.imdecodeanimation(np.frombuffer(encoded, np.uint8)[None])
@@ -246,7 +246,7 @@ def test_the_clip_in_the_report_is_an_animation_of_every_frame(solved):
     assert animation.frames[0].shape[:2] == (96, 256), "plate and depth beside each other"
 
 
-def test_a_long_clip_becomes_a_short_animation_of_the_same_length():
+def test_a_long_clip_becomes_a_short_animation_of_the_same_length() -> None:
     animation, rng = Animation(300, (24, 1)), np.random.default_rng(0)
     for rank in range(300):
         animation.add(rank, [rng.integers(0, 255, (16, 16, 3), np.uint8)])
@@ -256,7 +256,7 @@ def test_a_long_clip_becomes_a_short_animation_of_the_same_length():
     assert sum(read.durations) == pytest.approx(1000 * 300 / 24, rel=0.01)
 
 
-def test_the_side_by_side_movie_has_every_frame_and_three_panels(solved):
+def test_the_side_by_side_movie_has_every_frame_and_three_panels(solved) -> None:
     movie = cv2.VideoCapture(str(solved[0] / "side_by_side.mp4"))
     frames = []
     while (read := movie.read())[0]:
@@ -265,13 +265,13 @@ def test_the_side_by_side_movie_has_every_frame_and_three_panels(solved):
     assert abs(float(frames[0][:, -100:].mean()) - 0.75 * 255) < 3, "confidence is on the right"
 
 
-def test_ticks_are_round_numbers_within_the_range():
+def test_ticks_are_round_numbers_within_the_range() -> None:
     assert ticks(0.0, 1.0) == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
     assert ticks(1001.0, 1048.0) == pytest.approx([1010, 1020, 1030, 1040])
     assert ticks(-0.031, 0.024) == pytest.approx([-0.02, 0.0, 0.02])
 
 
-def test_quality_says_what_was_measured_and_what_was_guessed(solved):
+def test_quality_says_what_was_measured_and_what_was_guessed(solved) -> None:
     document = json.loads((solved[0] / "solve.json").read_text())
     quality = document["quality"]
     assert quality["confident_share"] == 1.0
@@ -284,7 +284,7 @@ def test_quality_says_what_was_measured_and_what_was_guessed(solved):
     assert document["frames"][3]["confident_share"] is None
 
 
-def test_mattes_are_written_listed_counted_and_kept(solved, monkeypatch):
+def test_mattes_are_written_listed_counted_and_kept(solved, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, _, run = solved
     asked = []
 
@@ -319,7 +319,7 @@ def test_mattes_are_written_listed_counted_and_kept(solved, monkeypatch):
     assert not (folder / "dynamic").exists(), "another solve's mattes are gone"
 
 
-def test_a_perfect_solve_scores_perfectly(solved):
+def test_a_perfect_solve_scores_perfectly(solved) -> None:
     figures = evaluate(solved[0], solved[1])
     assert figures["registered"] == pytest.approx(0.75)
     assert figures["ate_pct"] < 1e-6
@@ -328,7 +328,7 @@ def test_a_perfect_solve_scores_perfectly(solved):
     assert figures["matte_iou"] == 1.0
 
 
-def test_the_projects_figures_are_the_scorers_figures(solved):
+def test_the_projects_figures_are_the_scorers_figures(solved) -> None:
     scorer = Path(__file__).parents[4] / "shared" / "score" / "score.py"
     if not scorer.is_file():
         pytest.skip("../shared is absent")
@@ -370,7 +370,9 @@ def tree(folder):
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def test_a_killed_export_keeps_the_earlier_result_whole_until_its_own_is_and_goes_on(solved, monkeypatch):
+def test_a_killed_export_keeps_the_earlier_result_whole_until_its_own_is_and_goes_on(
+    solved, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, _, run = solved
     before = tree(folder)
     steps = 0
@@ -393,7 +395,7 @@ def test_a_killed_export_keeps_the_earlier_result_whole_until_its_own_is_and_goe
 
 
 @pytest.mark.parametrize("removed", [[], ["key"], ["cleared"]])
-def test_an_export_that_is_killed_while_it_tidies_up_is_done(solved, monkeypatch, removed):
+def test_an_export_that_is_killed_while_it_tidies_up_is_done(solved, monkeypatch: pytest.MonkeyPatch, removed) -> None:
     folder, _, run = solved
 
     def killed(made):
@@ -424,7 +426,9 @@ def begin(made, key, patched, killed):
     return made
 
 
-def test_a_killed_export_keeps_finished_frames_and_another_solve_takes_none_of_them(solved, monkeypatch):
+def test_a_killed_export_keeps_finished_frames_and_another_solve_takes_none_of_them(
+    solved, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, _, run = solved
     marked = np.full((96, 128), 7.0, np.float32)
     for key, expected in (("k2", 7.0), ("k3", 3.0)):
@@ -438,7 +442,7 @@ def test_a_killed_export_keeps_finished_frames_and_another_solve_takes_none_of_t
         assert np.allclose(files.read_exr(folder / "depth" / finished), expected)
 
 
-def test_frames_side_by_side_come_out_as_one_after_the_other(solved):
+def test_frames_side_by_side_come_out_as_one_after_the_other(solved) -> None:
     folder, _, run = solved
     before, found = torch.get_num_threads(), []
     try:

@@ -1,6 +1,7 @@
 """The fused mesh lies on the true surfaces, faces the cameras, and leaves out what must not be used."""
 
 import json
+from pathlib import Path
 
 import cv2
 import jsonschema
@@ -70,21 +71,21 @@ def mesh():
     return fuse(FRAMES, view, pictures, faces=20_000)
 
 
-def test_vertices_lie_on_the_true_surfaces(mesh):
+def test_vertices_lie_on_the_true_surfaces(mesh) -> None:
     error = off_surface(mesh.vertices.astype(float))
     assert np.median(error) < 0.05 * mesh.voxel
     assert np.percentile(error, 95) < 0.7 * mesh.voxel  # rounded edges of the box, and what lies behind them
     assert 15_000 < len(mesh.faces) < 21_000
 
 
-def test_all_that_was_seen_is_there(mesh):
+def test_all_that_was_seen_is_there(mesh) -> None:
     across, along = np.meshgrid(np.linspace(-0.45, 0.45, 12), np.linspace(2.65, 3.3, 8))
     top = np.stack([across, along, np.full_like(across, BOX[1, 2])], -1).reshape(-1, 1, 3)
     gap = np.linalg.norm(top - mesh.vertices, axis=-1).min(1)
     assert gap.max() < 1.5 * mesh.voxel
 
 
-def test_faces_and_normals_look_towards_the_cameras(mesh):
+def test_faces_and_normals_look_towards_the_cameras(mesh) -> None:
     to_camera = pose(6)[:3, 3] - mesh.vertices
     assert ((mesh.normals * to_camera).sum(1) > 0).mean() > 0.97
     a, b, c = (mesh.vertices[mesh.faces[:, corner]] for corner in range(3))
@@ -93,7 +94,7 @@ def test_faces_and_normals_look_towards_the_cameras(mesh):
     assert np.abs(np.linalg.norm(mesh.normals, axis=1) - 1.0).max() < 1e-3
 
 
-def test_no_edge_inside_has_one_face(mesh):
+def test_no_edge_inside_has_one_face(mesh) -> None:
     """Physics falls through cracks: the top of the box is closed, and no edge has more than two faces there."""
     centre = mesh.vertices[mesh.faces].mean(1)
     on_top = (np.abs(centre[:, 0]) < 0.4) & (centre[:, 1] > 2.7) & (centre[:, 1] < 3.2) & (centre[:, 2] > 0.7)
@@ -102,12 +103,12 @@ def test_no_edge_inside_has_one_face(mesh):
     assert (counts[which.reshape(-1, 3)[on_top]] == 2).all()
 
 
-def test_colours_are_those_of_the_pictures(mesh):
+def test_colours_are_those_of_the_pictures(mesh) -> None:
     floor = (mesh.vertices[:, 2] < 0.02) & (mesh.vertices[:, 1] < 2.0)
     assert np.abs(mesh.colours[floor] - 255.0 * np.array(FLOOR_RED)).max() < 3.0
 
 
-def test_what_must_not_be_used_leaves_a_hole():
+def test_what_must_not_be_used_leaves_a_hole() -> None:
     """Pixels of no trust, here all of the box, carry no surface."""
 
     def without_box(frame):
@@ -128,11 +129,11 @@ def off_surface_of_room(frame, depth):
     return np.minimum(np.abs(points[..., 2]), np.abs(points[..., 1] - WALL))
 
 
-def test_nothing_known_gives_no_mesh():
+def test_nothing_known_gives_no_mesh() -> None:
     assert fuse(FRAMES, lambda frame: view(frame, np.zeros((120, 160), np.float32)), pictures) is None
 
 
-def test_a_loose_piece_is_left_out():
+def test_a_loose_piece_is_left_out() -> None:
     def speck(frame):
         seen = view(frame)
         depth = seen.depth.copy()
@@ -147,7 +148,7 @@ def test_a_loose_piece_is_left_out():
     assert not (np.linalg.norm(mesh.vertices - [0.8, 2.0, 1.2], axis=1) < 0.2).any()
 
 
-def test_long_clips_cost_no_more():
+def test_long_clips_cost_no_more() -> None:
     assert len(fused.spread(range(1000))) == fused.MOST_FRAMES
     assert fused.spread([3, 4, 9]) == [3, 4, 9]
 
@@ -191,7 +192,7 @@ def write_solve(folder):
     return solve
 
 
-def test_a_folder_of_an_older_engine_gets_its_mesh(tmp_path):
+def test_a_folder_of_an_older_engine_gets_its_mesh(tmp_path: Path) -> None:
     solve = write_solve(tmp_path)
     told = []
     made = add_fused(solve, lambda done, total: told.append((done, total)))

@@ -26,7 +26,7 @@ def texture(seed, height=HEIGHT, width=WIDTH):
     return np.asarray(picture * 255, np.uint8)
 
 
-def test_sampling_a_ramp_at_its_own_coordinates_gives_the_coordinates():
+def test_sampling_a_ramp_at_its_own_coordinates_gives_the_coordinates() -> None:
     grid = pixel_centres(HEIGHT, WIDTH)
     at = np.random.default_rng(0).uniform(1.0, HEIGHT - 1.0, (40, 50, 2)).astype(np.float32)
     assert np.abs(sample_at(grid.astype(np.float32), grid) - grid).max() < 1e-4
@@ -44,14 +44,14 @@ def rotated():
     return first, second, homography
 
 
-def test_the_homography_of_a_turning_camera_is_found(rotated):
+def test_the_homography_of_a_turning_camera_is_found(rotated) -> None:
     first, second, homography = rotated
     grid = pixel_centres(HEIGHT, WIDTH)
     error = transfer(find_homography(first, second), grid) - transfer(homography, grid)
     assert np.abs(error).max() < 1.0
 
 
-def test_alignment_is_composed_back_exactly(rotated):
+def test_alignment_is_composed_back_exactly(rotated) -> None:
     first, second, homography = rotated
     truth = transfer(homography, pixel_centres(HEIGHT, WIDTH)) - pixel_centres(HEIGHT, WIDTH)
     flow = estimate_flow(first, second, homography)
@@ -62,13 +62,13 @@ def test_alignment_is_composed_back_exactly(rotated):
     assert np.percentile(error, 95) < 0.2
 
 
-def test_a_picture_without_features_gets_the_identity():
+def test_a_picture_without_features_gets_the_identity() -> None:
     flat = np.full((HEIGHT, WIDTH), 90, np.uint8)
     assert (find_homography(flat, texture(2)) == np.eye(3)).all()
     assert (find_homography(texture(3), texture(4)) == np.eye(3)).all()
 
 
-def test_what_an_occluder_hides_is_masked():
+def test_what_an_occluder_hides_is_masked() -> None:
     background, square = texture(5), texture(6)
     first, second = background.copy(), background.copy()
     first[60:130, 60:130] = square[60:130, 60:130]
@@ -82,7 +82,7 @@ def test_what_an_occluder_hides_is_masked():
     assert mask[:, :40].mean() > 0.9
 
 
-def test_the_brightness_check_rejects_what_looks_different_but_not_a_change_of_exposure():
+def test_the_brightness_check_rejects_what_looks_different_but_not_a_change_of_exposure() -> None:
     first = texture(7)
     flow = np.zeros((HEIGHT, WIDTH, 2), np.float32)
     everywhere = np.ones((HEIGHT, WIDTH), bool)
@@ -110,12 +110,12 @@ def flow_at(depth, matrix, pose):
 
 
 @pytest.mark.parametrize("depth", [1.0, 2.0, 5.0, 100.0])
-def test_a_static_scene_is_explained_by_the_cameras(cameras, depth):
+def test_a_static_scene_is_explained_by_the_cameras(cameras, depth) -> None:
     matrix, pose = cameras
     assert explained_by_cameras(flow_at(depth, matrix, pose), matrix, pose, nearest=0.9).all()
 
 
-def test_motion_across_and_along_the_epipolar_line_is_not_explained(cameras):
+def test_motion_across_and_along_the_epipolar_line_is_not_explained(cameras) -> None:
     matrix, pose = cameras
     still = flow_at(4.0, matrix, pose)
     along = flow_at(1.0, matrix, pose) - flow_at(1e6, matrix, pose)
@@ -126,7 +126,7 @@ def test_motion_across_and_along_the_epipolar_line_is_not_explained(cameras):
     assert not explained_by_cameras(still - 40.0 * along, matrix, pose, nearest=0.9).any()
 
 
-def test_a_camera_that_passes_the_near_limit_gives_no_nan(cameras):
+def test_a_camera_that_passes_the_near_limit_gives_no_nan(cameras) -> None:
     matrix, pose = cameras
     forward = pose.copy()
     forward[:3, 3] = (0.1, 0.0, -3.0)

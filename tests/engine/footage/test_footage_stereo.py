@@ -62,31 +62,31 @@ def check(footage: Footage, eyes: tuple[list[np.ndarray], list[np.ndarray]], num
         assert all(np.array_equal(a, b) for a, b in zip(pixels(eye), pictures, strict=True))
 
 
-def test_side_by_side_sequence_is_read_exactly(tmp_path, eyes):
+def test_side_by_side_sequence_is_read_exactly(tmp_path: Path, eyes) -> None:
     footage = probe(sequence(tmp_path, side_by_side(eyes)), stereo="side_by_side")
     assert footage.stereo == "side_by_side"
     check(footage, eyes, (101, 102, 103, 104, 105))
 
 
-def test_side_by_side_movie_is_read_exactly(tmp_path, eyes):
+def test_side_by_side_movie_is_read_exactly(tmp_path: Path, eyes) -> None:
     footage = probe(movie(tmp_path / "pair.avi", side_by_side(eyes)), first=2, stereo="side_by_side")
     check(footage, tuple(eye[1:] for eye in eyes), (2, 3, 4, 5))
 
 
-def test_two_sequences_in_one_folder_are_read_exactly(tmp_path, eyes):
+def test_two_sequences_in_one_folder_are_read_exactly(tmp_path: Path, eyes) -> None:
     left, right = (sequence(tmp_path, eye, name) for eye, name in zip(eyes, ("shot_L", "shot_R"), strict=True))
     footage = probe(left, stereo="two_files", right=right)
     assert footage.stereo == "two_files"
     check(footage, eyes, (101, 102, 103, 104, 105))
 
 
-def test_two_movies_are_read_exactly(tmp_path, eyes):
+def test_two_movies_are_read_exactly(tmp_path: Path, eyes) -> None:
     left, right = (movie(tmp_path / f"{name}.avi", eye) for eye, name in zip(eyes, "LR", strict=True))
     footage = probe(left, step=2, stereo="two_files", right=right)
     check(footage, tuple(eye[::2] for eye in eyes), (1, 3, 5))
 
 
-def test_both_eyes_get_proxies_and_an_interrupted_right_eye_is_repaired(tmp_path, eyes):
+def test_both_eyes_get_proxies_and_an_interrupted_right_eye_is_repaired(tmp_path: Path, eyes) -> None:
     footage = probe(sequence(tmp_path / "in", side_by_side(eyes)), stereo="side_by_side")
 
     class Recorder(Silent):
@@ -114,7 +114,7 @@ def test_both_eyes_get_proxies_and_an_interrupted_right_eye_is_repaired(tmp_path
     assert np.array_equal(read(broken)[..., ::-1], eyes[1][2])
 
 
-def test_one_eye_needs_no_right_proxies(tmp_path, eyes):
+def test_one_eye_needs_no_right_proxies(tmp_path: Path, eyes) -> None:
     footage = probe(sequence(tmp_path / "in", eyes[0]))
     prepare(footage, tmp_path, Silent())
     assert footage.stereo == "none"
@@ -122,7 +122,7 @@ def test_one_eye_needs_no_right_proxies(tmp_path, eyes):
     assert not (tmp_path / "proxy_right").exists()
 
 
-def test_squeezed_looking_halves_are_warned_about(tmp_path, eyes):
+def test_squeezed_looking_halves_are_warned_about(tmp_path: Path, eyes) -> None:
     said = []
 
     class Listener(Silent):
@@ -134,7 +134,7 @@ def test_squeezed_looking_halves_are_warned_about(tmp_path, eyes):
     assert "32x48" in said[0]
 
 
-def test_content_id_knows_both_eyes_and_how_they_are_stored(tmp_path, eyes):
+def test_content_id_knows_both_eyes_and_how_they_are_stored(tmp_path: Path, eyes) -> None:
     left, right = (sequence(tmp_path / name, eye) for eye, name in zip(eyes, "LR", strict=True))
     other = sequence(tmp_path / "other", [*eyes[1][:-1], eyes[1][0]])
     ids = [
@@ -153,20 +153,20 @@ def failure(left: Path, right: Path | None = None, **words: Any) -> FootageError
     return error.value
 
 
-def test_odd_width(tmp_path, eyes):
+def test_odd_width(tmp_path: Path, eyes) -> None:
     error = failure(sequence(tmp_path, [np.hstack([eye, eye[:, :1]]) for eye in eyes[0]]))
     assert error.code == "footage.stereo_odd_width"
     assert "65" in error.what
 
 
-def test_eyes_of_different_size(tmp_path, eyes):
+def test_eyes_of_different_size(tmp_path: Path, eyes) -> None:
     error = failure(sequence(tmp_path / "L", eyes[0]), sequence(tmp_path / "R", [eye[:40] for eye in eyes[1]]))
     assert error.code == "footage.stereo_mismatch"
     assert "64x48" in error.why
     assert "64x40" in error.why
 
 
-def test_eyes_with_different_frames(tmp_path, eyes):
+def test_eyes_with_different_frames(tmp_path: Path, eyes) -> None:
     left, right = sequence(tmp_path / "L", eyes[0]), sequence(tmp_path / "R", eyes[1])
     (tmp_path / "R" / "plate_0103.png").unlink()
     error = failure(left, right)
@@ -175,25 +175,25 @@ def test_eyes_with_different_frames(tmp_path, eyes):
     assert probe(left, first=104, stereo="two_files", right=right).numbers == (104, 105)
 
 
-def test_one_movie_longer_than_the_other(tmp_path, eyes):
+def test_one_movie_longer_than_the_other(tmp_path: Path, eyes) -> None:
     left, right = movie(tmp_path / "L.avi", eyes[0]), movie(tmp_path / "R.avi", eyes[1][:-1])
     assert failure(left, right).code == "footage.stereo_mismatch"
     assert probe(left, last=4, stereo="two_files", right=right).numbers == (1, 2, 3, 4)
 
 
-def test_the_same_footage_for_both_eyes(tmp_path, eyes):
+def test_the_same_footage_for_both_eyes(tmp_path: Path, eyes) -> None:
     error = failure(sequence(tmp_path / "L", eyes[0]), sequence(tmp_path / "R", eyes[0]))
     assert error.code == "footage.stereo_mismatch"
     assert "same pictures" in error.why
 
 
-def test_right_eye_that_is_missing_is_named(tmp_path, eyes):
+def test_right_eye_that_is_missing_is_named(tmp_path: Path, eyes) -> None:
     error = failure(sequence(tmp_path, eyes[0]), tmp_path / "nothing.mp4")
     assert error.code == "footage.missing"
     assert "nothing.mp4" in error.what
 
 
-def test_size_of_a_stored_pair_changes(tmp_path, eyes):
+def test_size_of_a_stored_pair_changes(tmp_path: Path, eyes) -> None:
     pictures = side_by_side(eyes)
     pictures[2] = pictures[2][:, :-2]
     with pytest.raises(FootageError) as error:

@@ -1,6 +1,7 @@
 """Masks that the artist brings: any format and size, by the plate's frame numbers."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -28,7 +29,7 @@ class Listening(Silent):
 
 
 @pytest.fixture
-def shot(tmp_path):
+def shot(tmp_path: Path):
     """Footage 7..11 of 160x96 and its proxies of half the size."""
     rng = np.random.default_rng(0)
     for name in ("plate", "proxy"):
@@ -92,7 +93,7 @@ EXPECTED = square(HEIGHT // 2, WIDTH // 2)
     ],
     ids=["8", "16", "rgb", "rgba", "jpg", "tif", "float", "half", "double", "small", "rounded"],
 )
-def test_masks_of_every_format_and_size_come_to_the_proxies_size(tmp_path, shot, name, mask):
+def test_masks_of_every_format_and_size_come_to_the_proxies_size(tmp_path: Path, shot, name, mask) -> None:
     masks = solved(shot, put(tmp_path / "masks", name, mask), tmp_path / "out")
     assert list(masks) == [8], "frames without a mask get none"
     assert masks[8].dtype == np.uint8
@@ -102,7 +103,7 @@ def test_masks_of_every_format_and_size_come_to_the_proxies_size(tmp_path, shot,
     assert (masks[8] == EXPECTED)[~edge | (mask.shape[:2] == (HEIGHT, WIDTH) and "jpg" not in name)].all()
 
 
-def test_frames_are_found_by_number_not_by_place(tmp_path, shot):
+def test_frames_are_found_by_number_not_by_place(tmp_path: Path, shot) -> None:
     for number in (3, 9, 11, 40):
         put(tmp_path / "masks", f"roto.{number}.png", np.full((HEIGHT, WIDTH), 200 if number == 9 else 100, np.uint8))
     masks = solved(shot, tmp_path / "masks" / "roto.9.png", tmp_path / "out")
@@ -110,12 +111,12 @@ def test_frames_are_found_by_number_not_by_place(tmp_path, shot):
     assert json.loads((tmp_path / "out" / "masks.json").read_text())["frames"] == 2
 
 
-def test_no_request_gives_no_masks(tmp_path, shot):
+def test_no_request_gives_no_masks(tmp_path: Path, shot) -> None:
     assert solved(shot, None, tmp_path / "out") == {}
     assert json.loads((tmp_path / "out" / "masks.json").read_text())["frames"] == 0
 
 
-def test_masks_that_cannot_be_used_are_refused(tmp_path, shot):
+def test_masks_that_cannot_be_used_are_refused(tmp_path: Path, shot) -> None:
     assert code(shot, tmp_path / "nowhere", tmp_path / "out") == "mask.missing"
     (tmp_path / "empty").mkdir()
     assert code(shot, tmp_path / "empty", tmp_path / "out") == "mask.missing"
@@ -130,7 +131,7 @@ def test_masks_that_cannot_be_used_are_refused(tmp_path, shot):
     assert not (tmp_path / "out" / "masks.json").exists()
 
 
-def test_inverted_masks_are_told_apart_from_one_full_frame(tmp_path, shot):
+def test_inverted_masks_are_told_apart_from_one_full_frame(tmp_path: Path, shot) -> None:
     for number in range(7, 12):
         put(tmp_path / "inverted", f"m_{number:04d}.png", np.full((HEIGHT, WIDTH), 255, np.uint8))
     assert code(shot, tmp_path / "inverted", tmp_path / "out") == "mask.everything"
@@ -140,7 +141,7 @@ def test_inverted_masks_are_told_apart_from_one_full_frame(tmp_path, shot):
     assert progress.warned == [9]
 
 
-def test_the_cache_key_follows_the_contents(tmp_path, shot):
+def test_the_cache_key_follows_the_contents(tmp_path: Path, shot) -> None:
     folder = put(tmp_path / "masks", "m_0008.png", square())
     request = MaskRequest(path=folder)
     before = content_of(request, shot[0])
@@ -150,7 +151,7 @@ def test_the_cache_key_follows_the_contents(tmp_path, shot):
     assert content_of(MaskRequest(), shot[0]) == {"artist": None, "segmentation": None}
 
 
-def test_mattes_keep_their_own_size_and_soft_edges(tmp_path):
+def test_mattes_keep_their_own_size_and_soft_edges(tmp_path: Path) -> None:
     ramp = np.tile(np.linspace(0, 65535, WIDTH).astype(np.uint16), (HEIGHT, 1))
     masks = ArtistMasks.find(put(tmp_path / "soft", "m_0008.png", ramp), WIDTH, HEIGHT)
     matte = masks.matte(8)
@@ -159,7 +160,7 @@ def test_mattes_keep_their_own_size_and_soft_edges(tmp_path):
     assert masks.matte(9) is None
 
 
-def test_colours_are_read_in_the_right_order_and_not_a_number_is_nothing(tmp_path):
+def test_colours_are_read_in_the_right_order_and_not_a_number_is_nothing(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "blue.png"), np.full((4, 4, 3), (255, 0, 0), np.uint8))
     assert (read_matte(tmp_path / "blue.png") == 1).all()
     write_exr(tmp_path / "broken.exr", np.array([[np.nan, 2.0], [-1.0, 0.25]], np.float32))

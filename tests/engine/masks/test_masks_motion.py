@@ -2,6 +2,7 @@
 
 import json
 from itertools import pairwise
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -22,7 +23,7 @@ ACROSS, ALONG = (0.0, 0.0, 0.09), (0.12, 0.0, 0.0)
 
 
 @pytest.fixture(scope="module")
-def shot(tmp_path_factory):
+def shot(tmp_path_factory: pytest.TempPathFactory):
     """Makes (clip, true masks, folder of its flow), each once."""
     made = {}
 
@@ -47,7 +48,7 @@ def overlap(masks, truth):
 
 
 @pytest.mark.parametrize("speed", [ACROSS, ALONG], ids=["across", "along"])
-def test_a_board_that_moves_is_found_across_and_along_the_epipolar_lines(tmp_path, shot, speed):
+def test_a_board_that_moves_is_found_across_and_along_the_epipolar_lines(tmp_path: Path, shot, speed) -> None:
     clip, truth, flow = shot(walk_scene.travelling, speed)
     found = masks_of(clip, flow, tmp_path)
     assert overlap(found, truth) > 0.75
@@ -57,26 +58,26 @@ def test_a_board_that_moves_is_found_across_and_along_the_epipolar_lines(tmp_pat
     assert share == pytest.approx(found.mean())
 
 
-def test_in_a_still_room_with_parallax_nothing_is_found(tmp_path, shot):
+def test_in_a_still_room_with_parallax_nothing_is_found(tmp_path: Path, shot) -> None:
     clip, _, flow = shot(walk_scene.travelling)
     assert not masks_of(clip, flow, tmp_path).any()
     assert not list((tmp_path / "dynamic").iterdir())
     assert json.loads((tmp_path / "motion.json").read_text()) == {"share": 0.0}
 
 
-def test_a_camera_that_only_turns_needs_no_cameras(tmp_path, shot):
+def test_a_camera_that_only_turns_needs_no_cameras(tmp_path: Path, shot) -> None:
     clip, truth, flow = shot(walk_scene.turning, ALONG)
     assert isinstance(still_world(clip, flow), StillByTurning)
     shown = truth.any(axis=(1, 2))
     assert overlap(masks_of(clip, flow, tmp_path)[shown], truth[shown]) > 0.75
 
 
-def test_a_turning_camera_finds_nothing_in_a_still_room(tmp_path, shot):
+def test_a_turning_camera_finds_nothing_in_a_still_room(tmp_path: Path, shot) -> None:
     clip, _, flow = shot(walk_scene.turning)
     assert not masks_of(clip, flow, tmp_path).any()
 
 
-def test_still_points_are_where_the_cameras_see_them(shot):
+def test_still_points_are_where_the_cameras_see_them(shot) -> None:
     clip, _, flow = shot(walk_scene.travelling)
     still = StillByCameras(clip, flow)
     for view in still.views(5):
@@ -94,7 +95,7 @@ def test_still_points_are_where_the_cameras_see_them(shot):
     assert np.abs(position[tuple(pixel)] - expected).max() < 1.5
 
 
-def test_given_masks_are_united_with_what_is_found_and_alone_where_motion_is_off(tmp_path, shot):
+def test_given_masks_are_united_with_what_is_found_and_alone_where_motion_is_off(tmp_path: Path, shot) -> None:
     clip, truth, flow = shot(walk_scene.travelling, ACROSS)
     given = tmp_path / "given"
     given.mkdir()
@@ -112,7 +113,7 @@ def test_given_masks_are_united_with_what_is_found_and_alone_where_motion_is_off
     assert written == [f"{n:06d}.png" for n in clip.numbers], "every registered frame has one when anything moves"
 
 
-def test_given_masks_lose_the_distortion_of_the_plate(tmp_path):
+def test_given_masks_lose_the_distortion_of_the_plate(tmp_path: Path) -> None:
     lens = Lens("SIMPLE_RADIAL", 320, 200, 260.0, 260.0, 160.0, 100.0, k1=-0.15)
     straight = np.zeros((200, 320), np.uint8)
     straight[20:70, 30:110] = 255
@@ -124,14 +125,14 @@ def test_given_masks_lose_the_distortion_of_the_plate(tmp_path):
     assert not load_given(tmp_path, 8, lens).any()
 
 
-def test_a_frame_that_nothing_ties_to_others_holds_nothing_up(tmp_path):
+def test_a_frame_that_nothing_ties_to_others_holds_nothing_up(tmp_path: Path) -> None:
     clip, _ = moving_clip(walk_scene.travelling(4))
     clip.images[2] = np.random.default_rng(0).integers(0, 255, clip.images[2].shape)
     solve_flow(clip, tmp_path, Silent())
     assert not masks_of(clip, tmp_path, tmp_path / "motion").any()
 
 
-def test_motion_can_be_cancelled_and_its_progress_only_goes_forward(tmp_path, shot):
+def test_motion_can_be_cancelled_and_its_progress_only_goes_forward(tmp_path: Path, shot) -> None:
     class Listening(Silent):
         def __init__(self, stop_at):
             self.fractions, self.stop_at = [], stop_at

@@ -1,6 +1,7 @@
 """Segmentation networks of transformers: loaded from a folder, fed and read as their publishers do it."""
 
 import json
+from pathlib import Path
 from unittest.mock import Mock
 
 import cv2
@@ -35,7 +36,7 @@ def code_of(name):
 
 
 @pytest.mark.parametrize("kind", MAKERS)
-def test_every_kind_answers_for_every_pixel_and_the_same_each_time(tmp_path, kind):
+def test_every_kind_answers_for_every_pixel_and_the_same_each_time(tmp_path: Path, kind) -> None:
     save(kind, tmp_path)
     found = network(str(tmp_path))
     masks = [found.open(CPU)(PICTURE) for _ in range(2)]
@@ -45,7 +46,7 @@ def test_every_kind_answers_for_every_pixel_and_the_same_each_time(tmp_path, kin
 
 
 @pytest.mark.parametrize(("kind", "favoured"), [("segformer", 1), ("segformer", 0)])
-def test_the_class_that_a_network_prefers_decides(tmp_path, kind, favoured):
+def test_the_class_that_a_network_prefers_decides(tmp_path: Path, kind, favoured) -> None:
     model = save(kind, tmp_path)
     with torch.no_grad():
         model.decode_head.classifier.bias[favoured] = 50.0
@@ -58,7 +59,7 @@ def query_answer(classes, masks):
     return {"class_queries_logits": torch.tensor([classes]) * 20.0, "masks_queries_logits": masks[None] * 20.0}
 
 
-def test_queries_count_by_their_class_and_where_their_mask_is():
+def test_queries_count_by_their_class_and_where_their_mask_is() -> None:
     left, right = torch.full((2, 8, 8), -1.0)
     left[:, :4] = 1.0
     right[:, 4:] = 1.0
@@ -73,7 +74,7 @@ def test_queries_count_by_their_class_and_where_their_mask_is():
     assert (score(both, PERSON, (8, 8), each_class_alone=False) > 0.5).all(), "what two people hide is united"
 
 
-def test_classes_that_stand_alone_need_no_class_for_nothing():
+def test_classes_that_stand_alone_need_no_class_for_nothing() -> None:
     masks = torch.ones(1, 1, 4, 4) * 20
     sure, unsure = torch.tensor([[[-9.0, 9.0, -9.0]]]), torch.tensor([[[-9.0, -1.0, -9.0]]])
     for logits, expected in ((sure, True), (unsure, False)):
@@ -90,7 +91,7 @@ def test_classes_that_stand_alone_need_no_class_for_nothing():
         (DetrImageProcessorPil(size={"shortest_edge": 60, "longest_edge": 80}), (160, 96)),
     ],
 )
-def test_pictures_are_prepared_as_the_publishers_do(processor, size):
+def test_pictures_are_prepared_as_the_publishers_do(processor, size) -> None:
     picture = np.ascontiguousarray(PICTURE if size[0] < size[1] else PICTURE.transpose(1, 0, 2))
     theirs = processor(images=picture, return_tensors="pt")["pixel_values"]
     mine = Preparation.of(json.loads(processor.to_json_string()))(
@@ -100,7 +101,7 @@ def test_pictures_are_prepared_as_the_publishers_do(processor, size):
     assert (mine - theirs).abs().max() < 0.03
 
 
-def test_what_may_move_is_told_by_the_labels():
+def test_what_may_move_is_told_by_the_labels() -> None:
     coco = {1: "person", 2: "bicycle", 16: "bird", 37: "sports ball", 62: "chair", 63: "couch", 64: "potted plant"}
     assert moving_classes(coco) == [1, 2, 16, 37]
     ade = {
@@ -116,7 +117,7 @@ def test_what_may_move_is_told_by_the_labels():
     assert moving_classes(panoptic) == [1]
 
 
-def test_models_that_cannot_be_used_are_refused(tmp_path):
+def test_models_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     assert code_of(tmp_path / "nowhere") == "mask.not_found"
     (tmp_path / "empty").mkdir()
     assert code_of(tmp_path / "empty") == "mask.incomplete"
@@ -135,13 +136,13 @@ def test_models_that_cannot_be_used_are_refused(tmp_path):
     assert code_of(tmp_path / "a") == "mask.pickle"
 
 
-def test_without_transformers_it_says_what_to_install(tmp_path, monkeypatch):
+def test_without_transformers_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save("segformer", tmp_path)
     monkeypatch.setattr("engine.networks.pretrained.importlib.util.find_spec", lambda name: None)
     assert code_of(tmp_path) == "mask.no_transformers"
 
 
-def test_network_and_artist_are_united_by_the_stage(tmp_path, monkeypatch):
+def test_network_and_artist_are_united_by_the_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for folder, names in (("plate", "plate_{:04d}.png"), ("proxy", "{:06d}.png")):
         (tmp_path / folder).mkdir()
         for number in (1, 2, 3):
@@ -170,7 +171,7 @@ def test_network_and_artist_are_united_by_the_stage(tmp_path, monkeypatch):
     assert content_of(request, footage)["segmentation"] == "hash"
 
 
-def test_a_licence_that_excludes_paid_work_needs_the_switch(monkeypatch):
+def test_a_licence_that_excludes_paid_work_needs_the_switch(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = segmentation.Network("tiny", "CC-BY-NC-4.0", "hash", lambda device: lambda picture: picture[..., 0] > 0)
     monkeypatch.setattr(segmentation, "network", lambda name: fake)
     footage = Mock(width=8, height=8)
@@ -180,7 +181,7 @@ def test_a_licence_that_excludes_paid_work_needs_the_switch(monkeypatch):
     assert content_of(MaskRequest(segmentation="tiny", allow_non_commercial=True), footage)["segmentation"] == "hash"
 
 
-def test_settings_that_no_network_can_have_are_refused(tmp_path):
+def test_settings_that_no_network_can_have_are_refused(tmp_path: Path) -> None:
     save("segformer", tmp_path / "a")
     config = json.loads((tmp_path / "a" / "config.json").read_text())
     for number, change in enumerate(

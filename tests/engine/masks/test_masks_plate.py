@@ -1,5 +1,7 @@
 """Mattes at plate resolution: the artist's untouched, those found on the picture's edges."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -35,7 +37,7 @@ def iou(a, b):
 
 
 @pytest.fixture
-def motion(tmp_path):
+def motion(tmp_path: Path):
     """The disc on the undistorted work grid, a cell too large, as the motion stage writes it."""
     small = cv2.remap(disc().astype(np.float32), *undistort_map(PLATE), cv2.INTER_LINEAR)
     small = cv2.resize(small, (WORK.width, WORK.height), interpolation=cv2.INTER_AREA) > 0.5
@@ -43,7 +45,7 @@ def motion(tmp_path):
     return tmp_path / "motion"
 
 
-def test_a_coarse_mask_comes_onto_the_edges_of_the_distorted_plate(tmp_path, motion):
+def test_a_coarse_mask_comes_onto_the_edges_of_the_distorted_plate(tmp_path: Path, motion) -> None:
     mattes = PlateMattes(motion, tmp_path / "given", None, PLATE, WORK)
     assert mattes.exist()
     found = mattes.matte(12, picture())
@@ -57,12 +59,12 @@ def test_a_coarse_mask_comes_onto_the_edges_of_the_distorted_plate(tmp_path, mot
     assert (found[cv2.dilate(disc().astype(np.uint8), np.ones((51, 51), np.uint8)) == 0] == 0).all()
 
 
-def test_frames_and_clips_without_motion_have_empty_mattes(tmp_path, motion):
+def test_frames_and_clips_without_motion_have_empty_mattes(tmp_path: Path, motion) -> None:
     assert not PlateMattes(motion, tmp_path, None, PLATE, WORK).matte(13, picture()).any()
     assert not PlateMattes(tmp_path / "nothing", tmp_path, None, PLATE, WORK).exist()
 
 
-def test_an_artists_mask_is_passed_through(tmp_path, motion):
+def test_an_artists_mask_is_passed_through(tmp_path: Path, motion) -> None:
     soft = cv2.GaussianBlur(disc().astype(np.float32), (0, 0), 1.5)
     (tmp_path / "own").mkdir()
     cv2.imwrite(str(tmp_path / "own" / "roto_0012.png"), np.rint(soft * 255).astype(np.uint8))
@@ -72,7 +74,7 @@ def test_an_artists_mask_is_passed_through(tmp_path, motion):
     assert np.array_equal(mattes.matte(12, picture()), np.rint(soft * 255).astype(np.uint8))
 
 
-def test_motion_elsewhere_is_added_to_an_artists_mask(tmp_path):
+def test_motion_elsewhere_is_added_to_an_artists_mask(tmp_path: Path) -> None:
     work = np.zeros((WORK.height, WORK.width), bool)
     work[4:20, 4:20] = True
     write(tmp_path / "motion" / "dynamic", work)
@@ -87,7 +89,7 @@ def test_motion_elsewhere_is_added_to_an_artists_mask(tmp_path):
     assert not found[100:140, 200:300].any()
 
 
-def test_nothing_and_everything_stay_as_they_are():
+def test_nothing_and_everything_stay_as_they_are() -> None:
     for value in (0.0, 1.0):
         rough = np.full((40, 50), value, np.float32)
         assert (on_edges(rough, np.zeros((40, 50, 3), np.float32), 3.0) == value).all()

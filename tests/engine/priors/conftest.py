@@ -1,10 +1,12 @@
 """Shared by the priors' tests: an empty cache."""
 
+from pathlib import Path
+
 import pytest
 
 
 @pytest.fixture
-def cache(tmp_path, monkeypatch):
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """An empty Hugging Face cache."""
     import huggingface_hub.constants
 

@@ -28,7 +28,7 @@ def relative_error(alignment, raws, depths):
 @settings(max_examples=25, deadline=None)
 @example(1.0, 5.0, 52)  # frames far apart in shift: even a weak tie between them showed
 @given(st.floats(1e-3, 1e3), st.floats(-5.0, 5.0), st.integers(0, 1000))
-def test_an_affine_of_disparity_comes_out_as_depth_whatever_each_frame_chose(scale, shift, seed):
+def test_an_affine_of_disparity_comes_out_as_depth_whatever_each_frame_chose(scale, shift, seed) -> None:
     rng = np.random.default_rng(seed)
     depths = points(seed=seed)
     raws = [(1 / z - shift * rng.normal(1, 0.1)) / (scale * rng.uniform(0.7, 1.4)) for z in depths]
@@ -39,7 +39,7 @@ def test_an_affine_of_disparity_comes_out_as_depth_whatever_each_frame_chose(sca
 
 @settings(max_examples=25, deadline=None)
 @given(st.floats(1e-3, 1e3), st.integers(0, 1000))
-def test_depth_up_to_each_frames_own_scale(scale, seed):
+def test_depth_up_to_each_frames_own_scale(scale, seed) -> None:
     rng = np.random.default_rng(seed)
     depths = points(seed=seed)
     raws = [z / (scale * rng.uniform(0.7, 1.4)) for z in depths]
@@ -47,7 +47,7 @@ def test_depth_up_to_each_frames_own_scale(scale, seed):
 
 
 @pytest.mark.parametrize("output", ["disparity", "depth", "units"])
-def test_a_quarter_of_the_points_may_be_anywhere(output):
+def test_a_quarter_of_the_points_may_be_anywhere(output) -> None:
     rng = np.random.default_rng(1)
     depths = points(200)
     raws = [3.0 / z + 1.0 if output == "disparity" else z / 3.0 for z in depths]
@@ -55,7 +55,7 @@ def test_a_quarter_of_the_points_may_be_anywhere(output):
     assert relative_error(align(output, numbers(depths), list(zip(raws, seen, strict=True))), raws, depths) < 0.01
 
 
-def test_maps_in_one_unit_keep_it_over_the_whole_clip():
+def test_maps_in_one_unit_keep_it_over_the_whole_clip() -> None:
     depths = points()
     raws = [z * 1000.0 * (1.1 if row == 3 else 1.0) for row, z in enumerate(depths)]
     samples = list(zip(raws, depths, strict=True))
@@ -64,14 +64,14 @@ def test_maps_in_one_unit_keep_it_over_the_whole_clip():
     assert align("depth", numbers(depths), samples).scale[3] == pytest.approx(0.001 / 1.1, rel=1e-4)
 
 
-def test_metres_stay_metres():
+def test_metres_stay_metres() -> None:
     raw = np.array([[0.5, 80.0], [np.inf, np.nan], [0.0, -1.0]], np.float32)
     depth = align("metric", [1, 2], [(np.ones(3), np.full(3, 7.0))] * 2).depth(1, raw)
     assert depth.tolist() == [[0.5, 80.0], [0.0, 0.0], [0.0, 0.0]]
     assert depth.dtype == np.float32
 
 
-def test_a_frame_without_points_goes_with_its_neighbours_by_frame_number():
+def test_a_frame_without_points_goes_with_its_neighbours_by_frame_number() -> None:
     depths = points(frames=4)
     raws = [(1 / z - 0.02) / (0.1 * factor) for z, factor in zip(depths, (1.0, 1.0, 1.3, 1.6), strict=True)]
     samples = [
@@ -83,7 +83,7 @@ def test_a_frame_without_points_goes_with_its_neighbours_by_frame_number():
     assert alignment.shift == pytest.approx(np.full(4, 0.02), abs=1e-3)
 
 
-def test_beyond_the_farthest_point_disparity_is_held_at_a_far_limit():
+def test_beyond_the_farthest_point_disparity_is_held_at_a_far_limit() -> None:
     depths = points()
     raws = [1 / z for z in depths]
     alignment = align("disparity", numbers(depths), list(zip(raws, depths, strict=True)))
@@ -92,7 +92,7 @@ def test_beyond_the_farthest_point_disparity_is_held_at_a_far_limit():
     assert alignment.depth(0, np.array([np.nan])) == 0
 
 
-def test_values_that_are_not_there_do_not_count():
+def test_values_that_are_not_there_do_not_count() -> None:
     depths = points()
     raws = [np.where(np.arange(60) % 2, z / 2.0, np.nan) for z in depths]
     assert align("depth", numbers(depths), list(zip(raws, depths, strict=True))).scale == pytest.approx(np.full(8, 2.0))
@@ -111,13 +111,13 @@ def flicker(values):
     return np.abs(np.diff(values) / values[1:]).mean()
 
 
-def test_a_steady_network_does_not_flicker_because_of_its_points():
+def test_a_steady_network_does_not_flicker_because_of_its_points() -> None:
     alignment, alone = noisy(np.ones(80))
     assert flicker(alone) > 0.05
     assert flicker(alignment.scale) < flicker(alone) / 5
 
 
-def test_a_network_that_flickers_is_followed():
+def test_a_network_that_flickers_is_followed() -> None:
     jumps = np.random.default_rng(2).uniform(0.6, 1.6, 80)
     alignment, _ = noisy(jumps)
     ratio = alignment.scale / jumps
@@ -125,14 +125,14 @@ def test_a_network_that_flickers_is_followed():
 
 
 @pytest.mark.parametrize("stored", [lambda z: z, lambda z: z * 0 + 3.0])
-def test_what_is_no_disparity_is_found_out(stored):
+def test_what_is_no_disparity_is_found_out(stored) -> None:
     depths = points()
     with pytest.raises(PriorError, match="not disparity") as failure:
         align("disparity", numbers(depths), [(stored(z), z) for z in depths])
     assert failure.value.code == "prior.inverted"
 
 
-def test_a_frame_that_is_inverted_takes_its_neighbours_fit():
+def test_a_frame_that_is_inverted_takes_its_neighbours_fit() -> None:
     depths = points()
     raws = [-1 / z if row == 4 else 1 / z for row, z in enumerate(depths)]
     alignment = align("disparity", numbers(depths), list(zip(raws, depths, strict=True)))
@@ -140,7 +140,7 @@ def test_a_frame_that_is_inverted_takes_its_neighbours_fit():
 
 
 @pytest.mark.parametrize("output", ["disparity", "depth", "units"])
-def test_no_values_at_any_point(output):
+def test_no_values_at_any_point(output) -> None:
     depths = points()
     with pytest.raises(PriorError) as failure:
         align(output, numbers(depths), [(np.full(60, np.nan), z) for z in depths])

@@ -1,5 +1,7 @@
 """Depth maps that the user brings: every way of storing them, and the way to the undistorted half grid."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import OpenEXR
@@ -50,7 +52,7 @@ def exr(path, channels, **header):
 
 
 @pytest.mark.parametrize("k1", [0.0, 0.06, -0.12])
-def test_maps_of_a_distorted_plate_come_out_as_the_true_depth(tmp_path, k1):
+def test_maps_of_a_distorted_plate_come_out_as_the_true_depth(tmp_path: Path, k1) -> None:
     clip, _ = plane_clip(3, numbers=[1001, 1002, 1005])
     plate = plate_of(clip, k1=k1)
     for row, number in enumerate(clip.numbers):
@@ -66,7 +68,7 @@ def test_maps_of_a_distorted_plate_come_out_as_the_true_depth(tmp_path, k1):
         assert error[4:-4, 4:-4].max() < 1e-3
 
 
-def test_disparity_in_8_and_16_bits(tmp_path):
+def test_disparity_in_8_and_16_bits(tmp_path: Path) -> None:
     clip, _ = plane_clip(2)
     plate = plate_of(clip)
     for bits, kind in ((255, np.uint8), (65535, np.uint16)):
@@ -81,7 +83,7 @@ def test_disparity_in_8_and_16_bits(tmp_path):
         assert error.max() < (0.02 if bits == 255 else 2e-3)
 
 
-def test_frames_without_a_map_hold_none(tmp_path):
+def test_frames_without_a_map_hold_none(tmp_path: Path) -> None:
     clip, _ = plane_clip(3)
     plate = plate_of(clip)
     for row in (0, 2):
@@ -93,7 +95,7 @@ def test_frames_without_a_map_hold_none(tmp_path):
     assert load_prior(tmp_path / "out", 103).any()
 
 
-def test_holes_stay_holes_and_do_not_spoil_what_is_around_them():
+def test_holes_stay_holes_and_do_not_spoil_what_is_around_them() -> None:
     plate = Lens("SIMPLE_PINHOLE", 128, 96, 120.0, 120.0, 64.0, 48.0)
     values = np.full((96, 128), 5.0, np.float32)
     values[20:40, 30:50] = np.nan
@@ -105,7 +107,7 @@ def test_holes_stay_holes_and_do_not_spoil_what_is_around_them():
 
 
 @pytest.mark.parametrize("size", [(96, 128), (288, 384), (48, 64), (24, 32), (540, 720)])
-def test_maps_of_any_size_land_on_the_same_pixels(size):
+def test_maps_of_any_size_land_on_the_same_pixels(size) -> None:
     plate = Lens("SIMPLE_PINHOLE", 1440, 1080, 1300.0, 1300.0, 720.0, 540.0)
     ramp = np.tile((np.arange(size[1]) + 0.5) / size[1], (size[0], 1)).astype(np.float32) + 1
     half = to_half_grid(ramp, plate, (48, 64), "map")
@@ -114,14 +116,14 @@ def test_maps_of_any_size_land_on_the_same_pixels(size):
 
 
 @pytest.mark.parametrize("size", [(96, 100), (128, 96), (90, 128)])
-def test_another_shape_than_the_plates_is_refused(size):
+def test_another_shape_than_the_plates_is_refused(size) -> None:
     plate = Lens("SIMPLE_PINHOLE", 1440, 1080, 1300.0, 1300.0, 720.0, 540.0)
     with pytest.raises(PriorError, match="another shape") as failure:
         to_half_grid(np.ones(size, np.float32), plate, (48, 64), "map")
     assert failure.value.code == "prior.map_size"
 
 
-def test_rounded_sizes_are_the_plates_shape():
+def test_rounded_sizes_are_the_plates_shape() -> None:
     plate = Lens("SIMPLE_PINHOLE", 1920, 1080, 1300.0, 1300.0, 960.0, 540.0)
     for width in range(100, 900):
         to_half_grid(np.ones((2 * round(width * 9 / 32), width), np.float32), plate, (4, 8), "map")
@@ -143,18 +145,18 @@ OTHER = np.full((3, 4), 77.0, np.float32)
         {"ViewLayer.Combined.R": OTHER, "ViewLayer.Combined.A": OTHER, "ViewLayer.Depth.V": DEPTH},
     ],
 )
-def test_the_channel_that_holds_depth(tmp_path, channels):
+def test_the_channel_that_holds_depth(tmp_path: Path, channels) -> None:
     exr(tmp_path / "a1.exr", channels)
     assert (read_map(tmp_path / "a1.exr") == DEPTH).all()
 
 
-def test_what_renderers_write_for_nothing_is_none(tmp_path):
+def test_what_renderers_write_for_nothing_is_none(tmp_path: Path) -> None:
     stored = np.array([[1.0, np.inf, np.nan], [0.0, -2.0, 1e10]], np.float32)
     exr(tmp_path / "a1.exr", {"Z": stored})
     assert np.isfinite(read_map(tmp_path / "a1.exr")).tolist() == [[True, False, False], [False, False, False]]
 
 
-def test_outside_of_the_data_window_there_is_nothing(tmp_path):
+def test_outside_of_the_data_window_there_is_nothing(tmp_path: Path) -> None:
     exr(tmp_path / "a1.exr", {"Z": DEPTH}, dataWindow=((1, 2), (4, 4)), displayWindow=((0, 0), (5, 5)))
     values = read_map(tmp_path / "a1.exr")
     assert values.shape == (6, 6)
@@ -162,7 +164,7 @@ def test_outside_of_the_data_window_there_is_nothing(tmp_path):
     assert np.isfinite(values).sum() == 12
 
 
-def test_colour_pictures_and_damaged_files_are_refused(tmp_path):
+def test_colour_pictures_and_damaged_files_are_refused(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a1.png"), np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8))
     (tmp_path / "a2.exr").write_bytes(b"no picture")
     exr(tmp_path / "a3.exr", {"N.u": DEPTH, "N.w": DEPTH})
@@ -178,7 +180,7 @@ def code_of(path):
     return failure.value.code
 
 
-def test_where_there_are_no_maps(tmp_path):
+def test_where_there_are_no_maps(tmp_path: Path) -> None:
     assert code_of(tmp_path / "nothing") == "prior.not_found"
     assert code_of(tmp_path) == "prior.no_maps"
     (tmp_path / "depth.jpg").touch()
@@ -188,7 +190,7 @@ def test_where_there_are_no_maps(tmp_path):
     assert code_of(tmp_path) == "prior.no_maps"  # two sequences
 
 
-def test_maps_of_other_frames(tmp_path):
+def test_maps_of_other_frames(tmp_path: Path) -> None:
     clip, _ = plane_clip(3)
     write_exr(tmp_path / "z.0007.exr", DEPTH)
     write_exr(tmp_path / "z.0008.exr", DEPTH)
@@ -197,7 +199,7 @@ def test_maps_of_other_frames(tmp_path):
     assert failure.value.code == "prior.no_maps"
 
 
-def test_another_map_or_another_meaning_is_another_identity(tmp_path):
+def test_another_map_or_another_meaning_is_another_identity(tmp_path: Path) -> None:
     write_exr(tmp_path / "z1.exr", DEPTH)
     first = brought(tmp_path).identity
     assert brought(tmp_path, "disparity").identity != first

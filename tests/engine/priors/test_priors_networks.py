@@ -1,6 +1,7 @@
 """Networks of transformers: loaded from a folder or the user's cache, fed and read as their publishers do it."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -48,7 +49,7 @@ def tensor(picture):
 
 
 @pytest.mark.parametrize("kind", MAKERS)
-def test_every_family_gives_positive_depth_of_the_right_size(tmp_path, kind):
+def test_every_family_gives_positive_depth_of_the_right_size(tmp_path: Path, kind) -> None:
     clip, _ = plane_clip(2)
     source = prior(of(save(tmp_path / kind, kind, "mit")))
     solve_prior_of_any_sign(clip, source, tmp_path / "out")
@@ -72,7 +73,7 @@ def solve_prior_of_any_sign(clip, source, folder):
         solve_prior(clip, clip.lens, source, folder, CPU, Silent())
 
 
-def test_a_metric_depth_anything_stays_in_metres(tmp_path):
+def test_a_metric_depth_anything_stays_in_metres(tmp_path: Path) -> None:
     clip, _ = plane_clip(2)
     folder = save(tmp_path / "metric", "depth_anything", "mit", depth_estimation_type="metric", max_depth=20)
     source = prior(of(folder))
@@ -101,7 +102,7 @@ def reference_values(kind, picture):
 
 @pytest.mark.parametrize("kind", ["depth_anything", "dpt", "zoedepth"])
 @pytest.mark.parametrize("size", [(96, 160), (160, 96), (48, 64), (224, 384)])
-def test_pictures_are_prepared_as_transformers_does(kind, size):
+def test_pictures_are_prepared_as_transformers_does(kind, size) -> None:
     picture = cv2.resize(PICTURE, size[::-1], interpolation=cv2.INTER_AREA)
     asked = pictures.Preprocessing.of(PREPROCESSORS[kind])
     mine, theirs = huggingface.FAMILIES[kind].prepare(tensor(picture), asked), reference_values(kind, picture)
@@ -110,7 +111,7 @@ def test_pictures_are_prepared_as_transformers_does(kind, size):
     assert (mine - theirs).abs().max() < (1e-4 if kind == "zoedepth" else 1.5 * one_step)
 
 
-def test_depth_pro_sees_the_whole_picture_as_a_square():
+def test_depth_pro_sees_the_whole_picture_as_a_square() -> None:
     ramp = np.repeat(np.linspace(0, 252, 64).astype(np.uint8)[None, :, None], 16, 0).repeat(3, 2)
     values = pictures.normalised_then_resized(
         tensor(ramp), pictures.Preprocessing.of(PREPROCESSORS["depth_pro"] | {"size": {"height": 32, "width": 128}})
@@ -122,7 +123,7 @@ def test_depth_pro_sees_the_whole_picture_as_a_square():
 
 
 @pytest.mark.parametrize("back", [pictures.plainly_back, pictures.unpadded_back])
-def test_predictions_come_back_to_the_pixels_they_belong_to(back):
+def test_predictions_come_back_to_the_pixels_they_belong_to(back) -> None:
     """A network that predicts the horizontal position of what it sees, in work pixels."""
     work, half = (96, 160), (48, 80)
     asked = pictures.Preprocessing.of(PREPROCESSORS["zoedepth"])
@@ -141,7 +142,7 @@ def test_predictions_come_back_to_the_pixels_they_belong_to(back):
     assert torch.allclose(there[:, 3:-3], (torch.arange(80.0) * 2 + 1.0).expand(48, 80)[:, 3:-3], atol=0.1)
 
 
-def test_depth_pro_uses_the_solved_focal_length():
+def test_depth_pro_uses_the_solved_focal_length() -> None:
     clip, _ = plane_clip(2)
     inverse = torch.tensor([0.5, 0.0, 1e9])
     metres = huggingface.depth_from_canonical(inverse, clip.lens)
@@ -149,14 +150,14 @@ def test_depth_pro_uses_the_solved_focal_length():
     assert metres[1:].tolist() == pytest.approx([1e4, 1e-4])
 
 
-def test_depth_pro_does_not_load_its_own_guess_of_the_focal_length(tmp_path):
+def test_depth_pro_does_not_load_its_own_guess_of_the_focal_length(tmp_path: Path) -> None:
     folder = save(tmp_path / "pro", "depth_pro", "mit")
     loaded = models.load_model("AutoModelForDepthEstimation", folder, CPU, huggingface._failure, use_fov_model=False)
     assert loaded.fov_model is None
     assert json.loads((folder / "config.json").read_text())["use_fov_model"]
 
 
-def test_a_model_of_the_cache_is_found_by_its_name(tmp_path, cache):
+def test_a_model_of_the_cache_is_found_by_its_name(tmp_path: Path, cache) -> None:
     name = "depth-anything/Depth-Anything-V2-Small-hf"
     snapshot = put_into_cache(cache, name, save(tmp_path / "m", "depth_anything"))
     source = prior(of(name))
@@ -168,7 +169,7 @@ def test_a_model_of_the_cache_is_found_by_its_name(tmp_path, cache):
     assert (load_prior(tmp_path / "out", 102) > 0).all()
 
 
-def test_other_weights_are_another_identity(tmp_path):
+def test_other_weights_are_another_identity(tmp_path: Path) -> None:
     folder = save(tmp_path / "m", "dpt", "mit")
     before = prior(of(folder)).identity
     assert prior(of(folder)).identity == before
@@ -179,25 +180,25 @@ def test_other_weights_are_another_identity(tmp_path):
     assert prior(of(folder)).identity != before
 
 
-def test_a_name_that_is_nowhere(cache):
+def test_a_name_that_is_nowhere(cache) -> None:
     assert code_of(of("nobody/nothing")) == "prior.not_found"
     assert code_of(of("/not/a/folder/at all")) == "prior.not_found"
 
 
-def test_pickles_are_refused(tmp_path):
+def test_pickles_are_refused(tmp_path: Path) -> None:
     folder = save(tmp_path / "m", "dpt", "mit")
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     assert code_of(of(folder)) == "prior.pickle"
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "preprocessor_config.json"])
-def test_a_model_that_is_not_complete(tmp_path, name):
+def test_a_model_that_is_not_complete(tmp_path: Path, name) -> None:
     folder = save(tmp_path / "m", "dpt", "mit")
     (folder / name).unlink()
     assert code_of(of(folder)) == "prior.incomplete"
 
 
-def test_a_half_downloaded_model_is_not_ready(tmp_path, cache):
+def test_a_half_downloaded_model_is_not_ready(tmp_path: Path, cache) -> None:
     name = "Intel/dpt-large"
     snapshot = put_into_cache(cache, name, save(tmp_path / "m", "dpt"))
     assert huggingface.is_ready(name)
@@ -206,7 +207,7 @@ def test_a_half_downloaded_model_is_not_ready(tmp_path, cache):
     assert code_of(of(name)) == "prior.incomplete"
 
 
-def test_missing_weights_are_not_replaced_by_random_ones(tmp_path):
+def test_missing_weights_are_not_replaced_by_random_ones(tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     folder = save(tmp_path / "m", "dpt", "mit")
@@ -219,7 +220,7 @@ def test_missing_weights_are_not_replaced_by_random_ones(tmp_path):
     assert failure.value.code == "prior.damaged"
 
 
-def test_weights_that_a_publisher_leaves_out_since_they_do_nothing(tmp_path):
+def test_weights_that_a_publisher_leaves_out_since_they_do_nothing(tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     folder = save(tmp_path / "m", "dpt", "mit")
@@ -235,7 +236,7 @@ def test_weights_that_a_publisher_leaves_out_since_they_do_nothing(tmp_path):
 
 @pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json"])
 @pytest.mark.parametrize("text", ["{", "[]", "3", "[" * 100_000, '{"a": NaN}', '{"a": ' + "[" * 300 + "]" * 300 + "}"])
-def test_damaged_settings(tmp_path, name, text):
+def test_damaged_settings(tmp_path: Path, name, text) -> None:
     folder = save(tmp_path / "m", "dpt", "mit")
     (folder / name).write_text(text)
     assert code_of(of(folder)) == "prior.damaged"
@@ -244,7 +245,7 @@ def test_damaged_settings(tmp_path, name, text):
 @pytest.mark.parametrize(
     "text", ["[]", "{", "{}", '{"weight_map": 3}', '{"weight_map": {"a": 3}}', '{"weight_map": {"a": "../b"}}']
 )
-def test_an_index_that_names_no_files(tmp_path, text):
+def test_an_index_that_names_no_files(tmp_path: Path, text) -> None:
     folder = save(tmp_path / "m", "dpt", "mit")
     (folder / "model.safetensors.index.json").write_text(text)
     assert code_of(of(folder)) == "prior.incomplete"
@@ -260,7 +261,7 @@ def test_an_index_that_names_no_files(tmp_path, text):
         {"neck_hidden_sizes": None},
     ],
 )
-def test_a_configuration_that_no_network_can_have(tmp_path, change):
+def test_a_configuration_that_no_network_can_have(tmp_path: Path, change) -> None:
     folder = save(tmp_path / "m", "dpt", "mit")
     document = json.loads((folder / "config.json").read_text()) | change
     (folder / "config.json").write_text(json.dumps(document))
@@ -270,7 +271,7 @@ def test_a_configuration_that_no_network_can_have(tmp_path, change):
     assert failure.value.code == "prior.damaged"
 
 
-def test_damaged_weights(tmp_path):
+def test_damaged_weights(tmp_path: Path) -> None:
     folder = save(tmp_path / "m", "dpt", "mit")
     (folder / "model.safetensors").write_bytes(b"not at all" * 10)
     clip, _ = plane_clip(2)
@@ -295,14 +296,14 @@ def test_damaged_weights(tmp_path):
         ("preprocessor_config.json", {"rescale_factor": {}}),
     ],
 )
-def test_what_the_engine_cannot_read_is_refused_before_any_work(tmp_path, file, change):
+def test_what_the_engine_cannot_read_is_refused_before_any_work(tmp_path: Path, file, change) -> None:
     folder = save(tmp_path / "m", "dpt", "mit")
     document = json.loads((folder / file).read_text()) | change
     (folder / file).write_text(json.dumps(document))
     assert code_of(of(folder)) == "prior.unsupported"
 
 
-def test_without_transformers(tmp_path, monkeypatch):
+def test_without_transformers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = save(tmp_path / "m", "dpt", "mit")
     monkeypatch.setattr(models, "is_installed", lambda: False)
     assert code_of(of(folder)) == "prior.no_transformers"
@@ -312,7 +313,7 @@ def test_without_transformers(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("licence", "allowed"), [("apache-2.0", True), ("cc-by-nc-4.0", False), ("apple-amlr", False), (None, False)]
 )
-def test_non_commercial_weights_need_the_switch(tmp_path, licence, allowed):
+def test_non_commercial_weights_need_the_switch(tmp_path: Path, licence, allowed) -> None:
     folder = save(tmp_path / "m", "dpt", licence)
     if allowed:
         assert prior(of(folder)).licence == licence
@@ -338,12 +339,12 @@ def test_non_commercial_weights_need_the_switch(tmp_path, licence, allowed):
         (None, {"model_type": "dpt"}, "unknown"),
     ],
 )
-def test_licences_without_a_model_card(tmp_path, repository, config, licence):
+def test_licences_without_a_model_card(tmp_path: Path, repository, config, licence) -> None:
     assert licence_of(tmp_path, repository, config) == licence
     assert is_non_commercial(licence) == (licence not in ("Apache-2.0", "MIT"))
 
 
-def test_the_model_card_decides(tmp_path):
+def test_the_model_card_decides(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text('---\ntags: [a]\nlicense: "other"\nlicense_name: my-own\n---\nlicense: mit\n')
     assert licence_of(tmp_path, "Intel/dpt-large", {}) == "my-own"
     (tmp_path / "README.md").write_text("# No front matter\nlicense: mit\n")

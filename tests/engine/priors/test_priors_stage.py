@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -84,7 +85,7 @@ def solve(clip, source, folder, progress=None):
         ("metric", lambda row, z: z),
     ],
 )
-def test_a_prior_that_is_right_comes_out_as_the_true_depth(tmp_path, output, value):
+def test_a_prior_that_is_right_comes_out_as_the_true_depth(tmp_path: Path, output, value) -> None:
     clip, _ = plane_clip(5)
     solve(clip, Network(output, value).source, tmp_path)
     for row, number in enumerate(clip.numbers):
@@ -96,7 +97,7 @@ def test_a_prior_that_is_right_comes_out_as_the_true_depth(tmp_path, output, val
     assert document == {"name": "made-up", "licence": "MIT", "metric": output == "metric"}
 
 
-def test_a_frame_that_sees_no_sparse_point_has_depth_all_the_same(tmp_path):
+def test_a_frame_that_sees_no_sparse_point_has_depth_all_the_same(tmp_path: Path) -> None:
     clip, _ = plane_clip(4)
     bare = tuple(
         (pixels[:0], depth[:0]) if row == 1 else (pixels, depth) for row, (pixels, depth) in enumerate(clip.sparse)
@@ -105,7 +106,7 @@ def test_a_frame_that_sees_no_sparse_point_has_depth_all_the_same(tmp_path):
     assert load_prior(tmp_path, 102) == pytest.approx(truth(clip, 1), rel=1e-3)
 
 
-def test_it_goes_on_where_it_stopped_and_does_nothing_twice(tmp_path):
+def test_it_goes_on_where_it_stopped_and_does_nothing_twice(tmp_path: Path) -> None:
     clip, _ = plane_clip(6)
     network = Network("disparity", lambda row, z: 1 / z)
     for allowed in (3, 2, 8, 3, 0):
@@ -125,7 +126,7 @@ def test_it_goes_on_where_it_stopped_and_does_nothing_twice(tmp_path):
     assert [path.stat().st_mtime_ns for path in sorted((tmp_path / "depth").iterdir())] == before
 
 
-def test_frames_without_values_are_named_and_hold_none(tmp_path):
+def test_frames_without_values_are_named_and_hold_none(tmp_path: Path) -> None:
     clip, _ = plane_clip(4)
     progress = Recorder()
     solve(clip, Network("units", lambda row, z: z if row != 2 else z * np.nan).source, tmp_path, progress)
@@ -133,7 +134,7 @@ def test_frames_without_values_are_named_and_hold_none(tmp_path):
     assert progress.warnings == [("made-up says nothing about the depth of 1 frames.", [103])]
 
 
-def test_a_prior_that_contradicts_the_cameras_is_named(tmp_path):
+def test_a_prior_that_contradicts_the_cameras_is_named(tmp_path: Path) -> None:
     clip, _ = plane_clip(4)
     rng = np.random.default_rng(0)
     progress = Recorder()
@@ -143,7 +144,7 @@ def test_a_prior_that_contradicts_the_cameras_is_named(tmp_path):
 
 
 @pytest.fixture
-def shipped(tmp_path, monkeypatch):
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Weights in place of the shipped ones: log depth is 2 plus a little of what the network sees."""
     torch.manual_seed(0)
     made = DepthNetwork()
@@ -156,7 +157,7 @@ def shipped(tmp_path, monkeypatch):
     return weights
 
 
-def test_the_builtin_network_sees_the_picture_and_no_evidence(tmp_path, shipped):
+def test_the_builtin_network_sees_the_picture_and_no_evidence(tmp_path: Path, shipped) -> None:
     clip, _ = plane_clip(2)
     source = prior(PriorRequest(kind="builtin"))
     assert (source.licence, source.non_commercial, source.output) == ("CC0-1.0", False, "depth")
@@ -172,19 +173,19 @@ def test_the_builtin_network_sees_the_picture_and_no_evidence(tmp_path, shipped)
     assert factor == pytest.approx(np.full((48, 64), factor[0, 0]))
 
 
-def test_other_shipped_weights_are_another_identity(shipped):
+def test_other_shipped_weights_are_another_identity(shipped) -> None:
     before = prior(PriorRequest(kind="builtin")).identity
     shipped.write_bytes(b"other weights")
     assert prior(PriorRequest(kind="builtin")).identity != before
 
 
-def test_missing_shipped_weights_are_a_typed_error(tmp_path):
+def test_missing_shipped_weights_are_a_typed_error(tmp_path: Path) -> None:
     with pytest.raises(PriorError) as failure:
         builtin.builtin(tmp_path / "depth.safetensors")
     assert failure.value.code == "prior.not_found"
 
 
-def test_auto_takes_depth_anything_where_it_is_at_hand(tmp_path, cache, shipped):
+def test_auto_takes_depth_anything_where_it_is_at_hand(tmp_path: Path, cache, shipped) -> None:
     assert prior(PriorRequest()).name == "built-in network"
     put_into_cache(cache, huggingface.DEFAULT, save(tmp_path / "m", "depth_anything"))
     chosen = prior(PriorRequest())
@@ -193,13 +194,15 @@ def test_auto_takes_depth_anything_where_it_is_at_hand(tmp_path, cache, shipped)
     assert choose_prior(PriorRequest(kind="none")) is None
 
 
-def test_auto_without_transformers_is_the_builtin_network(tmp_path, cache, shipped, monkeypatch):
+def test_auto_without_transformers_is_the_builtin_network(
+    tmp_path: Path, cache, shipped, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put_into_cache(cache, huggingface.DEFAULT, save(tmp_path / "m", "depth_anything"))
     monkeypatch.setattr("engine.networks.pretrained.is_installed", lambda: False)
     assert prior(PriorRequest()).name == "built-in network"
 
 
-def test_auto_leaves_a_half_downloaded_model_alone(tmp_path, cache, shipped):
+def test_auto_leaves_a_half_downloaded_model_alone(tmp_path: Path, cache, shipped) -> None:
     snapshot = put_into_cache(cache, huggingface.DEFAULT, save(tmp_path / "m", "depth_anything"))
     (snapshot / "model.safetensors").unlink()
     assert prior(PriorRequest()).name == "built-in network"
