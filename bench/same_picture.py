@@ -54,6 +54,7 @@ class Result:
 
 def inputs(folder: Path) -> Iterator[Path]:
     """Every movie, and the first file of every image sequence, below a folder."""
+    from engine.errors import CvdError
     from engine.footage.decode import STILL_SUFFIXES
     from engine.footage.movies import MOVIE_SUFFIXES
     from engine.footage.sequence import sequence_of
@@ -63,9 +64,11 @@ def inputs(folder: Path) -> Iterator[Path]:
         left = sorted(name for name in names if Path(name).suffix.lower() in STILL_SUFFIXES and name[0] != ".")
         yield from (Path(place) / n for n in sorted(names) if Path(n).suffix.lower() in MOVIE_SUFFIXES)
         while left:
-            sequence = sequence_of(Path(place) / left[0], left)
-            taken = set(sequence.files.values())
             yield Path(place) / left[0]
+            try:
+                taken = set(sequence_of(Path(place) / left[0], left).files.values())
+            except CvdError:  # whoever reads it is told
+                break
             left = [name for name in left if name not in taken]
 
 
