@@ -19,7 +19,6 @@ from engine import schemas
 from engine.errors import RequestError
 from engine.files import is_unicode, read_json
 from engine.schemas import choices
-from engine.schemas import schema as schema  # noqa: PLC0414 - for who reads a file that follows one
 
 SCHEMA = "cvd.request/1"
 Part = TypeVar("Part")
@@ -186,7 +185,7 @@ def parse_request(document: Any, origin: str) -> Request:
             "Update the engine, or write the request with the matching add-on.",
         )
     problem = jsonschema.exceptions.best_match(
-        jsonschema.Draft202012Validator(schema("request-1")).iter_errors(document)
+        jsonschema.Draft202012Validator(schemas.schema("request-1")).iter_errors(document)
     )
     if problem is not None:
         where = "/".join(str(part) for part in problem.absolute_path) or "the document"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from engine.errors import CameraError
 from engine.files import read_json, write_json
 from engine.geometry.arrays import Lens
-from engine.request import schema
+from engine.schemas import schema
 
 CAMERA_SCHEMA, TRACKS_SCHEMA = "cvd.camera/1", "cvd.tracks/1"
 LENS_PARTS = ("fx", "fy", "cx", "cy", "k1", "k2", "p1", "p2")

@@ -25,24 +25,19 @@ class DepthMap:
         values: (h, w) float32, 0 = none.
         lens: the pinhole that its grid is seen through, of that size.
         unit: of length.
-        confidence: (h, w) 0..1: how far geometry has decided it.
         representation: what the values are. Files hold depth.
 
     Raises:
-        ValueError: values or confidence do not fit the lens.
+        ValueError: the values do not fit the lens.
     """
 
     values: NDArray[np.float32]
     lens: Lens
     unit: Unit
-    confidence: NDArray[np.float32]
     representation: Representation = "depth"
 
     def __post_init__(self) -> None:  # noqa: D105
-        shape = (self.lens.height, self.lens.width)
-        for values in (self.values, self.confidence):
-            if values.shape != shape:
-                raise ValueError(f"depth of a grid {shape} is wanted, got {values.shape}")
+        _require_grid(self.values, self.lens)
 
     @property
     def known(self) -> NDArray[np.bool_]:
@@ -53,6 +48,11 @@ class DepthMap:
         """Depth as inverse depth, in which planes are linear, and the other way round."""
         other: Representation = "inverse depth" if self.representation == "depth" else "depth"
         return replace(self, values=inverse_of(self.values), representation=other)
+
+
+def _require_grid(values: NDArray[np.float32], lens: Lens) -> None:
+    if values.shape != (lens.height, lens.width):
+        raise ValueError(f"depth of a grid {(lens.height, lens.width)} is wanted, got {values.shape}")
 
 
 def inverse_of(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -81,9 +81,14 @@ class DepthFrames:
 
     def load(self, number: int) -> DepthMap:
         """Depth of a plate frame."""
-        depth, confidence = self._files("depth").load(number), self._files("confidence")
-        sure = confidence.load(number) if confidence.path(number).exists() else np.zeros_like(depth)
-        return DepthMap(depth, self.lens, self.unit, sure)
+        return DepthMap(self._files("depth").load(number), self.lens, self.unit)
+
+    def confidence(self, number: int) -> NDArray[np.float32]:
+        """How far geometry has decided the depth of a plate frame: (h, w) 0..1, 0 where nobody says."""
+        files = self._files("confidence")
+        if not files.path(number).exists():
+            return np.zeros((self.lens.height, self.lens.width), np.float32)
+        return files.load(number)
 
     def save(self, number: int, values: NDArray[np.float32], confidence: NDArray[np.float32] | None = None) -> None:
         """Write a frame; its depth comes last, by which it counts as done.
@@ -96,10 +101,19 @@ class DepthFrames:
         Raises:
             ValueError: another shape than the grid's.
         """
-        depth = DepthMap(values, self.lens, self.unit, np.zeros_like(values) if confidence is None else confidence)
+        _require_grid(values, self.lens)
         if confidence is not None:
-            self._files("confidence").save(number, depth.confidence)
-        self._files("depth").save(number, depth.values)
+            self.save_confidence(number, confidence)
+        self._files("depth").save(number, values)
+
+    def save_confidence(self, number: int, confidence: NDArray[np.float32]) -> None:
+        """Write the confidence (h, w) of a frame alone.
+
+        Raises:
+            ValueError: another shape than the grid's.
+        """
+        _require_grid(confidence, self.lens)
+        self._files("confidence").save(number, confidence)
 
     def _files(self, kind: str) -> FrameFiles:
         return FrameFiles(self.folder / kind, ".npy")

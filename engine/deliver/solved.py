@@ -19,7 +19,7 @@ from engine.export.lens import lenses_of
 from engine.export.ply import VERTEX, read_mesh, read_vertices
 from engine.footage.sequence import around_number
 from engine.geometry.arrays import Lens
-from engine.request import schema
+from engine.schemas import schema
 
 _RIGID = 1e-4
 

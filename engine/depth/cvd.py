@@ -80,7 +80,7 @@ def solve_depth(
         raise
     if not settings.measured:
         for number, confidence in _confirmed(clip, data, frames).items():
-            frames.save(number, frames.load(number).values, confidence)
+            frames.save_confidence(number, confidence)
     write_json(folder / "consistency.json", consistency(clip, data, frames))
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     progress.step(1.0, 1.0, "depth")

@@ -103,7 +103,7 @@ class TrainingData:
             if found.evidence is not None:
                 measured = found.evidence.load(number)
                 evidence[row, LOG_DEPTH] = np.log(np.where(measured.known, measured.values / unit, 1.0))
-                evidence[row, WEIGHT] = evidence[row, CONFIDENCE] = measured.confidence
+                evidence[row, WEIGHT] = evidence[row, CONFIDENCE] = found.evidence.confidence(number)
             evidence[row, :, moves[row]] = 0.0
             _add_sparse(evidence[row], clip, row, unit, moves[row])
             if found.prior is not None:

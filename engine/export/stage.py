@@ -259,7 +259,7 @@ def _write_frames(
     def written(item: tuple[int, NDArray[np.float32]]) -> Written:
         frame, image = item
         name = footage.frame_name(frame, ".exr")
-        confidence = np.clip(coarse.enlarge(result.frames.load(frame).confidence), 0.0, 1.0)
+        confidence = np.clip(coarse.enlarge(result.frames.confidence(frame)), 0.0, 1.0)
         if (root / "depth" / name).is_file() and (root / "confidence" / name).is_file():
             depth = files.read_exr(root / "depth" / name)
         else:

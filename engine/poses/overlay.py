@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from engine.files import write_text
+from engine.poses.features import Matches
 
 STILL = 0.0004
 """Of the long side: what moved by less has not moved. Features of real overlays move by .0003 at the most (the 95th
@@ -34,7 +35,7 @@ MOST = 0.25
 """Of the matches of those pairs: where more stand still, it is the camera that does, and something large moves."""
 
 Cell = tuple[int, int]
-Rows = NDArray[np.bool_]
+Pair = tuple[int, int]
 
 
 def drop_overlay(database: Path, long_side: int, name: str) -> float:
@@ -54,66 +55,57 @@ def drop_overlay(database: Path, long_side: int, name: str) -> float:
     return float(done.read_text(encoding="utf-8"))
 
 
-def _dropped(database: Path, long_side: int) -> float:
+def _dropped(database: Path, side: int) -> float:
+    found = Matches.load(database)
     with pycolmap.Database.open(database) as data:
-        pixels = {i.image_id: data.read_keypoints(i.image_id)[:, :2] for i in data.read_all_images()}
-        places = _still_places(data, pixels, long_side)
-        return _drop(data, pixels, places, long_side) if places else 0.0
+        places = _still_places(data, found, side)
+        return _drop(data, found, places, side) if places else 0.0
 
 
-def _still_places(data: pycolmap.Database, pixels: dict[int, NDArray[np.float32]], side: int) -> set[Cell]:
+def _still_places(data: pycolmap.Database, found: Matches, side: int) -> set[Cell]:
     """Cells of the picture, `REACH` wide, in which something has stood still over much motion."""
     seen: dict[Cell, set[int]] = {}
     standing = total = 0
-    ids, geometries = data.read_two_view_geometries()
-    for pair_id, geometry in zip(ids, geometries, strict=True):
-        one, other = pycolmap.pair_id_to_image_pair(pair_id)
-        verified = geometry.inlier_matches
-        if len(verified) == 0 or _moved(pixels, one, other, verified) < MOVED * side:
+    for pair in found.pairs:
+        if found.moved(pair) < MOVED * side:
             continue
-        matches = data.read_matches(one, other)  # not the verified ones alone: over much motion the check works
-        a, b = pixels[one][matches[:, 0]], pixels[other][matches[:, 1]]
-        stays = np.linalg.norm(b - a, axis=1) < STILL * side
+        matches = data.read_matches(*pair)  # not the verified ones alone: over much motion the check works
+        stays = _lengths(found, pair, matches) < STILL * side
         standing, total = standing + int(stays.sum()), total + len(stays)
-        for cell in _cells(a[stays], REACH * side):
-            seen.setdefault(cell, set()).update((one, other))
+        for x, y in np.floor(found.pixels[pair[0]][matches[stays, 0]] / (REACH * side)):
+            seen.setdefault((int(x), int(y)), set()).update(pair)
     if standing > MOST * total:
         return set()
-    enough = max(FEWEST, SHARE * len(pixels))
+    enough = max(FEWEST, SHARE * len(found.images))
     return {cell for cell, images in seen.items() if len(images) >= enough}
 
 
-def _drop(data: pycolmap.Database, pixels: dict[int, NDArray[np.float32]], places: set[Cell], side: int) -> float:
+def _drop(data: pycolmap.Database, found: Matches, places: set[Cell], side: int) -> float:
     known = cKDTree((np.array(sorted(places)) + 0.5) * REACH * side)
-    near = {image: known.query(features)[0] < AROUND * side for image, features in pixels.items()}
+    near = {image: known.query(features)[0] < AROUND * side for image, features in found.pixels.items()}
+
+    def still(pair: Pair, matches: NDArray[np.int64]) -> NDArray[np.bool_]:
+        by, moved = _lengths(found, pair, matches), HARDLY * found.moved(pair)
+        return np.asarray((near[pair[0]][matches[:, 0]] & (by < moved)) | (by < min(STILL * side, moved)))
+
     dropped = total = 0
-    ids, geometries = data.read_two_view_geometries()
-    for pair_id, geometry in zip(ids, geometries, strict=True):
-        one, other = pycolmap.pair_id_to_image_pair(pair_id)
-        verified = geometry.inlier_matches
-        if len(verified) == 0:
-            continue
-        moved = HARDLY * _moved(pixels, one, other, verified)
-
-        def still(matches: NDArray[np.generic], one: int = one, other: int = other, moved: float = moved) -> Rows:
-            by = np.linalg.norm(pixels[other][matches[:, 1]] - pixels[one][matches[:, 0]], axis=1)
-            return np.asarray((near[one][matches[:, 0]] & (by < moved)) | (by < min(STILL * side, moved)))
-
-        there = still(verified)
+    for pair, verified in found.pairs.items():
+        there = still(pair, verified)
         dropped, total = dropped + int(there.sum()), total + len(there)
         if there.any():
+            geometry = data.read_two_view_geometry(*pair)
             geometry.inlier_matches = verified[~there]
-            data.update_two_view_geometry(one, other, geometry)
-        matches = data.read_matches(one, other)  # global mapping checks them anew
-        if still(matches).any():
-            data.delete_matches(one, other)
-            data.write_matches(one, other, matches[~still(matches)])
+            data.update_two_view_geometry(*pair, geometry)
+        matches = data.read_matches(*pair)  # global mapping checks them anew
+        there = still(pair, matches)
+        if there.any():
+            data.delete_matches(*pair)
+            data.write_matches(*pair, matches[~there])
     return dropped / max(total, 1)
 
 
-def _moved(pixels: dict[int, NDArray[np.float32]], one: int, other: int, matches: NDArray[np.generic]) -> float:
-    return float(np.median(np.linalg.norm(pixels[other][matches[:, 1]] - pixels[one][matches[:, 0]], axis=1)))
-
-
-def _cells(places: NDArray[np.float32], size: float) -> list[Cell]:
-    return [(int(x), int(y)) for x, y in np.floor(places / size)]
+def _lengths(found: Matches, pair: Pair, matches: NDArray[np.int64]) -> NDArray[np.float64]:
+    """By how many pixels each of the matches has moved."""
+    one, other = pair
+    apart = found.pixels[other][matches[:, 1]] - found.pixels[one][matches[:, 0]]
+    return np.asarray(np.linalg.norm(apart, axis=1))

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from cvd_blender_addon import estimate, jobs, solve_request
 from engine.depth.settings import PRESETS
-from engine.request import BY_DEEPV2D, SOLVED, STAGES, CameraRequest, KnownDistance, WorldRequest, parse_request, schema
+from engine.request import BY_DEEPV2D, SOLVED, STAGES, CameraRequest, KnownDistance, WorldRequest, parse_request
+from engine.schemas import schema
 
 CLIP, FOLDER = Path("/shots/plate_1001.png"), Path("/shots/plate.solve")
 

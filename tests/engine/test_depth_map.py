@@ -13,7 +13,7 @@ DEPTH = np.arange(48, dtype=np.float32).reshape(6, 8)
 
 
 def test_inverse_depth_says_that_it_is_and_keeps_what_is_unknown() -> None:
-    there = DepthMap(DEPTH, LENS, "clip", np.ones_like(DEPTH)).inverse()
+    there = DepthMap(DEPTH, LENS, "clip").inverse()
     assert there.representation == "inverse depth"
     assert there.values[0, 0] == 0
     assert there.values[0, 2] == 0.5
@@ -35,6 +35,6 @@ def test_a_frame_is_there_once_its_depth_is(tmp_path: Path) -> None:
     assert not frames.has(7)
     frames.save(7, DEPTH, (DEPTH / 48).astype(np.float32))
     assert frames.has(7)
-    assert (frames.load(7).confidence == DEPTH / 48).all()
+    assert (frames.confidence(7) == DEPTH / 48).all()
     frames.save(8, DEPTH)
-    assert not frames.load(8).confidence.any()
+    assert not frames.confidence(8).any()

@@ -9,7 +9,7 @@ import pytest
 
 from engine.clip import preview
 from engine.errors import Cancelled
-from engine.request import schema
+from engine.schemas import schema
 from engine.solve_folder import PREVIEW, PREVIEW_DEPTH, PREVIEW_TRACK
 from engine.workspace import PREVIEW_INTERVAL_S, open_workspace
 from tests import pictures

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from engine.evaluation.compare import evaluate
-from engine.request import schema
+from engine.schemas import schema
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "sample"

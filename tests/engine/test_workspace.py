@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 
 from engine.errors import Cancelled, CvdError, PoseError, Stopped, WorkspaceError
-from engine.request import schema
+from engine.schemas import schema
 from engine.workspace import Pace, Stage, explain, explain_os_error, open_workspace, stage_key
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from engine.batch.shots import read_shots, select
 from engine.errors import RequestError
-from engine.request import schema
+from engine.schemas import schema
 
 
 def write(path, document):

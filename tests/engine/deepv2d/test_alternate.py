@@ -97,8 +97,8 @@ def test_the_stage_writes_evidence(network, plane, tmp_path: Path) -> None:
     solve_deepv2d(clip, HELD, tmp_path, CPU, Silent())
     misses = []
     for row, number in enumerate(clip.numbers.tolist()):
-        found = DepthFrames(tmp_path, clip.half_lens, "clip").load(number)
-        depth, confidence = found.values, found.confidence
+        found = DepthFrames(tmp_path, clip.half_lens, "clip")
+        depth, confidence = found.load(number).values, found.confidence(number)
         assert depth.shape == confidence.shape == truth[row].shape
         assert ((depth > 0) == (confidence > 0)).all()
         misses.append((depth / truth[row] - 1.0)[depth > 0])

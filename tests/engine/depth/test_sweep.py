@@ -97,9 +97,9 @@ def test_the_prior_is_right_where_it_is_sure_and_survives_a_kill(scene, tmp_path
             solve_evidence(clip, settings, tmp_path / "cut", device, StopAfter(steps))
     solve_evidence(clip, settings, tmp_path / "cut", device, Silent())
     for row, number in enumerate(clip.numbers):
-        found = DepthFrames(tmp_path / "whole", clip.half_lens, "clip").load(number)
+        found = DepthFrames(tmp_path / "whole", clip.half_lens, "clip")
         again = DepthFrames(tmp_path / "cut", clip.half_lens, "clip").load(number)
-        depth, confidence = found.values, found.confidence
+        depth, confidence = found.load(number).values, found.confidence(number)
         assert (depth == again.values).all()
         truth = depths[row].reshape(64, 2, 96, 2).mean(axis=(1, 3))
         assert ((depth > 0) == (confidence > 0)).mean() > 0.999

@@ -25,7 +25,8 @@ from engine.export.ply import write_points
 from engine.export.stage import Account, DepthResult, export
 from engine.geometry.arrays import Lens, pixel_centres
 from engine.progress import Silent
-from engine.request import FootageRequest, Request, schema
+from engine.request import FootageRequest, Request
+from engine.schemas import schema
 from tests import pictures
 
 PLATE = Lens("SIMPLE_RADIAL", 320, 192, 260.0, 260.0, 155.0, 100.0, k1=-0.05)

@@ -13,7 +13,7 @@ from engine.export import fused
 from engine.export.fused import View, fuse
 from engine.export.fused_file import add_fused
 from engine.geometry.arrays import Lens, normalised_from_pixel, pixel_centres
-from engine.request import schema
+from engine.schemas import schema
 
 LENS = Lens("SIMPLE_RADIAL", 160, 120, 140.0, 140.0, 82.0, 58.0, k1=-0.06)
 FRAMES = range(1, 13)
