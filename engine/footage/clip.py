@@ -509,8 +509,8 @@ def _remarks(path: Path, movie: Movie) -> tuple[str, ...]:
         )
     if movie.keyed:
         remarks.append(
-            f"{name} has an alpha channel, which is not used: what is see-through is solved as its colour has it. "
-            "Give it as a mask to leave it out."
+            f"{name} has an alpha channel, which is ignored. Transparent areas are solved from their colour. Export "
+            "the alpha as masks to leave them out."
         )
     if movie.hdr is not None:
         remarks.append(

@@ -111,8 +111,8 @@ def solve(job: Job) -> None:
     if overlay:
         say(
             "warning",
-            "Something stands still on the picture, such as a logo, a timecode or the lines of a viewfinder. No camera "
-            "was solved from it, but depth takes it for a part of the scene: mask it, or use a plate without it.",
+            "The plate has a static overlay, such as a logo or a timecode. No tracks were taken from it. Depth treats "
+            "it as part of the scene: mask it, or use a clean plate.",
         )
     turning = motion.turning
     if motion.kind == "travels" and turning is not None:

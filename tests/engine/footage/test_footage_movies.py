@@ -233,7 +233,7 @@ def test_a_plate_that_is_see_through_in_places_says_that_its_alpha_is_not_used(t
             container.mux(stream.encode(av.VideoFrame.from_ndarray(plate, format="rgba")))
         container.mux(stream.encode())
     told = [warning for warning in warnings_of(tmp_path / "keyed.mov", tmp_path / "work") if "alpha" in warning]
-    assert ["keyed.mov has an alpha channel, which is not used" in warning for warning in told] == [True] * (not opaque)
+    assert ["keyed.mov has an alpha channel, which is ignored" in warning for warning in told] == [True] * (not opaque)
 
 
 def test_ten_bits_are_kept(tmp_path: Path) -> None:

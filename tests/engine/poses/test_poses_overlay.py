@@ -44,7 +44,7 @@ def test_no_point_lies_on_what_stands_still_and_it_is_told(with_logo: tuple[Came
     rows, columns = LOGO
     assert len(track.frames()) == 12
     assert not [p for p in still if columns.start <= p[0, 0] < columns.stop and rows.start <= p[0, 1] < rows.stop]
-    assert any("stands still on the picture" in warning for warning in warnings)
+    assert any("has a static overlay" in warning for warning in warnings)
 
 
 def test_done_twice_it_is_done_once(with_logo: tuple[CameraTrack, list[str], Path]) -> None:
@@ -66,4 +66,4 @@ def test_a_camera_that_does_not_move_has_no_overlay(tmp_path: Path) -> None:
         frames[101 + k][150:260, 30 + 30 * k : 140 + 30 * k] = walker
     told = Warned()
     scene.solved(tmp_path, frames, progress=told)
-    assert not any("stands still on the picture" in warning for warning in told.warnings)
+    assert not any("has a static overlay" in warning for warning in told.warnings)
