@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn.functional import interpolate
 
 from engine.clip.depth_map import DepthFrames
 from engine.clip.work import WorkClip
 from engine.depth.cvd import consistency, enlarged
 from engine.depth.data import CONFIDENCE, LOG_DEPTH, WEIGHT, TrainingData
+from engine.depth.evidence import RAW
 from engine.depth.fuse import fuse
 from engine.depth.result import Made, write_frames
 from engine.files import write_json
@@ -31,11 +33,13 @@ def finish_deepv2d(
     """
 
     def finish(rows: list[int]) -> Made:
-        found = FrameFiles(measured / "raw", ".npy")
+        found = FrameFiles(measured / RAW, ".npy")
         raw = np.stack([found.load(data.numbers[row])[0] for row in rows])
         believed = (torch.from_numpy(raw).to(device) / data.unit).log()
         known = data.evidence[rows].to(device).float()
-        fused = fuse(believed, known[:, LOG_DEPTH], known[:, WEIGHT], clip.colours(rows, device))
+        colours = clip.colours(rows, device)
+        told = interpolate(known[:, :CONFIDENCE], size=colours.shape[-2:], mode="nearest")
+        fused = fuse(believed, told[:, LOG_DEPTH], told[:, WEIGHT], colours)
         return (fused.exp() * data.unit).cpu().numpy(), enlarged(known[:, CONFIDENCE]).cpu().numpy()
 
     frames = DepthFrames(folder, clip.lens, "clip")

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.functional import interpolate
+from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool2d, interpolate
 
 from engine.clip.depth_map import DepthFrames
 from engine.clip.work import WorkClip
-from engine.depth.data import CONFIDENCE, LOG_DEPTH, WEIGHT, TrainingData
+from engine.depth.data import CONFIDENCE, LOG_DEPTH, WEIGHT, TrainingData, log_of
 from engine.depth.fuse import fuse
 from engine.depth.result import Made, write_frames
 from engine.depth.settings import DepthSettings
@@ -30,8 +30,22 @@ TRAINING_SHARE = 0.85
 AGREE_PX = 1.0  # work pixels: flow and depth say the same
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What was measured on a finer grid than the clip's.
+
+    Attributes:
+        clip: the same frames on that grid.
+        evidence: of the evidence stage.
+    """
+
+    clip: WorkClip
+    evidence: DepthFrames
+
+
 def solve_depth(
     clip: WorkClip,
+    measured: Measured | None,
     settings: DepthSettings,
     data: TrainingData,
     folder: Path,
@@ -41,14 +55,16 @@ def solve_depth(
 ) -> None:
     """Train the network on the clip and write its depth, with the evidence fused in.
 
-    Writes, in the clip's units and on the work grid, `depth/000101.npy` (H, W) float32 planar depth, full coverage, and
-    `confidence/000101.npy` (H, W) 0..1: how far the plane sweep decided, or where nothing is swept, the share of the
-    frame's pairs whose flow agrees to within a pixel with where depth and cameras send it. Last `consistency.json`:
+    Writes, in the clip's units and on the grid of `measured`, else on the work grid, `depth/000101.npy` (H, W) float32
+    planar depth, full coverage, and `confidence/000101.npy` (H, W) 0..1: how far the plane sweep decided, or where
+    nothing is swept, the share of the frame's pairs whose flow agrees to within a pixel with where depth and cameras
+    send it. Last `consistency.json`:
     median distance, in work pixels, between where the flow and where depth and cameras send a pixel that stands still:
     {"frames": {plate frame number: over its pairs}, "distance": {frames between: over the pairs so far apart}}.
 
     Args:
         clip: the clip after scale calibration (`clip.scaled(s)`).
+        measured: is fused with what the network says; None = nothing was measured.
         settings: preset.
         data: what the network is trained on, of the same clip.
         folder: written to; what a killed run left there is used.
@@ -61,7 +77,7 @@ def solve_depth(
         DepthError: `depth.diverged` or `depth.not_finite`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    frames = DepthFrames(folder, clip.lens, "clip")
+    frames = DepthFrames(folder, clip.lens if measured is None else measured.clip.lens, "clip")
     if (folder / "consistency.json").exists():
         (folder / "checkpoint.pt").unlink(missing_ok=True)
         return
@@ -72,13 +88,13 @@ def solve_depth(
         network = train(data, settings, folder, seed, device, Part(progress, 0.0, TRAINING_SHARE))
 
         def predict(rows: list[int]) -> Made:
-            return _predict(network, data, clip, settings, rows, device)
+            return _predict(network, data, measured, settings, rows, device)
 
         write_frames(frames, data.numbers, predict, device, Part(progress, TRAINING_SHARE, 1.0))
     except DepthError:
         (folder / "checkpoint.pt").unlink(missing_ok=True)  # nothing is to be gone on with
         raise
-    if not settings.measured:
+    if measured is None:
         for number, confidence in _confirmed(clip, data, frames).items():
             frames.save_confidence(number, confidence)
     write_json(folder / "consistency.json", consistency(clip, data, frames))
@@ -90,7 +106,7 @@ def solve_depth(
 def _predict(
     network: DepthNetwork,
     data: TrainingData,
-    clip: WorkClip,
+    measured: Measured | None,
     settings: DepthSettings,
     rows: list[int],
     device: torch.device,
@@ -98,12 +114,36 @@ def _predict(
     known = data.evidence[rows].to(device).float()
     unseen = torch.ones_like(known[:, :1]) if settings.published_epochs else None
     log_depth = network(data.inputs(rows, device, unseen))[:, 0]
-    if settings.measured:
-        log_depth = fuse(log_depth, known[:, LOG_DEPTH], known[:, WEIGHT], clip.colours(rows, device))
+    if measured is None:
+        log_depth, confidence = enlarged(log_depth), enlarged(known[:, CONFIDENCE])
     else:
-        log_depth = enlarged(log_depth)
-    confidence = enlarged(known[:, CONFIDENCE])
+        evidence, weight, confidence = _fine_evidence(data, measured, rows, known)
+        log_depth = fuse(log_depth, evidence, weight, measured.clip.colours(rows, device))
     return (log_depth.exp() * data.unit).cpu().numpy(), confidence.cpu().numpy()
+
+
+def _fine_evidence(
+    data: TrainingData, measured: Measured, rows: list[int], known: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Log depth, its weight and the confidence (B, H, W) on the grid of `measured`.
+
+    What moves by itself counts as not measured. Where nothing was measured around, sparse points, the prior and what is
+    said of moving objects are taken from `known` (B, 3, h, w).
+    """
+    frames = measured.evidence
+    depth = torch.from_numpy(np.stack([log_of(frames.load(data.numbers[r]).values, data.unit) for r in rows]))
+    confidence = torch.from_numpy(np.stack([frames.confidence(data.numbers[r]) for r in rows])).to(known.device)
+    size = confidence.shape[-2:]
+    still = interpolate(data.still[rows].to(known), size=size, mode="nearest")[:, 0]
+    confidence = confidence * still
+    told = known[:, :CONFIDENCE] * (adaptive_max_pool2d(confidence[:, None], known.shape[-2:]) == 0)
+    here = interpolate(told, size=size, mode="nearest")
+    fill = (confidence == 0) & (here[:, WEIGHT] > 0)
+    return (
+        torch.where(fill, here[:, LOG_DEPTH], depth.to(known.device)),
+        torch.where(fill, here[:, WEIGHT], confidence**2),
+        confidence,
+    )
 
 
 def enlarged(values: torch.Tensor) -> torch.Tensor:
@@ -138,7 +178,7 @@ def _misses(
         arrays = torch.from_numpy(load_pair(data.flow, pair.first, pair.second)).float()
         for k, (a, b) in enumerate(((pair.first, pair.second), (pair.second, pair.first))):
             depth = torch.from_numpy(frames.load(a).values)
-            half = torch.nn.functional.avg_pool2d(depth[None, None], 2)
+            half = adaptive_avg_pool2d(depth[None, None], (arrays.shape[2], arrays.shape[3]))
             relative = rigid_inverse(clip.world_from_camera[position[b]]) @ clip.world_from_camera[position[a]]
             points = unproject(half, K)
             moved = project(transform(torch.tensor(relative, dtype=torch.float32)[None], points), K)

@@ -20,6 +20,7 @@ SPARSE_CONFIDENCE = 0.2  # a single wrong point must not outweigh the pixels aro
 PRIOR_WEIGHT = 0.1  # of another network's depth, or the user's, where nothing was measured
 SOURCES = 4  # views that a frame is compared with photometrically
 RING = 0.1  # of the picture's width: surroundings of what moves
+MIN_WEIGHT = 1e-3  # less is nothing in half precision
 NEARBY = 0.3  # of log depth: what in the ring may be what it stands on
 STEADY = 3.0  # frames: standard deviation of the smoothing over time
 LOG_DEPTH, WEIGHT, CONFIDENCE = 0, 1, 2  # channels of `TrainingData.evidence`
@@ -101,9 +102,10 @@ class TrainingData:
             mask = load_dynamic(found.motion, number, clip.images.shape[1:3])
             moves[row] = mask.reshape(height, 2, width, 2).any(axis=(1, 3))
             if found.evidence is not None:
-                measured = found.evidence.load(number)
-                evidence[row, LOG_DEPTH] = np.log(np.where(measured.known, measured.values / unit, 1.0))
-                evidence[row, WEIGHT] = evidence[row, CONFIDENCE] = found.evidence.confidence(number)
+                weight = found.evidence.confidence(number)
+                log_depth = log_of(found.evidence.load(number).values, unit)
+                evidence[row, LOG_DEPTH], evidence[row, WEIGHT] = _shrunk(log_depth, weight, (width, height))
+                evidence[row, CONFIDENCE] = evidence[row, WEIGHT]
             evidence[row, :, moves[row]] = 0.0
             _add_sparse(evidence[row], clip, row, unit, moves[row])
             if found.prior is not None:
@@ -154,6 +156,24 @@ class TrainingData:
 
 def _small(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+
+
+def log_of(depth: NDArray[np.float32], unit: float) -> NDArray[np.float32]:
+    """Log depth in units of `unit`, 0 where there is none."""
+    return np.log(np.where(depth > 0, depth / np.float32(unit), np.float32(1.0)))
+
+
+def _shrunk(
+    log_depth: NDArray[np.float32], weight: NDArray[np.float32], size: tuple[int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What was measured on a finer grid, and its weight, as weighted means on the grid of `size` (width, height)."""
+    mean_weight = cv2.resize(weight, size, interpolation=cv2.INTER_AREA)
+    total = cv2.resize(log_depth * weight, size, interpolation=cv2.INTER_AREA)
+    there = mean_weight > MIN_WEIGHT
+    return (
+        np.where(there, total / np.where(there, mean_weight, 1.0), 0.0).astype(np.float32),
+        np.where(there, mean_weight, 0.0).astype(np.float32),
+    )
 
 
 def _several(views: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,11 +1,12 @@
 """The evidence stage: what the clip's own geometry says about depth, without any weights.
 
-Each frame is swept against its neighbours; what neighbours confirm is kept and averaged, the rest is left open.
+Each frame is swept against its neighbours, refined on a finer grid, and compared with what the neighbours say.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -15,45 +16,50 @@ from numpy.typing import NDArray
 
 from engine.clip.depth_map import DepthFrames
 from engine.clip.preview import show_depth
-from engine.clip.views import choose_views, inverse_depth_range
+from engine.clip.views import SweepPlan, plan_sweep
 from engine.clip.work import WorkClip
+from engine.depth.agreement import Agreement, agreement
+from engine.depth.confidence import MEASURED, features, probability
+from engine.depth.refine import Matcher, choose_for, refine
 from engine.depth.settings import DepthSettings
-from engine.depth.sweep import sweep
+from engine.depth.sweep import Projection, normalised, sweep
 from engine.footage import FrameFiles
-from engine.geometry.arrays import rigid_inverse
-from engine.geometry.tensors import project, sample, transform, unproject
-from engine.parallel import each
+from engine.geometry.arrays import Lens, rigid_inverse
+from engine.parallel import Once, each
 from engine.progress import Part, Progress
 
-AGREE_DEPTH = 0.03  # relative
-AGREE_PX = 1.0  # of the half grid, after going there and back
+RAW = "raw"
+STEP = 1.4  # pixels of the swept grid between planes
+MOST_PLANES = 160
+REFINED = 4  # views
+AROUND = (1, 2, 3)  # frames away: views that are asked whether they agree, besides those that were swept
+ASKED = 8
+FARTHEST = 50.0  # times the clip's median depth: what is further away counts as that far
+KEPT = 80  # frames: views are up to 32 away, to either side
 SPECKLE = 40  # pixels: smaller islands are dropped
 SPECKLE_STEP = 0.05  # of log depth between neighbours of one island
-SURE = 4  # agreeing neighbours for full confidence
+
+Array = NDArray[np.float32]
+Judge = Callable[[int, torch.Tensor, Agreement], torch.Tensor]
+"""What a row, its depth and scores by itself (C, H, W) and its views make of its confidence (H, W), 0 = unknown."""
 
 
-@dataclass(frozen=True)
-class HalfGrid:
-    """The clip at half the work size, on a device: where sweep, flow and network live.
+class Pictures:
+    """The clip's pictures as windows are matched, on the work grid and on half of it."""
 
-    Attributes:
-        lens_matrix: (3, 3) float32.
-        grey: (N, h, w) float32 in [0, 1].
-    """
+    def __init__(self, clip: WorkClip, device: torch.device) -> None:
+        self._clip, self._device = clip, device
+        self.grey = Once(self._grey, KEPT)
+        self.half_grey = Once(self._half_grey, KEPT)
+        self.fine: Once[int, torch.Tensor] = Once(lambda row: normalised(self.grey(row)), KEPT)
+        self.half: Once[int, torch.Tensor] = Once(lambda row: normalised(self.half_grey(row)), KEPT)
 
-    lens_matrix: torch.Tensor
-    grey: torch.Tensor
+    def _grey(self, row: int) -> torch.Tensor:
+        grey = cv2.cvtColor(self._clip.images[row], cv2.COLOR_RGB2GRAY).astype(np.float32) / np.float32(255.0)
+        return torch.from_numpy(grey).to(self._device)
 
-    @classmethod
-    def of(cls, clip: WorkClip, device: torch.device) -> HalfGrid:
-        """Halve the clip's pictures by averaging."""
-        height, width = clip.images.shape[1] // 2, clip.images.shape[2] // 2
-        grey = np.empty((len(clip.numbers), height, width), np.float32)
-        for row, image in enumerate(clip.images):
-            full = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255.0
-            cv2.resize(full, (width, height), dst=grey[row], interpolation=cv2.INTER_AREA)
-        lens_matrix = torch.tensor(clip.half_lens.matrix(), dtype=torch.float32, device=device)
-        return cls(lens_matrix, torch.from_numpy(grey).to(device))
+    def _half_grey(self, row: int) -> torch.Tensor:
+        return torch.nn.functional.avg_pool2d(self.grey(row)[None, None], 2)[0, 0]
 
 
 def solve_evidence(
@@ -61,12 +67,12 @@ def solve_evidence(
 ) -> None:
     """Measure depth where the clip allows it.
 
-    Writes `depth/000101.npy` (h, w) float32 on half the work grid, in the clip's units, 0 where neighbours do not
-    confirm a value, and `confidence/000101.npy`, 0..1. `raw/` keeps the unfiltered sweeps.
+    Writes `depth/000101.npy` (H, W) float32 on the work grid, in the clip's units, 0 where nothing was measured, and
+    `confidence/000101.npy`, 0..1.
 
     Args:
         clip: undistorted frames with cameras and sparse points.
-        settings: planes and views.
+        settings: views.
         folder: written to; what a killed run left there is used.
         device: where to compute.
         progress: receives progress; may cancel.
@@ -74,116 +80,123 @@ def solve_evidence(
     Raises:
         Cancelled: the user stopped it.
     """
-    grid = HalfGrid.of(clip, device)
-    count = len(clip.numbers)
-    views = [choose_views(clip, row, settings.views) for row in range(count)]
+    pictures, count = Pictures(clip, device), len(clip.numbers)
+    plans = [plan_sweep(clip, clip.half_lens, row, settings.views // 2, STEP, MOST_PLANES) for row in range(count)]
+    swept = FrameFiles(folder / RAW, ".npy")
+    sweeping, checking = Part(progress, 0.0, 0.8), Part(progress, 0.8, 1.0)
 
-    def match(row: int) -> NDArray[np.float32] | None:
-        raw, number = FrameFiles(folder / "raw", ".npy"), int(clip.numbers[row])
-        if raw.path(number).exists():
+    def measure(row: int) -> Array | None:
+        number = int(clip.numbers[row])
+        if swept.path(number).exists():
             return None
-        swept = _sweep(clip, grid, row, views[row], settings)
-        raw.save(number, swept)
-        return swept
+        raw = _measure(clip, pictures, row, plans[row])
+        swept.save(number, raw)
+        return raw
 
-    progress.step(0, count, "matching")
-    for row, swept in each(match, range(count), device):
-        if swept is not None:
-            show_depth(swept[0], progress)
-        progress.step(row + 1, count * 1.2, f"matched frame {clip.numbers[row]}")
-    confirm(clip, grid, views, folder, Part(progress, 1.0 / 1.2, 1.0))
-    progress.step(count, count, "matching")
+    if not _finished(clip, folder):
+        for row, raw in each(measure, range(count), device):
+            if raw is not None:
+                show_depth(raw[0], sweeping)
+            sweeping.step(row + 1, count, f"measured frame {clip.numbers[row]}")
+
+    def judge(row: int, raw: torch.Tensor, found: Agreement) -> torch.Tensor:
+        sure = probability(features(pictures.grey(row), raw[0], raw[1], found))
+        return torch.where((found.votes > 0) & (sure > MEASURED), sure, torch.zeros_like(sure))
+
+    asked = [_asked(plan, row, count) for row, plan in enumerate(plans)]
+    confirm(clip, clip.lens, asked, judge, folder, device, checking)
+    shutil.rmtree(folder / RAW, ignore_errors=True)
 
 
-def confirm(clip: WorkClip, grid: HalfGrid, views: list[NDArray[np.int64]], folder: Path, progress: Progress) -> None:
-    """Keep what neighbours confirm of the depth that was measured in every frame.
+def _finished(clip: WorkClip, folder: Path) -> bool:
+    frames = DepthFrames(folder, clip.lens, "clip")
+    return all(frames.has(int(number)) for number in clip.numbers)
 
-    Reads `raw/000101.npy` (2, h, w), depth and score, and writes `depth/` and `confidence/` as `solve_evidence` does.
+
+def confirm(
+    clip: WorkClip,
+    lens: Lens,
+    views: Sequence[Iterable[int]],
+    judge: Judge,
+    folder: Path,
+    device: torch.device,
+    progress: Progress,
+) -> None:
+    """Compare the frames in `raw/` with each other and write `depth/` and `confidence/`.
 
     Args:
-        clip: frames with cameras, in the units of the depth.
-        grid: of the same clip.
-        views: rows of the views of each frame.
-        folder: read from and written to; what a killed run left there is used.
+        clip: as in `solve_evidence`.
+        lens: pinhole of the grid.
+        views: rows that each frame is compared with.
+        judge: gives the confidence.
+        folder: holds `raw/000101.npy` (C, H, W), depth and scores; what a killed run left there is used.
+        device: where to compute.
         progress: receives progress; may cancel.
     """
-
-    frames = DepthFrames(folder, clip.half_lens, "clip")
+    frames, files = DepthFrames(folder, lens, "clip"), FrameFiles(folder / RAW, ".npy")
+    raw: Once[int, torch.Tensor] = Once(
+        lambda row: torch.from_numpy(files.load(int(clip.numbers[row]))).to(device), KEPT
+    )
 
     def check(row: int) -> None:
         number = int(clip.numbers[row])
-        if not frames.has(number):
-            frames.save(number, *_confirmed(clip, grid, row, views[row], folder))
+        if frames.has(number):
+            return
+        found = agreement(lambda r: raw(r)[0], row, views[row], clip.world_from_camera, lens)
+        confidence = judge(row, raw(row), found)
+        depth, sure = (values.cpu().numpy() for values in (found.depth, confidence))
+        frames.save(number, *without_speckles(np.where(sure > 0, depth, np.float32(0)), sure))
 
-    for row, _ in each(check, range(len(clip.numbers)), grid.grey.device):
+    for row, _ in each(check, range(len(clip.numbers)), device):
         progress.step(row + 1, len(clip.numbers), f"checked frame {clip.numbers[row]}")
 
 
-def _sweep(
-    clip: WorkClip, grid: HalfGrid, row: int, views: NDArray[np.int64], settings: DepthSettings
-) -> NDArray[np.float32]:
-    """(2, h, w): depth and score."""
-    device = grid.grey.device
-    there_from_here = rigid_inverse(clip.world_from_camera[views]) @ clip.world_from_camera[row]
-    far, near = inverse_depth_range(clip, row)
-    depth, score = sweep(
-        grid.grey[row],
-        grid.grey[views.tolist()],
-        grid.lens_matrix,
-        torch.tensor(there_from_here, dtype=torch.float32, device=device),
-        torch.linspace(far, near, settings.planes, device=device),
+def _measure(clip: WorkClip, pictures: Pictures, row: int, plan: SweepPlan) -> Array:
+    """(2, H, W): depth and score of a frame by itself."""
+    grey = pictures.grey(row)
+    height, width = grey.shape
+    unit = float(np.median(np.concatenate([depth for _, depth in clip.sparse])))
+    inverse_depths = torch.tensor(plan.inverse_depths, dtype=grey.dtype, device=grey.device)
+    used = torch.from_numpy(plan.used).to(grey.device)
+    view_from_frame = torch.tensor(
+        rigid_inverse(clip.world_from_camera[plan.views]) @ clip.world_from_camera[row],
+        dtype=grey.dtype,
+        device=grey.device,
     )
+    coarse = sweep(
+        pictures.half(row),
+        torch.stack([pictures.half(int(view)) for view in plan.views]),
+        pictures.half_grey(row),
+        Projection(height // 2, width // 2, _matrix(clip.half_lens, grey), view_from_frame),
+        inverse_depths,
+        used,
+    )
+    chosen = choose_for(plan, row, coarse.cpu().numpy(), REFINED)
+    matcher = Matcher(
+        pictures.fine(row),
+        torch.stack([pictures.fine(int(plan.views[place])) for place in chosen]),
+        grey,
+        Projection(height, width, _matrix(clip.lens, grey), view_from_frame[chosen]),
+        inverse_depths,
+        used[:, chosen],
+    )
+    inverse, score = refine(matcher, coarse, height, width)
+    depth = 1.0 / inverse.clamp_min(1.0 / (FARTHEST * unit))
     return torch.stack([depth, score]).cpu().numpy()
 
 
-def _confirmed(
-    clip: WorkClip, grid: HalfGrid, row: int, views: NDArray[np.int64], folder: Path
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    device = grid.grey.device
-
-    def raw(r: int) -> torch.Tensor:
-        return torch.from_numpy(FrameFiles(folder / "raw", ".npy").load(int(clip.numbers[r]))).to(device)
-
-    mine, score = raw(row)
-    K = grid.lens_matrix[None]
-    points = unproject(mine[None, None], K)
-    here = project(points, K)
-    inverse_sum = 1.0 / mine
-    votes = torch.zeros_like(mine)
-    for view in views:
-        there_from_here = rigid_inverse(clip.world_from_camera[view]) @ clip.world_from_camera[row]
-        t = torch.tensor(there_from_here, dtype=torch.float32, device=device)[None]
-        back = torch.tensor(rigid_inverse(there_from_here), dtype=torch.float32, device=device)[None]
-        moved = transform(t, points)
-        target = project(moved, K)
-        theirs = sample(raw(int(view))[0][None, None], target, mode="nearest")[:, 0]
-        height, width = mine.shape
-        seen = (target > 0).all(-1) & (target[..., 0] < width) & (target[..., 1] < height) & (moved[..., 2] > 0)
-        rays = torch.stack(
-            [
-                (target[..., 0] - K[:, 0, 2]) / K[:, 0, 0],
-                (target[..., 1] - K[:, 1, 2]) / K[:, 1, 1],
-                torch.ones_like(theirs),
-            ],
-            -1,
-        )
-        returned = transform(back, rays * theirs[..., None])
-        agrees = (
-            seen
-            & ((theirs / moved[..., 2].clamp_min(1e-6) - 1.0).abs() < AGREE_DEPTH)
-            & ((project(returned, K) - here).norm(dim=-1) < AGREE_PX)
-        )[0]
-        inverse_sum += torch.where(agrees, 1.0 / returned[0, ..., 2].clamp_min(1e-6), torch.zeros_like(mine))
-        votes += agrees
-    needed = min(2, len(views))
-    depth = torch.where(votes >= needed, (votes + 1.0) / inverse_sum, torch.zeros_like(mine))
-    confidence = (votes / SURE).clamp_max(1.0) * score.clamp(0.0, 1.0) * (depth > 0)
-    return _without_speckles(depth.cpu().numpy(), confidence.cpu().numpy())
+def _matrix(lens: Lens, like: torch.Tensor) -> torch.Tensor:
+    return torch.tensor(lens.matrix(), dtype=like.dtype, device=like.device)
 
 
-def _without_speckles(
-    depth: NDArray[np.float32], confidence: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _asked(plan: SweepPlan, row: int, count: int) -> list[int]:
+    """Rows to compare a frame with: its nearest neighbours, and the views that most planes are swept with."""
+    near = [row + sign * step for step in AROUND for sign in (1, -1) if 0 <= row + sign * step < count]
+    swept = [int(view) for view in plan.views[np.argsort(-plan.used.sum(axis=0), kind="stable")]]
+    return sorted([*near, *(view for view in swept if view not in near)][:ASKED])
+
+
+def without_speckles(depth: Array, confidence: Array) -> tuple[Array, Array]:
     """Small islands of depth are views agreeing by chance: borders, repeated texture, noise."""
     there = depth > 0
     if not there.any():

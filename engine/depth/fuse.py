@@ -39,13 +39,13 @@ def fuse(
     surroundings. Solved from coarse to fine.
 
     Args:
-        network_log: (B, h, w) half grid, log depth relative to the clip's median.
-        evidence_log: (B, h, w) half grid.
-        confidence: (B, h, w) half grid, 0 where there is no evidence.
-        image: (B, 3, H, W) in [0, 1] on the work grid.
+        network_log: (B, h, w) on a coarser grid, log depth relative to the clip's median.
+        evidence_log: (B, H, W) likewise, on the work grid.
+        confidence: (B, H, W), 0 where there is no evidence.
+        image: (B, 3, H, W) in [0, 1].
     """
     check_shapes(
-        "network_log B h w, evidence_log B h w, confidence B h w, image B 3 H W",
+        "network_log B h w, evidence_log B H W, confidence B H W, image B 3 H W",
         network_log,
         evidence_log,
         confidence,
@@ -79,7 +79,7 @@ def _level(
     size = image.shape[2:]
     measured = torch.stack([confidence, confidence * (-evidence_log).exp()], 1)
     network = F.interpolate((-network_log).exp()[:, None], size=size, mode="bilinear", align_corners=False)
-    return torch.cat([F.interpolate(measured, size=size, mode="nearest"), network], 1), image
+    return torch.cat([measured, network], 1), image
 
 
 def _solved(

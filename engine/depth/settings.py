@@ -16,9 +16,10 @@ class DepthSettings:
     Steps are optimiser steps for each frame of the clip.
 
     Attributes:
-        long_side: work size in pixels. Depth comes out at this size; sweep, flow and network live at half of it.
-        planes: inverse-depth planes of the sweep.
-        views: neighbours a frame is swept against.
+        long_side: work size in pixels: flow and network live at half of it.
+        measured_side: size in pixels that depth is measured and comes out at; without measuring it comes out at the
+            work size.
+        views: neighbours that each plane of a frame's sweep is compared with.
         photometric_steps: of the photometric phase, which method `selfsup` and a solve without a prior begin with.
         fit_steps: on the evidence alone.
         pair_steps: with the losses over pairs of frames.
@@ -32,7 +33,7 @@ class DepthSettings:
     """
 
     long_side: int
-    planes: int
+    measured_side: int
     views: int
     photometric_steps: float
     fit_steps: float
@@ -53,9 +54,9 @@ class DepthSettings:
 
 
 PRESETS = {
-    "preview": DepthSettings(256, 48, 4, photometric_steps=2.0, fit_steps=0.2, pair_steps=0.3, min_steps=10),
-    "standard": DepthSettings(384, 64, 8, photometric_steps=4.0, fit_steps=0.3, pair_steps=0.5, min_steps=20),
-    "best": DepthSettings(512, 96, 12, photometric_steps=8.0, fit_steps=2.0, pair_steps=3.0, min_steps=120),
+    "preview": DepthSettings(256, 512, 4, photometric_steps=2.0, fit_steps=0.2, pair_steps=0.3, min_steps=10),
+    "standard": DepthSettings(384, 768, 6, photometric_steps=4.0, fit_steps=0.3, pair_steps=0.5, min_steps=20),
+    "best": DepthSettings(512, 1280, 8, photometric_steps=8.0, fit_steps=2.0, pair_steps=3.0, min_steps=120),
     "cvd-2020": DepthSettings(384, 0, 0, 0.0, 0.0, 0.0, min_steps=0, measured=False, published_epochs=20),
 }
 

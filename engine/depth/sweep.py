@@ -1,8 +1,9 @@
 """Plane sweep: depth of one frame from its neighbours, by matching alone.
 
-Planes are equally spaced in inverse depth (Collins, CVPR 1996). The matching score is zero-mean normalised cross
-correlation, of which the better half of the views counts, since a point is hidden in some of them. The volume is
-regularised by semi-global matching (Hirschmueller, PAMI 2008).
+Planes lie where a plan puts them, from infinity to as near as two views can see, each compared with the views that have
+a good parallax there (Collins, CVPR 1996; Gallup et al., CVPR 2008). The score is a correlation of windows whose mean
+and contrast have been taken out, of which the better half of the views counts, since a point is hidden in some of them
+(Kang, Szeliski and Chai, CVPR 2001). The volume is regularised by semi-global matching (Hirschmueller, PAMI 2008).
 """
 
 from __future__ import annotations
@@ -12,131 +13,174 @@ import math
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from engine.device import frugal
 from engine.geometry.shapes import check_shapes
 from engine.geometry.tensors import pixel_centres
 
 NOISE_STD = 2.0 / 255.0  # below this contrast a window holds sensor noise only, and its correlation goes to zero
+FLATTEST = 0.25  # share of a window's contrast that is left of it beside stronger contrast
+RADIUS = 2  # of the matching window
+FEW = 1.0  # views that agree by chance: the best of two does so more often than the better half of six
 EDGE = 20.0  # per unit of intensity: a jump across black to white costs a twentieth
-APART = 3  # planes: less than that is the same depth
-MARGIN = 0.7  # of the summed cost: by so much another depth must be worse for full certainty
-PLANES_AT_ONCE = 8  # keeps the working set of one source view within a CPU's cache
+BEND, JUMP = 0.2, 2.5  # cost of a change by one plane, and of any other
+
+
+def normalised(image: torch.Tensor, radius: int = RADIUS) -> torch.Tensor:
+    """Grey picture (H, W) in [0, 1] less the mean of its window, over the window's contrast.
+
+    The product of two of these, averaged over a window, is close to their normalised cross correlation and costs a
+    third of it: mean and contrast are those around each pixel, and not those of the one window.
+    """
+    mean = box_mean(image, radius)
+    variance = (box_mean(image * image, radius) - mean * mean).clamp_min(0.0)
+    flat: torch.Tensor = (image - mean) * torch.rsqrt(variance + NOISE_STD**2)
+    return flat * torch.rsqrt(box_mean(flat * flat, radius).clamp_min(FLATTEST))
+
+
+class Projection:
+    """Where the pixels of a frame are seen in V views, at any inverse depth.
+
+    Args:
+        height: of the grid.
+        width: of the grid.
+        lens_matrix: (3, 3), the same for all.
+        view_from_frame: (V, 4, 4).
+    """
+
+    def __init__(self, height: int, width: int, lens_matrix: torch.Tensor, view_from_frame: torch.Tensor) -> None:
+        check_shapes("lens_matrix 3 3, view_from_frame V 4 4", lens_matrix, view_from_frame)
+        u, v = pixel_centres(height, width, like=lens_matrix).unbind(-1)
+        rays = torch.stack([u, v, torch.ones_like(u)]).flatten(1)
+        # fold the scaling to grid_sample's [-1, 1] (align_corners=False: the image's edges) into the projection
+        to_unit = lens_matrix.new_tensor([[2.0 / width, 0.0, -1.0], [0.0, 2.0 / height, -1.0], [0.0, 0.0, 1.0]])
+        projection = to_unit @ lens_matrix
+        rotated = projection @ view_from_frame[:, :3, :3] @ torch.linalg.inv(lens_matrix)
+        self._turned = (rotated @ rays).reshape(-1, 3, height, width)
+        self._moved = (view_from_frame[:, :3, 3] @ projection.T)[:, :, None, None]
+
+    def of(self, views: torch.Tensor) -> Projection:
+        """Of some of the views only: (v,) int64 places."""
+        part = object.__new__(Projection)
+        part._turned, part._moved = self._turned[views], self._moved[views]
+        return part
+
+    def grid(self, inverse_depth: torch.Tensor) -> torch.Tensor:
+        """What `grid_sample` wants (V, H, W, 2), for an inverse depth () or (H, W)."""
+        moved = self._moved * inverse_depth
+        scale = (self._turned[:, 2] + moved[:, 2]).clamp_min_(1e-6).reciprocal_()
+        grid: torch.Tensor = scale.new_empty((*scale.shape, 2))
+        torch.mul(self._turned[:, 0] + moved[:, 0], scale, out=grid[..., 0])
+        torch.mul(self._turned[:, 1] + moved[:, 1], scale, out=grid[..., 1])
+        return grid
+
+
+def correlation(frame: torch.Tensor, views: torch.Tensor, grid: torch.Tensor, radius: int = RADIUS) -> torch.Tensor:
+    """Correlation (V, H, W) of a frame with views seen through `grid` (V, H, W, 2); 0 outside of a view.
+
+    Args:
+        frame: (H, W), `normalised`.
+        views: (V, H, W), `normalised`.
+        grid: of a `Projection`.
+        radius: of the window.
+    """
+    seen = F.grid_sample(views[:, None], grid, padding_mode="zeros", align_corners=False)[:, 0]
+    return _box_sum(seen.mul_(frame / (2 * radius + 1) ** 2), radius)
+
+
+def better_half(scores: torch.Tensor) -> torch.Tensor:
+    """Mean (H, W) of the better half of V scores (V, H, W), less the fewer there are (`FEW`)."""
+    keep = math.ceil(len(scores) / 2)
+    best: list[torch.Tensor] = []
+    for score in scores.unbind(0):
+        for rank, better in enumerate(best):
+            best[rank], score = torch.maximum(better, score), torch.minimum(better, score)  # noqa: PLW2901
+        if len(best) < keep:
+            best.append(score)
+    return torch.stack(best).sum(0).div_(keep + FEW) if keep > 1 else best[0] / (1.0 + FEW)
+
+
+def matching_scores(
+    frame: torch.Tensor, views: torch.Tensor, projection: Projection, inverse_depths: torch.Tensor, used: torch.Tensor
+) -> torch.Tensor:
+    """Score volume (D, H, W): the better half of the views used at a plane.
+
+    Args:
+        frame: (H, W), `normalised`.
+        views: (V, H, W), `normalised`.
+        projection: of the V views.
+        inverse_depths: (D,) ascending.
+        used: (D, V) bool.
+    """
+    check_shapes("frame H W, views V H W, inverse_depths D, used D V", frame, views, inverse_depths, used)
+    volume = frame.new_empty((len(inverse_depths), *frame.shape))
+    before: torch.Tensor | None = None
+    for plane, inverse in enumerate(inverse_depths):
+        if before is None or not torch.equal(used[plane], before):
+            before = used[plane]
+            chosen = before.nonzero()[:, 0]
+            here, pictures = projection.of(chosen), views[chosen]
+        volume[plane] = better_half(correlation(frame, pictures, here.grid(inverse)))
+    return volume
 
 
 def sweep(
-    reference: torch.Tensor,
-    sources: torch.Tensor,
-    lens_matrix: torch.Tensor,
-    source_from_reference: torch.Tensor,
+    frame: torch.Tensor,
+    views: torch.Tensor,
+    grey: torch.Tensor,
+    projection: Projection,
     inverse_depths: torch.Tensor,
-    radius: int = 2,
-    p1: float = 0.1,
-    p2: float = 1.0,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Depth and matching score of a frame.
+    used: torch.Tensor,
+) -> torch.Tensor:
+    """Inverse depth (H, W) of a frame.
 
     Args:
-        reference: (H, W) grey in [0, 1].
-        sources: (V, H, W) grey in [0, 1].
-        lens_matrix: (3, 3), the same for all.
-        source_from_reference: (V, 4, 4).
-        inverse_depths: (D,) equally spaced.
-
-    Returns:
-        depth (H, W) and score (H, W): the mean correlation of the better half of the views at that depth, less where
-        another depth explains the pictures nearly as well, as on plain surfaces and repeated texture.
+        frame: (H, W), `normalised`.
+        views: (V, H, W), `normalised`.
+        grey: (H, W) in [0, 1], the frame's picture: surfaces end at its edges.
+        projection: of the V views.
+        inverse_depths: (D,) ascending, D >= 3.
+        used: (D, V) bool.
     """
-    check_shapes(
-        "reference H W, sources V H W, lens_matrix 3 3, source_from_reference V 4 4, inverse_depths D",
-        reference,
-        sources,
-        lens_matrix,
-        source_from_reference,
-        inverse_depths,
-    )
-    score = matching_scores(reference, sources, lens_matrix, source_from_reference, inverse_depths, radius)
-    cost = 1.0 - score
-    total = semi_global(cost, reference, p1, p2)
-    best = total.argmin(0).clamp(1, len(inverse_depths) - 2)
-    below, at, above = (total.gather(0, (best + k)[None])[0] for k in (-1, 0, 1))
+    cost = matching_scores(frame, views, projection, inverse_depths, used).neg_().add_(1.0)
+    total = semi_global(cost, grey, BEND, JUMP)
+    best = total.argmin(0)
+    inner = best.clamp(1, len(inverse_depths) - 2)
+    below, at, above = (total.gather(0, (inner + k)[None])[0] for k in (-1, 0, 1))
     curvature = below - 2.0 * at + above
     offset = torch.where(curvature > 1e-6, 0.5 * (below - above) / curvature.clamp_min(1e-6), torch.zeros_like(at))
-    step = inverse_depths[1] - inverse_depths[0]
-    inverse = inverse_depths[best] + offset.clamp(-0.5, 0.5) * step
-    return 1.0 / inverse, score.gather(0, best[None])[0] * _certainty(total, best)
-
-
-def _certainty(total: torch.Tensor, best: torch.Tensor) -> torch.Tensor:
-    """0..1 (H, W): how much worse than the best plane every other depth is."""
-    planes = torch.arange(len(total), device=total.device)[:, None, None]
-    others = torch.where((planes - best).abs() > APART, total, torch.full_like(total, torch.inf))
-    margin = others.amin(0) - total.gather(0, best[None])[0]
-    return (margin / MARGIN).clamp(0.0, 1.0) ** 2
+    offset = torch.where(inner == best, offset.clamp(-0.5, 0.5), torch.zeros_like(offset))
+    step = torch.where(
+        offset > 0,
+        inverse_depths[(best + 1).clamp_max(len(inverse_depths) - 1)] - inverse_depths[best],
+        inverse_depths[best] - inverse_depths[(best - 1).clamp_min(0)],
+    )
+    inverse: torch.Tensor = inverse_depths[best] + offset * step
+    return inverse
 
 
 def box_mean(image: torch.Tensor, radius: int) -> torch.Tensor:
     """Mean over a (2 radius + 1)^2 window, border repeated: (..., H, W)."""
     height, width = image.shape[-2:]
+    flat = image.reshape(-1, 1, height, width)
+    padded = F.pad(flat, (radius, radius, radius, radius), mode="replicate")[:, 0]
+    return _window_sums(padded, radius).div_((2 * radius + 1) ** 2).reshape(image.shape)
+
+
+def _box_sum(image: torch.Tensor, radius: int) -> torch.Tensor:
+    """Sum over a (2 radius + 1)^2 window, 0 outside: (V, H, W)."""
+    return _window_sums(F.pad(image, (radius, radius, radius, radius)), radius)
+
+
+def _window_sums(padded: torch.Tensor, radius: int) -> torch.Tensor:
+    """Sums over windows of (V, H + 2 radius, W + 2 radius): (V, H, W)."""
     side = 2 * radius + 1
-    padded = F.pad(image.reshape(-1, 1, height, width), (radius, radius, radius, radius), mode="replicate")
-    rows = padded[:, :, :height].clone()
+    height, width = padded.shape[-2] - 2 * radius, padded.shape[-1] - 2 * radius
+    rows = padded[:, :height].clone()
     for k in range(1, side):  # in place: a fresh large array per term costs more than the addition
-        rows += padded[:, :, k : k + height]
+        rows += padded[:, k : k + height]
     total = rows[..., :width].clone()
     for k in range(1, side):
         total += rows[..., k : k + width]
-    return total.div_(side * side).reshape(image.shape)
-
-
-def matching_scores(
-    reference: torch.Tensor,
-    sources: torch.Tensor,
-    lens_matrix: torch.Tensor,
-    source_from_reference: torch.Tensor,
-    inverse_depths: torch.Tensor,
-    radius: int,
-) -> torch.Tensor:
-    """Correlation volume (D, H, W): mean over the better half of the views, 0 where no view sees the plane."""
-    height, width = reference.shape
-    device, dtype = reference.device, reference.dtype
-    u, v = pixel_centres(height, width, like=reference).unbind(-1)
-    rays = torch.stack([u, v, torch.ones_like(u)], -1) @ torch.linalg.inv(lens_matrix).T
-    # fold the scaling to grid_sample's [-1, 1] (align_corners=False: the image's edges) into the projection
-    to_unit = torch.tensor(
-        [[2.0 / width, 0.0, -1.0], [0.0, 2.0 / height, -1.0], [0.0, 0.0, 1.0]], device=device, dtype=dtype
-    )
-    projection = to_unit @ lens_matrix
-    mean = box_mean(reference, radius)
-    variance = (box_mean(reference * reference, radius) - mean * mean).clamp_min(0.0) + NOISE_STD**2
-    keep = math.ceil(len(sources) / 2)
-    volume = torch.empty(len(inverse_depths), height, width, device=device, dtype=dtype)
-    at_once = 1 if frugal() else PLANES_AT_ONCE
-    for start in range(0, len(inverse_depths), at_once):
-        inverse = inverse_depths[start : start + at_once, None, None]
-        best = [torch.full((len(inverse), height, width), -1.0, device=device, dtype=dtype) for _ in range(keep)]
-        for source, transform in zip(sources, source_from_reference, strict=True):
-            a = rays @ (projection @ transform[:3, :3]).T
-            b = projection @ transform[:3, 3]
-            z = a[..., 2] + b[2] * inverse
-            scale = 1.0 / z.clamp_min(1e-6)
-            grid = torch.stack([(a[..., 0] + b[0] * inverse) * scale, (a[..., 1] + b[1] * inverse) * scale], -1)
-            warped = F.grid_sample(
-                source.expand(len(inverse), 1, height, width), grid, padding_mode="border", align_corners=False
-            )[:, 0]
-            moments = box_mean(torch.stack([warped, warped * warped, warped * reference]), radius)
-            spread = (moments[1] - moments[0] * moments[0]).clamp_min(0.0) + NOISE_STD**2
-            score = (moments[2] - moments[0] * mean) * torch.rsqrt(spread * variance)
-            seen = (grid.abs().amax(-1) <= 1.0) & (z > 1e-6)
-            score = torch.where(seen, score, torch.full_like(score, -1.0))
-            for rank in range(keep):
-                best[rank], score = torch.maximum(best[rank], score), torch.minimum(best[rank], score)
-        total = torch.zeros_like(best[0])
-        count = torch.zeros_like(best[0])
-        for layer in best:
-            total += torch.where(layer > -1.0, layer, torch.zeros_like(layer))
-            count += layer > -1.0
-        volume[start : start + len(inverse)] = total / count.clamp_min(1.0)
-    return volume
+    return total
 
 
 def semi_global(cost: torch.Tensor, guide: torch.Tensor, p1: float, p2: float) -> torch.Tensor:

@@ -24,7 +24,7 @@ from engine.footage import Footage
 from engine.masks.given import content_of
 from engine.pipeline.cameras import identity
 from engine.priors import Source, choose_prior
-from engine.request import Request
+from engine.request import BY_DEEPV2D, Request
 from engine.workspace import Stage, Workspace
 
 
@@ -156,17 +156,31 @@ class Solve:
         """The frames on the work grid, scaled."""
         return self.unscaled_clip.scaled(self.scale)
 
+    @cached_property
+    def fine_clip(self) -> WorkClip | None:
+        """The frames, scaled, on the grid that depth is measured on; None where the plane sweep measures nothing."""
+        by_sweep = "evidence" in self.stages and self.inputs.request.method not in BY_DEEPV2D
+        if not by_sweep or not self.track.measurable:
+            return None
+        return WorkClip.load(self.proxies, self.track, self.inputs.settings.measured_side, self.workspace)
+
     @property
     def evidence(self) -> DepthFrames | None:
-        """What was measured, on the half grid; None where nothing is."""
+        """What was measured; None where nothing is."""
         if "evidence" not in self.stages:
             return None
-        return DepthFrames(self.folder("evidence"), self.clip.half_lens, "clip")
+        lens = self.clip.half_lens if self.fine_clip is None else self.fine_clip.lens
+        return DepthFrames(self.folder("evidence"), lens, "clip")
+
+    @property
+    def depth_clip(self) -> WorkClip:
+        """The frames, scaled, on the grid that depth comes out at."""
+        return self.fine_clip or self.clip
 
     @property
     def depth(self) -> DepthFrames:
-        """What the stage `depth` has made, on the work grid."""
-        return DepthFrames(self.folder("depth"), self.clip.lens, "clip")
+        """What the stage `depth` has made, on the grid of `depth_clip`."""
+        return DepthFrames(self.folder("depth"), self.depth_clip.lens, "clip")
 
     @property
     def rig(self) -> StereoRig | None:

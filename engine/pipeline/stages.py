@@ -19,7 +19,7 @@ from engine.clip import preview
 from engine.deepv2d.alternate import DeepV2DSettings
 from engine.deepv2d.evidence import solve_deepv2d
 from engine.deepv2d.finish import finish_deepv2d
-from engine.depth.cvd import solve_depth
+from engine.depth.cvd import Measured, solve_depth
 from engine.depth.data import Found, TrainingData
 from engine.depth.evidence import solve_evidence
 from engine.depth.guess import guess_depth
@@ -131,15 +131,17 @@ def _scale(solve: Solve, folder: Path, _device: torch.device) -> None:
 
 
 def _evidence(solve: Solve, folder: Path, device: torch.device) -> None:
-    if solve.inputs.request.method in BY_DEEPV2D:
+    fine = solve.fine_clip
+    if fine is None:
         solve_deepv2d(solve.clip, DeepV2DSettings(), folder, device, solve.workspace)
     else:
-        solve_evidence(solve.clip, solve.inputs.settings, folder, device, solve.workspace)
+        solve_evidence(fine, solve.inputs.settings, folder, device, solve.workspace)
 
 
 def _evidence_settings(inputs: Inputs, device: str) -> dict[str, Any]:
     by = {"by": "deepv2d"} if inputs.request.method in BY_DEEPV2D else {}
-    return {"planes": inputs.settings.planes, "views": inputs.settings.views, "device": device} | by
+    settings = inputs.settings
+    return {"measured_side": settings.measured_side, "views": settings.views, "device": device} | by
 
 
 def _depth(solve: Solve, folder: Path, device: torch.device) -> None:
@@ -160,7 +162,8 @@ def _depth(solve: Solve, folder: Path, device: torch.device) -> None:
     if request.method == "deepv2d" and evidence is not None:
         finish_deepv2d(clip, data, evidence.folder, folder, device, workspace)
     else:
-        solve_depth(clip, solve.inputs.settings, data, folder, request.seed, device, workspace)
+        fine = None if solve.fine_clip is None or evidence is None else Measured(solve.fine_clip, evidence)
+        solve_depth(clip, fine, solve.inputs.settings, data, folder, request.seed, device, workspace)
 
 
 def _depth_settings(inputs: Inputs, device: str) -> dict[str, Any]:
@@ -169,7 +172,7 @@ def _depth_settings(inputs: Inputs, device: str) -> dict[str, Any]:
 
 
 def _export(solve: Solve, _folder: Path, _device: torch.device) -> None:
-    inputs, workspace, track, work = solve.inputs, solve.workspace, solve.track, solve.clip
+    inputs, workspace, track, work = solve.inputs, solve.workspace, solve.track, solve.depth_clip
     prior, masks, clip = inputs.prior, inputs.request.masks, inputs.clip
     motion = solve.folder("motion")
     result = DepthResult(
@@ -222,9 +225,9 @@ KINDS = (
         _scale,
     ),
     StageKind(
-        "evidence", 1, ("scale",), 0.5, _evidence_settings, _evidence,
+        "evidence", 2, ("scale",), 0.9, _evidence_settings, _evidence,
         needed=lambda inputs: inputs.settings.measured, possible=_measurable,
     ),
-    StageKind("depth", 1, ("motion", "scale", "evidence"), 0.2, _depth_settings, _depth),
+    StageKind("depth", 2, ("motion", "scale", "evidence"), 0.6, _depth_settings, _depth),
     StageKind("export", 1, ("depth",), 1.0, lambda inputs, _: {"path": str(inputs.clip.path)}, _export),
 )  # fmt: skip

@@ -1,0 +1,140 @@
+"""Swept depth brought to a grid twice as fine: edges to where they are, and every pixel to a fraction of a plane.
+
+Each pixel chooses among the depths around it, as cost-volume filtering does over all planes (Rhemann et al., CVPR
+2011), and is then moved along its epipolar lines to where the pictures agree best (Lucas and Kanade 1981, in one
+dimension).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F  # noqa: N812
+
+from engine.clip.views import SweepPlan
+from engine.depth.sweep import Projection, better_half, box_mean, correlation
+
+GUIDE_RADIUS, GUIDE_EPSILON = 3, 4e-4  # of the guided filter over the scores
+BETTER = 0.03  # of the score: by so much another depth must be better than the one that comes first
+LIKE = 0.5  # correlation of a view that shows the same
+WINDOW = 4  # radius in which pixels move together
+STEADY = 1e-3  # contrast below which they do not
+HIDDEN = 0.5  # what a further view is worth at a depth that one sees already
+
+
+def choose_for(plan: SweepPlan, row: int, inverse_depth: NDArray[np.floating], count: int) -> NDArray[np.int64]:
+    """Places in `plan.views` of at most `count` views that together see most of what a frame shows, from both sides.
+
+    Args:
+        plan: of the frame.
+        row: the frame.
+        inverse_depth: of its pixels, any shape.
+        count: views.
+    """
+    planes = np.searchsorted(plan.inverse_depths, inverse_depth.ravel()).clip(0, len(plan.used) - 1)
+    pixels = np.bincount(planes, minlength=len(plan.used)).astype(np.float64)
+    before = plan.views < row
+    seen = np.zeros((2, len(pixels)))
+    chosen: list[int] = []
+    while len(chosen) < min(count, len(plan.views)):
+        worth = pixels * HIDDEN ** seen.sum(axis=0)
+        gain = [
+            -1.0 if v in chosen else float((worth * HIDDEN ** seen[int(before[v])] * plan.used[:, v]).sum())
+            for v in range(len(plan.views))
+        ]
+        best = int(np.argmax(gain))
+        chosen.append(best)
+        seen[int(before[best])] += plan.used[:, best]
+    return np.array(chosen, np.int64)
+
+
+class Matcher:
+    """Compares a frame with a few views at one depth for each pixel.
+
+    Args:
+        frame: (H, W), `normalised`.
+        views: (V, H, W), `normalised`.
+        grey: (H, W) in [0, 1], the frame's picture.
+        projection: of the V views.
+        inverse_depths: (D,) of the plan.
+        used: (D, V) bool.
+    """
+
+    def __init__(
+        self,
+        frame: torch.Tensor,
+        views: torch.Tensor,
+        grey: torch.Tensor,
+        projection: Projection,
+        inverse_depths: torch.Tensor,
+        used: torch.Tensor,
+    ) -> None:
+        self._frame, self._views, self._grey, self._projection = frame, views, grey, projection
+        self._inverse_depths, self._used = inverse_depths.contiguous(), used.T.to(frame.dtype).contiguous()
+        mean = box_mean(grey, GUIDE_RADIUS)
+        self._variance = box_mean(grey * grey, GUIDE_RADIUS) - mean * mean
+        self._mean = mean
+
+    def score(self, inverse_depth: torch.Tensor) -> torch.Tensor:
+        """(H, W): correlation of the better half of the views, 0 for one that is not used at that depth."""
+        scores = correlation(self._frame, self._views, self._projection.grid(inverse_depth))
+        return better_half(scores.mul_(self._counts(inverse_depth)))
+
+    def smooth_score(self, inverse_depth: torch.Tensor) -> torch.Tensor:
+        """(H, W): `score`, smoothed everywhere but across edges of the picture (He et al. 2010)."""
+        score = self.score(inverse_depth)
+        mean = box_mean(score, GUIDE_RADIUS)
+        slope = (box_mean(score * self._grey, GUIDE_RADIUS) - self._mean * mean) / (self._variance + GUIDE_EPSILON)
+        return box_mean(slope, GUIDE_RADIUS) * self._grey + box_mean(mean - slope * self._mean, GUIDE_RADIUS)
+
+    def moved(self, inverse_depth: torch.Tensor) -> torch.Tensor:
+        """(H, W): inverse depth after one step, of at most a pixel, to where the pictures agree."""
+        height, width = inverse_depth.shape
+        grid = self._projection.grid(inverse_depth)
+        nudge = 1e-3 * inverse_depth + 1e-9 * self._inverse_depths[-1]
+        along = self._projection.grid(inverse_depth + nudge) - grid
+        pixels = (along * along.new_tensor([width / 2.0, height / 2.0])).norm(dim=-1).clamp_min(1e-6)
+        half = along * (0.5 / pixels[..., None])
+        per_pixel = nudge / pixels  # of inverse depth
+
+        def at(where: torch.Tensor) -> torch.Tensor:
+            return F.grid_sample(self._views[:, None], where, padding_mode="zeros", align_corners=False)[:, 0]
+
+        ahead, behind = at(grid + half), at(grid - half)
+        middle = 0.5 * (ahead + behind)
+        alike = box_mean(middle * self._frame, WINDOW) > LIKE
+        counts = self._counts(inverse_depth) * alike
+        slope = (ahead - behind) / per_pixel
+        square = box_mean((slope * slope * counts).sum(0), WINDOW)
+        product = box_mean((slope * (self._frame - middle) * counts).sum(0), WINDOW)
+        limit = per_pixel.amax(0)
+        step = product / (square + STEADY / (limit * limit))
+        return (inverse_depth + torch.maximum(torch.minimum(step, limit), -limit)).clamp_min(0.0)
+
+    def _counts(self, inverse_depth: torch.Tensor) -> torch.Tensor:
+        """(V, H, W): 1 where a view is used at that depth, else 0."""
+        plane = torch.searchsorted(self._inverse_depths, inverse_depth.contiguous())
+        return self._used[:, plane.clamp_max_(self._used.shape[1] - 1)]
+
+
+def refine(matcher: Matcher, inverse_depth: torch.Tensor, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inverse depth and score (H, W) on the grid of the matcher.
+
+    Args:
+        matcher: of the frame.
+        inverse_depth: (h, w) on a coarser grid.
+        height: of the matcher's grid.
+        width: of the matcher's grid.
+    """
+    coarse = inverse_depth[None, None]
+    smooth = F.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)[0, 0]
+    around = torch.cat([coarse, -F.max_pool2d(-coarse, 3, 1, 1), F.max_pool2d(coarse, 3, 1, 1)], 1)
+    best = smooth
+    score = matcher.smooth_score(best)
+    for other in F.interpolate(around, size=(height, width), mode="nearest")[0]:
+        theirs = matcher.smooth_score(other)
+        better = theirs > score + BETTER
+        best, score = torch.where(better, other, best), torch.where(better, theirs, score)
+    best = matcher.moved(best)
+    return best, matcher.score(best)
