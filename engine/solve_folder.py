@@ -18,7 +18,7 @@ from engine import files
 from engine.errors import WorkspaceError
 
 _PER_FRAME_EXR, _PER_FRAME_PNG = re.compile(r"-?\d{6,}\.exr"), re.compile(r"-?\d{6,}\.png")
-FRAMES = {"depth": _PER_FRAME_EXR, "confidence": _PER_FRAME_EXR, "dynamic": _PER_FRAME_PNG}
+FRAMES = {"depth": _PER_FRAME_EXR, "confidence": _PER_FRAME_EXR, "measured": _PER_FRAME_PNG, "dynamic": _PER_FRAME_PNG}
 """Results that are folders, and the names of the files in them."""
 RESULTS = (*FRAMES, "points.ply", "fused.ply", "depth.mp4", "side_by_side.mp4", "report.html")
 """What a finished solve puts in the place of an earlier one's, besides `solve.json`."""

@@ -63,7 +63,7 @@ def inverse_of(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class DepthFrames:
-    """Depth of the frames of a clip in the folder of a stage: `depth/000101.npy`, `confidence/000101.npy`.
+    """Depth of the frames of a clip in the folder of a stage: `depth/000101.npy`, `confidence/`, `measured/`.
 
     Attributes:
         folder: of the stage.
@@ -84,36 +84,54 @@ class DepthFrames:
         return DepthMap(self._files("depth").load(number), self.lens, self.unit)
 
     def confidence(self, number: int) -> NDArray[np.float32]:
-        """How far geometry has decided the depth of a plate frame: (h, w) 0..1, 0 where nobody says."""
+        """Probability that the depth of a plate frame is right: (h, w) 0..1, 0 where nobody says."""
         files = self._files("confidence")
         if not files.path(number).exists():
             return np.zeros((self.lens.height, self.lens.width), np.float32)
         return files.load(number)
 
-    def save(self, number: int, values: NDArray[np.float32], confidence: NDArray[np.float32] | None = None) -> None:
+    def measured(self, number: int) -> NDArray[np.bool_]:
+        """Where the depth of a plate frame was measured and not guessed: (h, w), False where nobody says."""
+        files = self._files("measured")
+        if not files.path(number).exists():
+            return np.zeros((self.lens.height, self.lens.width), bool)
+        return files.load(number) > 0
+
+    def save(
+        self,
+        number: int,
+        values: NDArray[np.float32],
+        confidence: NDArray[np.float32] | None = None,
+        measured: NDArray[np.bool_] | None = None,
+    ) -> None:
         """Write a frame; its depth comes last, by which it counts as done.
 
         Args:
             number: plate frame number.
             values: (h, w) planar depth, 0 = none.
             confidence: (h, w) 0..1; None = it has none, which reads as 0.
+            measured: (h, w); None = nothing is, or nobody asks.
 
         Raises:
             ValueError: another shape than the grid's.
         """
         _require_grid(values, self.lens)
         if confidence is not None:
-            self.save_confidence(number, confidence)
+            self.save_confidence(number, confidence, measured)
         self._files("depth").save(number, values)
 
-    def save_confidence(self, number: int, confidence: NDArray[np.float32]) -> None:
-        """Write the confidence (h, w) of a frame alone.
+    def save_confidence(
+        self, number: int, confidence: NDArray[np.float32], measured: NDArray[np.bool_] | None = None
+    ) -> None:
+        """Write the confidence (h, w) of a frame alone, and where it was measured (h, w).
 
         Raises:
             ValueError: another shape than the grid's.
         """
         _require_grid(confidence, self.lens)
         self._files("confidence").save(number, confidence)
+        if measured is not None:
+            self._files("measured").save(number, measured)
 
     def _files(self, kind: str) -> FrameFiles:
         return FrameFiles(self.folder / kind, ".npy")

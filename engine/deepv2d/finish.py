@@ -40,7 +40,8 @@ def finish_deepv2d(
         colours = clip.colours(rows, device)
         told = interpolate(known[:, :CONFIDENCE], size=colours.shape[-2:], mode="nearest")
         fused = fuse(believed, told[:, LOG_DEPTH], told[:, WEIGHT], colours)
-        return (fused.exp() * data.unit).cpu().numpy(), enlarged(known[:, CONFIDENCE]).cpu().numpy()
+        confidence = enlarged(known[:, CONFIDENCE]).cpu().numpy()
+        return (fused.exp() * data.unit).cpu().numpy(), confidence, confidence > 0
 
     frames = DepthFrames(folder, clip.lens, "clip")
     write_frames(frames, data.numbers, finish, device, progress)

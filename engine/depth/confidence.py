@@ -6,6 +6,8 @@ foretold by weights fitted to the others with a mean error of .06 to .09.
 
 from __future__ import annotations
 
+import cv2
+import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812
 
@@ -20,6 +22,10 @@ CONTRAST = (1e-3, 0.01, 0.05)  # least, unit, most
 ROUGHNESS = (1e-3, 0.01, 0.1)
 WEIGHTS = (-1.303, 0.55, 2.654, 0.901, 0.254, -0.315)
 """Constant, score, share of the views that agree, how many of them, logarithms of contrast and roughness."""
+DISTANCE = (1e-3, 0.01, 0.1)
+GAP = (3e-3, 0.03, 1.0)
+GUESS_WEIGHTS = (-1.2, -0.455, -0.379, -0.374)
+"""Constant, logarithms of distance to what was measured (of the width), gap to the network (of log depth), roughness."""
 
 
 def features(grey: torch.Tensor, depth: torch.Tensor, score: torch.Tensor, found: Agreement) -> torch.Tensor:
@@ -37,7 +43,7 @@ def features(grey: torch.Tensor, depth: torch.Tensor, score: torch.Tensor, found
             found.votes / found.seen.clamp_min(1.0),
             found.votes.clamp_max(MOST_VOTES) / MOST_VOTES,
             _logarithm(own_contrast(grey), CONTRAST),
-            _logarithm(_roughness(depth), ROUGHNESS),
+            _logarithm(_roughness(depth.log()), ROUGHNESS),
         ]
     )
 
@@ -46,6 +52,31 @@ def probability(told: torch.Tensor) -> torch.Tensor:
     """Probability (H, W) that a depth is within `RIGHT` of the truth, from its `features` (5, H, W)."""
     weights = told.new_tensor(WEIGHTS)
     return torch.sigmoid(weights[0] + (weights[1:, None, None] * told).sum(0))
+
+
+def guessed_probability(fused_log: torch.Tensor, network_log: torch.Tensor, measured: torch.Tensor) -> torch.Tensor:
+    """Probability (B, H, W) that a depth that was not measured is within `RIGHT` of the truth.
+
+    It falls with the distance to what was measured, with the gap between what surroundings and network say, and where
+    depth changes fast. Clips differ more in this than in what is measured; the constant is on the doubtful side.
+
+    Args:
+        fused_log: (B, H, W) log depth.
+        network_log: (B, H, W) what the network says.
+        measured: (B, H, W) bool.
+    """
+    width = fused_log.shape[-1]
+    open_ = (~measured).cpu().numpy().astype(np.uint8)
+    distance = np.stack([cv2.distanceTransform(frame, cv2.DIST_L2, 3) for frame in open_]) / np.float32(width)
+    weights = fused_log.new_tensor(GUESS_WEIGHTS)
+    told = torch.stack(
+        [
+            _logarithm(torch.from_numpy(distance).to(fused_log), DISTANCE),
+            _logarithm((fused_log - network_log).abs(), GAP),
+            _logarithm(torch.stack([_roughness(frame) for frame in fused_log]), ROUGHNESS),
+        ]
+    )
+    return torch.sigmoid(weights[0] + (weights[1:, None, None, None] * told).sum(0))
 
 
 def own_contrast(grey: torch.Tensor) -> torch.Tensor:
@@ -66,9 +97,9 @@ def own_contrast(grey: torch.Tensor) -> torch.Tensor:
     return (second / weight - (first / weight) ** 2).clamp_min(0.0).sqrt()
 
 
-def _roughness(depth: torch.Tensor) -> torch.Tensor:
-    """Gradient (H, W) of log depth a pixel."""
-    padded = F.pad(depth.log()[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
+def _roughness(log_depth: torch.Tensor) -> torch.Tensor:
+    """Gradient (H, W) of log depth (H, W) a pixel."""
+    padded = F.pad(log_depth[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
     smooth_x = padded[:-2] + 2.0 * padded[1:-1] + padded[2:]
     smooth_y = padded[:, :-2] + 2.0 * padded[:, 1:-1] + padded[:, 2:]
     return torch.hypot(smooth_x[:, 2:] - smooth_x[:, :-2], smooth_y[2:] - smooth_y[:-2]) / 8.0

@@ -13,6 +13,7 @@ from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool2d, interp
 
 from engine.clip.depth_map import DepthFrames
 from engine.clip.work import WorkClip
+from engine.depth.confidence import MEASURED, guessed_probability
 from engine.depth.data import CONFIDENCE, LOG_DEPTH, WEIGHT, TrainingData, log_of
 from engine.depth.fuse import fuse
 from engine.depth.result import Made, write_frames
@@ -56,9 +57,9 @@ def solve_depth(
     """Train the network on the clip and write its depth, with the evidence fused in.
 
     Writes, in the clip's units and on the grid of `measured`, else on the work grid, `depth/000101.npy` (H, W) float32
-    planar depth, full coverage, and `confidence/000101.npy` (H, W) 0..1: how far the plane sweep decided, or where
-    nothing is swept, the share of the frame's pairs whose flow agrees to within a pixel with where depth and cameras
-    send it. Last `consistency.json`:
+    planar depth, full coverage; `confidence/000101.npy` (H, W) 0..1, the probability that it is right, or where nothing
+    is swept, the share of the frame's pairs whose flow agrees to within a pixel with where depth and cameras send it;
+    and `measured/000101.npy` (H, W) bool, where it is no guess. Last `consistency.json`:
     median distance, in work pixels, between where the flow and where depth and cameras send a pixel that stands still:
     {"frames": {plate frame number: over its pairs}, "distance": {frames between: over the pairs so far apart}}.
 
@@ -96,7 +97,7 @@ def solve_depth(
         raise
     if measured is None:
         for number, confidence in _confirmed(clip, data, frames).items():
-            frames.save_confidence(number, confidence)
+            frames.save_confidence(number, confidence, confidence > MEASURED)
     write_json(folder / "consistency.json", consistency(clip, data, frames))
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     progress.step(1.0, 1.0, "depth")
@@ -115,11 +116,15 @@ def _predict(
     unseen = torch.ones_like(known[:, :1]) if settings.published_epochs else None
     log_depth = network(data.inputs(rows, device, unseen))[:, 0]
     if measured is None:
-        log_depth, confidence = enlarged(log_depth), enlarged(known[:, CONFIDENCE])
-    else:
-        evidence, weight, confidence = _fine_evidence(data, measured, rows, known)
-        log_depth = fuse(log_depth, evidence, weight, measured.clip.colours(rows, device))
-    return (log_depth.exp() * data.unit).cpu().numpy(), confidence.cpu().numpy()
+        depth = (enlarged(log_depth).exp() * data.unit).cpu().numpy()
+        return depth, np.zeros_like(depth), np.zeros(depth.shape, bool)
+    evidence, weight, confidence = _fine_evidence(data, measured, rows, known)
+    fused = fuse(log_depth, evidence, weight, measured.clip.colours(rows, device))
+    network = interpolate(log_depth[:, None], size=fused.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
+    known_there = confidence > 0
+    guessed = guessed_probability(fused, network, known_there)
+    sure = torch.where(known_there, confidence, guessed)
+    return (fused.exp() * data.unit).cpu().numpy(), sure.cpu().numpy(), known_there.cpu().numpy()
 
 
 def _fine_evidence(

@@ -17,7 +17,7 @@ from engine.progress import Progress
 TOGETHER = 4
 """Frames worked out at a time: a frame costs two thirds of what it costs alone, and more of them are no cheaper."""
 
-Made = tuple[NDArray[np.float32], NDArray[np.float32]]
+Made = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]
 
 
 def write_frames(
@@ -27,12 +27,12 @@ def write_frames(
     device: torch.device,
     progress: Progress,
 ) -> None:
-    """Write depth and confidence of all frames, but those that a killed run has left.
+    """Write depth, confidence and what was measured of all frames, but those that a killed run has left.
 
     Args:
         frames: written to.
         numbers: plate frame numbers.
-        make: gives depth and confidence (B, H, W) of the frames at B places of `numbers`.
+        make: gives depth, confidence and what was measured (B, H, W) of the frames at B places of `numbers`.
         device: where `make` computes.
         progress: receives progress and pictures; may cancel.
 
@@ -44,10 +44,10 @@ def write_frames(
     def written(rows: list[int]) -> NDArray[np.float32] | None:
         if all(frames.has(numbers[row]) for row in rows):
             return None
-        depth, confidence = make(rows)
+        depth, confidence, measured = make(rows)
         for place, row in enumerate(rows):
             _require_finite(numbers[row], depth[place], confidence[place])
-            frames.save(numbers[row], depth[place], confidence[place])
+            frames.save(numbers[row], depth[place], confidence[place], measured[place])
         last: NDArray[np.float32] = depth[-1]
         return last
 

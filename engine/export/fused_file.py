@@ -17,7 +17,7 @@ from engine.export.lens import lenses_of, read_solve
 from engine.footage import Footage
 
 NAME = "fused.ply"
-_SURE = 0.05  # confidence below which nothing but the network decided: two frames need not agree there
+_SURE = 0.05  # of folders before 0.8: confidence below which nothing but the network decided
 _MOVING = 128  # of 255
 _BESIDE = 5  # pixels beside what moves are left out as well
 
@@ -71,7 +71,7 @@ def write_fused(
         entry = entries[number]
         depth = files.read_exr(folder / entry["depth"])
         trust = files.read_exr(folder / entry["confidence"])
-        trust[(trust < _SURE) | _moving(folder, entry.get("dynamic"), depth.shape)] = 0.0
+        trust[_guessed(folder, entry.get("measured"), trust) | _moving(folder, entry.get("dynamic"), depth.shape)] = 0.0
         return View(lenses[number], np.array(entry["world_from_camera"]), depth, trust)
 
     mesh = fuse(spread(sorted(entries)), view, lambda numbers: footage.read_frames(clip, numbers), tell=tell)
@@ -79,6 +79,12 @@ def write_fused(
         return None
     ply.write_mesh(folder / NAME, mesh)
     return {"file": NAME, "vertices": len(mesh.vertices), "faces": len(mesh.faces), "voxel": mesh.voxel}
+
+
+def _guessed(folder: Path, name: str | None, confidence: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Two frames need not agree there."""
+    measured = None if name is None else cv2.imread(str(folder / name), cv2.IMREAD_GRAYSCALE)
+    return confidence < _SURE if measured is None else np.asarray(measured == 0)
 
 
 def _moving(folder: Path, name: str | None, shape: tuple[int, ...]) -> NDArray[np.bool_]:

@@ -34,8 +34,7 @@ from engine.progress import Part, Progress
 from engine.request import Request
 from engine.solve_folder import CLEARED, KEY, RESULTS, UNFINISHED, refuse_foreign_files
 
-CONFIDENT = 0.5  # above it, geometry rather than the network decided
-PRIOR_ONLY = 0.05  # below it, nothing but the network did
+HALF = 0.5
 MOVING = 128  # of 255: a matte this bright counts as moving
 SCHEMA = "cvd.solve/1"
 PICTURE_SIDE = 480
@@ -247,7 +246,7 @@ def _write_frames(
     span: tuple[float, float],
     progress: Progress,
 ) -> tuple[dict[int, FrameShares], report.Pictures]:
-    for name in ("depth", "confidence"):
+    for name in ("depth", "confidence", "measured"):
         (root / name).mkdir(exist_ok=True)
     fine, coarse = PlateGrid(track.lens, sharpener.lens), PlateGrid(track.lens, result.frames.lens)
     frames = track.frames()
@@ -260,26 +259,29 @@ def _write_frames(
         frame, image = item
         name = footage.frame_name(frame, ".exr")
         confidence = np.clip(coarse.enlarge(result.frames.confidence(frame)), 0.0, 1.0)
-        if (root / "depth" / name).is_file() and (root / "confidence" / name).is_file():
+        measured = coarse.enlarge(result.frames.measured(frame).astype(np.float32)) >= HALF
+        if all(
+            (root / written).is_file() for written in (f"depth/{name}", f"confidence/{name}", _measured_name(frame))
+        ):
             depth = files.read_exr(root / "depth" / name)
         else:
             depth = upsample_depth(sharpener.sharpen(frame), image, fine)
             files.write_exr(root / "depth" / name, depth)
             files.write_exr(root / "confidence" / name, confidence.astype(np.float16))
+            _write_png(root / _measured_name(frame), measured.astype(np.uint8) * np.uint8(255))
         matte = None if mattes is None else _matte(root, frame, image, mattes)
         moving = np.zeros(depth.shape, bool) if matte is None else matte >= MOVING
-        unsure = confidence < PRIOR_ONLY
         plate = np.rint(image[..., ::-1] * 255.0).astype(np.uint8)
         coloured = pictures.colour_depth(depth, *span)
         grey = cv2.cvtColor(np.rint(confidence * 255.0).astype(np.uint8), cv2.COLOR_GRAY2BGR)
         shown = [plate, coloured, grey]
         for_report = None
         if frame in worst:
-            marked = pictures.tinted(pictures.tinted(plate, unsure & ~moving, pictures.BLUE), moving, pictures.RED)
+            marked = pictures.tinted(pictures.tinted(plate, ~measured & ~moving, pictures.BLUE), moving, pictures.RED)
             small = [pictures.shrink(picture, PICTURE_SIDE) for picture in (*shown, marked)]
             for_report = report.Thumbnails(*(pictures.data_uri(picture) for picture in small))
         return Written(
-            FrameShares(float((confidence > CONFIDENT).mean()), float(unsure.mean()), float(moving.mean())),
+            FrameShares(float(measured.mean()), float((~measured).mean()), float(moving.mean())),
             pictures.resize(coloured, width, height),
             [pictures.resize(picture, panel_width, panel_height) for picture in shown],
             for_report,
@@ -313,9 +315,17 @@ def _matte(root: Path, frame: int, image: NDArray[np.float32], mattes: Mattes) -
     if matte is None:
         return None
     path.parent.mkdir(exist_ok=True)
-    _, encoded = cv2.imencode(".png", matte)
-    files.write_atomically(path, lambda temporary: temporary.write_bytes(encoded.tobytes()))
+    _write_png(path, matte)
     return matte
+
+
+def _write_png(path: Path, picture: NDArray[np.uint8]) -> None:
+    _, encoded = cv2.imencode(".png", picture)
+    files.write_atomically(path, lambda temporary: temporary.write_bytes(encoded.tobytes()))
+
+
+def _measured_name(frame: int) -> str:
+    return f"measured/{footage.frame_name(frame)}.png"
 
 
 def _matte_name(frame: int) -> str:
@@ -361,7 +371,7 @@ def verdict(figures: dict[str, Any], warnings: Sequence[str], motion: str = "tra
     """One or two sentences for the artist; `motion`: see `CameraTrack`."""
     share = figures["registered_share"]
     placed = "All frames have a camera" if share == 1.0 else f"{share:.0%} of the frames have a camera"
-    sure = f"geometry decided the depth of {figures['confident_share']:.0%} of the picture, the network the rest"
+    sure = f"depth was measured on {figures['confident_share']:.0%} of the picture and guessed on the rest"
     state = "Solved" if not warnings else "Solved with warnings"
     moving = f"; {figures['dynamic_share']:.0%} of it moves by itself" if figures["dynamic_share"] >= 0.005 else ""
     error = figures["reprojection_px"]
@@ -473,6 +483,7 @@ def _frame_entry(
         "focal_px": track.lens_at(frame).fx if pose is not None else None,
         "depth": f"depth/{name}" if pose is not None else None,
         "confidence": f"confidence/{name}" if pose is not None else None,
+        "measured": _measured_name(frame) if pose is not None else None,
         "dynamic": _matte_name(frame) if pose is not None and (root / _matte_name(frame)).is_file() else None,
         "reprojection_px": track.reprojection_px.get(frame),
         "consistency_px": consistency.get(frame),

@@ -195,7 +195,7 @@ def _export(solve: Solve, _folder: Path, _device: torch.device) -> None:
 
     sharpener = EdgeSharpener(solve.proxies, track.lens, work, lambda frame: solve.depth.load(frame).values, moving)
     artist = ArtistMasks.find(masks.path, clip.width, clip.height) if masks.path else None
-    mattes = PlateMattes(motion, solve.masks, artist, track.lens, work.lens)
+    mattes = PlateMattes(motion, solve.masks, artist, track.lens, solve.clip.lens)
     export(
         workspace.root, inputs.request, clip, track, sharpener, result, account, workspace,
         mattes.matte if mattes.exist() else None,
