@@ -16,7 +16,8 @@ _MARKS = {"status.json": "cvd.status/", "solve.json": "cvd.solve/", "events.json
 _REQUEST, _REQUEST_SCHEMA = "request.json", "cvd.request/"
 _NO_SIGN = {"lock", "cancel"}  # what an engine leaves that was killed while it opened the folder
 _RESULTS = {
-    "depth", "confidence", "measured", "dynamic", "points.ply", "fused.ply", "depth.mp4", "side_by_side.mp4", "report.html"
+    "depth", "confidence", "measured", "dynamic", "points.ply", "fused.ply", "depth.mp4", "side_by_side.mp4",
+    "report.html",
 }  # fmt: skip
 _AT_WORK = {"preview", "unfinished", "cache", "engine.log", "engine.log.1"}
 _FROM_BLENDER = {"masks", "camera.json", "tracks.json", "engine_stdout.log"}

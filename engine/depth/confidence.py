@@ -25,7 +25,7 @@ WEIGHTS = (-1.303, 0.55, 2.654, 0.901, 0.254, -0.315)
 DISTANCE = (1e-3, 0.01, 0.1)
 GAP = (3e-3, 0.03, 1.0)
 GUESS_WEIGHTS = (-1.2, -0.455, -0.379, -0.374)
-"""Constant, logarithms of distance to what was measured (of the width), gap to the network (of log depth), roughness."""
+"""Constant, logarithms of distance to what was measured (widths), gap to the network (of log depth), roughness."""
 
 
 def features(grey: torch.Tensor, depth: torch.Tensor, score: torch.Tensor, found: Agreement) -> torch.Tensor:

@@ -120,11 +120,10 @@ def _predict(
         return depth, np.zeros_like(depth), np.zeros(depth.shape, bool)
     evidence, weight, confidence = _fine_evidence(data, measured, rows, known)
     fused = fuse(log_depth, evidence, weight, measured.clip.colours(rows, device))
-    network = interpolate(log_depth[:, None], size=fused.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
-    known_there = confidence > 0
-    guessed = guessed_probability(fused, network, known_there)
-    sure = torch.where(known_there, confidence, guessed)
-    return (fused.exp() * data.unit).cpu().numpy(), sure.cpu().numpy(), known_there.cpu().numpy()
+    alone = interpolate(log_depth[:, None], size=fused.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
+    there = confidence > 0
+    sure = torch.where(there, confidence, guessed_probability(fused, alone, there))
+    return (fused.exp() * data.unit).cpu().numpy(), sure.cpu().numpy(), there.cpu().numpy()
 
 
 def _fine_evidence(

@@ -41,7 +41,7 @@ def guess_depth(clip: WorkClip, prior: DepthFrames | None, scale: float, folder:
     def guess(rows: list[int]) -> Made:
         known = np.stack([prior.load(numbers[row]).values for row in rows])
         depth = enlarged(torch.from_numpy(known)).numpy() * np.float32(scale)
-        return depth, np.zeros_like(depth)
+        return depth, np.zeros_like(depth), np.zeros(depth.shape, bool)
 
     write_frames(DepthFrames(folder, clip.lens, "clip"), numbers, guess, torch.device("cpu"), progress)
     write_json(folder / "consistency.json", {"frames": {}, "distance": {}})
