@@ -6,10 +6,11 @@ Each clip is solved once up to the evidence; every variant starts from those ver
 measured are the same, and is brought to plate resolution in the same way. Figures: `../shared/score/score.py`, on all
 frames; what the exported depth is worth and whether its confidence is honest: `bench/depth_figures.py`. Costs: CPU
 seconds of one thread. CLIP is a folder of `../shared/data` or `build/shots` (`python -m tests.scenes --thin`), or
-`room`, the bundled clip; those that are not there are left out. Prints all its tables. What was measured before is kept in DIR; `--again` measures those variants
-anew (`base`: the clip's stages as well, and with them everything; what goes on from another's training, such as
-`default` from `network`, wants both), `--only` measures no others, `--tables` nothing at all. What takes long, such as
-the training of `cvd-2020`, is measured on a few clips, with `--full` on all of them.
+`room`, the bundled clip; those that are not there are left out. Prints all its tables. What was measured before is kept
+in DIR; `--again` measures those variants anew (`exported`: the solve itself; `base`: the clip's stages as well, and
+with them everything; what goes on from another's training, such as `default` from `network`, wants both), `--only`
+measures no others, `--tables` nothing at all. What takes long, such as the training of `cvd-2020`, is measured on a few
+clips, with `--full` on all of them.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def lost_frames(report: DepthReport, said: str) -> Result:
 
 def named_frames(said: str) -> set[int]:
     """The numbers that follow "frame" or "frames" in words: "frame 7", "frames 288-304, 310 and 312"."""
-    number = r"\d+(?: ?(?:-|–|to) ?\d+)?"
+    number = r"\d+(?: ?(?:-|to) ?\d+)?"
     named = set()
     for found in re.finditer(rf"[Ff]rames? ({number}(?:(?:, and |, | and ){number})*)", said):
         for part in re.findall(number, found[1]):

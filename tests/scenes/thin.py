@@ -6,6 +6,7 @@ Each is taken by hand, sideways and a little forward. At the distance of the thi
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -37,7 +38,7 @@ def _bar(b: Builder, kind: int, ends: tuple[Array, Array], wide: float, deep: fl
 
 def _rod(b: Builder, points: list[Array], thick: float, texture: str) -> None:
     """A bent rod; its pieces overlap by a quarter of its thickness, so that no bend is open."""
-    for start, end in zip(points, points[1:], strict=False):
+    for start, end in pairwise(points):
         more = 0.25 * thick * (end - start) / np.linalg.norm(end - start)
         _bar(b, CYLINDER, (start - more, end + more), thick, thick, texture)
 
@@ -79,8 +80,8 @@ def _chair(b: Builder) -> None:
             wide = float(b.rng.uniform(0.007, 0.015))
             _bar(b, BOX, (at(u + wide / 2, 0.93), at(u + wide / 2, 1.45)), wide, 0.012, str(b.rng.choice(RICH[:3])))
             u += wide
-        b.solid(BOX, [*(foot + [0.2 * np.sin(turn), -0.2 * np.cos(turn), 0])[:2], 0.72], [0.25, 0.24, 0.02], "fabric",
-                500, turn)  # fmt: skip
+        seat = [x + 0.2 * float(np.sin(turn)), y - 0.2 * float(np.cos(turn)), 0.72]
+        b.solid(BOX, seat, [0.25, 0.24, 0.02], "fabric", 500, turn)
 
 
 def _lattice(b: Builder) -> None:
@@ -130,8 +131,8 @@ def _wheel(b: Builder) -> None:
 
 
 def _plant(b: Builder) -> None:
-    """Two plants: stems, and leaves of 2 to 5 cm by 1 to 2 cm that hang every way."""
-    for x, y, leaves in ((-0.2, _AT, 170), (0.42, _AT + 0.3, 90)):
+    """Two plants: stems, and leaves of 2.5 to 7 cm by 1 to 3 cm that hang every way."""
+    for x, y, leaves in ((-0.2, _AT, 200), (0.42, _AT + 0.3, 110)):
         b.solid(CYLINDER, [x, y, 0.72], [0.13, 0.13, 0.11], "brick", 400)
         stems = []
         for _ in range(9):
@@ -145,12 +146,12 @@ def _plant(b: Builder) -> None:
             stem = stems[int(b.rng.integers(len(stems)))]
             k, t = int(b.rng.integers(1, 5)), float(b.rng.random())
             foot = stem[k] * (1 - t) + stem[k + 1] * t
-            long, normal = b.rng.normal(0, 1, 3), b.rng.normal(0, 1, 3) + [0, -0.8, 0.8]
+            long, normal = b.rng.normal(0, 1, 3), b.rng.normal([0.0, -0.8, 0.8], 1.0)
             long /= np.linalg.norm(long)
             normal -= (normal @ long) * long
             normal /= np.linalg.norm(normal)
-            size = float(b.rng.uniform(0.02, 0.05))
-            half = [size, size * float(b.rng.uniform(0.3, 0.5)), 0.003]
+            size = float(b.rng.uniform(0.013, 0.035))
+            half = [size, size * float(b.rng.uniform(0.3, 0.5)), 0.002]
             axes = np.stack([long, np.cross(normal, long), normal])
             b.solid(ELLIPSOID, (foot + 0.9 * size * long).tolist(), half, "leaves", 900, axes=axes)
 
