@@ -101,8 +101,8 @@ def sparse_error(solve: Path, truth: Path) -> dict[str, float]:
         pose = track.world_from_camera.get(frame["number"])
         if frame["depth"] is None or pose is None or not seen.any():
             continue
-        xyz = points.xyz[points.observation_point[seen]]
-        depth = xyz @ rigid_inverse(pose)[2, :3] + rigid_inverse(pose)[2, 3]
+        camera_from_world = rigid_inverse(pose)
+        depth = points.xyz[points.observation_point[seen]] @ camera_from_world[2, :3] + camera_from_world[2, 3]
         scaled = points.observation_pixel[seen] * (size / [track.lens.width, track.lens.height])
         at = np.clip(np.round(array_from_pixel(scaled)).astype(int), 0, size - 1)
         true = true_depth(truth, described, frame["depth"])[at[:, 1], at[:, 0]]
@@ -117,8 +117,8 @@ def sparse_error(solve: Path, truth: Path) -> dict[str, float]:
 # --- tables ---
 
 
-def _number(*names: str) -> Callable[[Result], str]:
-    return lambda result: " ".join(f"{result[name]:.3g}" for name in names if name in result) or "-"
+def _number(name: str) -> Callable[[Result], str]:
+    return lambda result: f"{round(result[name], 4):.3g}" if name in result else "-"
 
 
 def _worst(result: Result) -> str:

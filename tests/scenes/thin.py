@@ -163,8 +163,9 @@ def _cables(b: Builder) -> None:
     t = np.linspace(0, 1, 15)
     for _ in range(9):
         a, c = b.rng.uniform(0.95, 1.6, 2)
-        sag, y = b.rng.uniform(0.02, 0.25), _AT + b.rng.uniform(-0.05, 0.25, 2)
-        points = np.stack([-0.66 + 1.36 * t, y[0] + (y[1] - y[0]) * t, a + (c - a) * t - 4 * sag * t * (1 - t)], 1)
+        sag, ends = b.rng.uniform(0.02, 0.25), _AT + b.rng.uniform(-0.05, 0.25, 2)
+        hanging = a + (c - a) * t - 4 * sag * t * (1 - t)
+        points = np.stack([-0.66 + 1.36 * t, ends[0] + (ends[1] - ends[0]) * t, hanging], 1)
         _rod(b, list(points), float(b.rng.uniform(0.003, 0.0065)), str(b.rng.choice(("asphalt", "print", "fabric"))))
     for _ in range(5):
         x, y, swing = b.rng.uniform(-0.55, 0.6), _AT + b.rng.uniform(0.0, 0.3), b.rng.uniform(-0.12, 0.12)
