@@ -1,14 +1,16 @@
-"""Every way to make depth side by side: accuracy, cost, consistency, drift, edges, masks. Prints all its tables.
+"""Every way to make depth side by side: accuracy, cost, consistency, drift, edges, masks, thin things, confidence.
 
 usage: python -m bench.depth [--out DIR] [--full] [--only VARIANT,...] [--again VARIANT,...] [--tables] [CLIP ...]
 
 Each clip is solved once up to the evidence; every variant starts from those very stages, so cameras, flow and what was
 measured are the same, and is brought to plate resolution in the same way. Figures: `../shared/score/score.py`, on all
-frames. Costs: CPU seconds of one thread. CLIP is a folder of `../shared/data` or `build/shots`, or `room`, the bundled
-clip; those that are not there are left out. What was measured before is kept in DIR; `--again` measures those variants
-anew (`base`: the clip's stages as well, and with them everything; what goes on from another's training, such as
-`default` from `network`, wants both), `--only` measures no others, `--tables` nothing at all. What takes long, such as
-the training of `cvd-2020`, is measured on a few clips, with `--full` on all of them.
+frames; what the exported depth is worth and whether its confidence is honest: `bench/depth_figures.py`. Costs: CPU
+seconds of one thread. CLIP is a folder of `../shared/data` or `build/shots` (`python -m tests.scenes --thin`), or
+`room`, the bundled clip; those that are not there are left out. Prints all its tables. What was measured before is kept
+in DIR; `--again` measures those variants anew (`exported`: the solve itself; `base`: the clip's stages as well, and
+with them everything; what goes on from another's training, such as `default` from `network`, wants both), `--only`
+measures no others, `--tables` nothing at all. What takes long, such as the training of `cvd-2020`, is measured on a few
+clips, with `--full` on all of them.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import avg_pool2d
 
-from bench import masks
+from bench import depth_figures, masks
+from bench.depth_figures import markdown
 from engine import footage
 from engine.clip.depth_map import DepthFrames
 from engine.clip.plate_grid import PlateGrid, upsample_depth
@@ -44,7 +47,7 @@ from engine.depth.data import Found, TrainingData
 from engine.depth.scale import read_scale
 from engine.depth.settings import PRESETS, DepthSettings, settings_of
 from engine.depth.training import train
-from engine.evaluation.compare import evaluate
+from engine.evaluation.compare import report_of
 from engine.evaluation.stability import track_stability
 from engine.export.edges import EdgeSharpener
 from engine.files import write_exr, write_json, write_npy
@@ -57,13 +60,14 @@ from engine.pipeline import solve
 from engine.priors import choose_prior
 from engine.progress import Silent
 from engine.request import FootageRequest, PriorRequest, Request
+from tests.scenes.thin import THIN
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 SHOTS = ROOT / "build" / "shots"
 CPU = torch.device("cpu")
 LONG = ("kitchen_short", "hololens_table", "room")  # clips on which everything is measured
-CLIPS = (*LONG, "kitchen_a", "kitchen_apple")
+CLIPS = (*LONG, "kitchen_a", "kitchen_apple", "hololens_foosball", "shelf_box", *THIN)
 MASKED = ("kitchen_apple", "tennis")
 EPOCHS = (1, 2, 5, 10, 20)  # of cvd-2020: accuracy over time
 DRIFT_EPOCHS = 5
@@ -73,6 +77,7 @@ EDGES = (
     "depth_boundary_f1", "depth_boundary_f2", "matte_boundary_f", "matte_iou", "halo_share", "edge_offset_px",
     "edge_crawl_px",
 )  # fmt: skip
+EXPORTED = "exported"  # the solve itself, beside the variants
 LOWER_IS_BETTER = ("absrel", "absrel_frame", "flicker_pct", "reproj_px")
 
 Array = NDArray[np.float32]
@@ -98,7 +103,7 @@ class Case:
     @property
     def rendered(self) -> bool:
         """Its true depth is exact, outlines too."""
-        return SHARED not in self.truth.parents
+        return depth_figures.is_rendered(self.truth)
 
     @cached_property
     def request(self) -> Request:
@@ -393,13 +398,20 @@ def measure(case: Case, name: str) -> Result:
         "total_cpu_s": case.shared_cost + (0.0 if name == "prior" else spent),
         **{figure: value for figure, value in json.loads(scored.stdout).items() if figure in SCORES},
     }
-    if name in ("default", "guided") and case.rendered:
-        figures = evaluate(plate, case.truth)
-        result |= {figure: figures[figure] for figure in EDGES if figure in figures}
+    figures = depth_figures.told(report_of(plate, case.truth).figures, case.truth)
+    result |= {figure: figures[figure] for figure in (*EDGES, *depth_figures.DETAILS) if figure in figures}
     if variant.plate == "bilinear":
         result |= steadiness(case, folder)
     shutil.rmtree(plate)
     write_json(folder / "result.json", result)
+    return result
+
+
+def measure_exported(case: Case) -> Result:
+    """What the solve itself is worth, as it is exported."""
+    result = depth_figures.measure(case.base, case.truth) | {"commit": _commit()}
+    (case.work / EXPORTED).mkdir(parents=True, exist_ok=True)
+    write_json(case.work / EXPORTED / "result.json", result)
     return result
 
 
@@ -499,12 +511,6 @@ def _commit() -> str:
 # --- tables ---
 
 
-def markdown(header: list[str], rows: list[list[str]]) -> str:
-    """A table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def _cell(result: Result, figure: str) -> str:
     return f"{result[figure]:.3g}" if isinstance(result.get(figure), float) else "-"
 
@@ -518,6 +524,17 @@ def method_table(case: Case) -> str:
             costs = [f"{result[cost] / result['frames']:.2f}" for cost in ("depth_cpu_s", "total_cpu_s")]
             rows.append([VARIANTS[name].label, *(_cell(result, figure) for figure in SCORES), *costs, result["commit"]])
     return markdown(["method", *SCORES, "CPU s/frame, depth", "in all", "commit"], rows)
+
+
+def detail_table(case: Case) -> str:
+    """Near things, thin things and gaps of every variant; shares as `bench/depth_figures.py` has them."""
+    figures = [name for name in depth_figures.DETAILS if case.rendered or name not in depth_figures.EXACT]
+    rows = [
+        [VARIANTS[name].label, *(_cell(result, figure) for figure in figures)]
+        for name in TABLE
+        if (result := case.result(name))
+    ]
+    return markdown(["method", *figures], rows)
 
 
 def best_table(case: Case) -> str:
@@ -609,8 +626,11 @@ def mask_table(out: Path) -> str:
 
 def print_tables(cases: list[Case], masks_shown: str) -> None:
     """All of them."""
+    exported = [result for case in cases if (result := case.result(EXPORTED))]
+    print(f"\n## As exported\n\n{depth_figures.tables(exported)}")
     for case in cases:
         print(f"\n## {case.name}\n\n{method_table(case)}\n\n{best_table(case)}\n\n{cost_line(case)}")
+        print(f"\nNear, thin, gaps\n\n{detail_table(case)}")
         print(f"\nConsistency\n\n{consistency_table(case)}")
     print(f"\n## Drift\n\n{drift_table(cases)}\n\n## Edges at plate resolution\n\n{edge_table(cases)}")
     print(f"\n## Masks\n\n{masks_shown}")
@@ -645,13 +665,16 @@ def main() -> None:
     cv2.setNumThreads(1)
     out = options.out.absolute()
     again, only = (set(text.split(",")) - {""} for text in (options.again, options.only))
-    if unknown := (again | only) - {*VARIANTS, "base", "masks"}:
-        sys.exit(f"Unknown: {', '.join(sorted(unknown))}. There are: {', '.join(VARIANTS)}, base, masks.")
+    known = (*VARIANTS, EXPORTED, "base", "masks")
+    if unknown := (again | only) - set(known):
+        sys.exit(f"Unknown: {', '.join(sorted(unknown))}. There are: {', '.join(known)}.")
     cases = cases_of(list(options.clips), out)
     for case in [] if options.tables else cases:
         if "base" in again:
             shutil.rmtree(case.base, ignore_errors=True)
             shutil.rmtree(case.work, ignore_errors=True)
+        if (EXPORTED in only or not only) and (EXPORTED in again or case.result(EXPORTED) is None) and case.stages:
+            measure_exported(case)
         for name, variant in VARIANTS.items():
             wanted = name in only if only else variant.everywhere or options.full or case.name in LONG
             if not wanted:

@@ -24,7 +24,7 @@ Corner = tuple[float, float]
 
 _TILE = 96
 _CORNERS = ((0.25, 0.2), (0.8, 0.45), (0.4, 0.8))
-"""Where in a pixel light is gathered when its centre is not enough."""
+"""Where in a pixel light is gathered when its centre is not enough, unless a camera says more."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Camera:
         readout: time from the first row's exposure to the last row's; 0 = all at once.
         exposure: factor on the light at a time.
         noise: standard deviation of the sensor's noise at white, of 1; it falls with the root of the light.
+        corners: where in a pixel light is gathered on outlines, where its centre is not enough.
     """
 
     lens: Callable[[float], Lens]
@@ -46,6 +47,7 @@ class Camera:
     readout: float = 0.0
     exposure: Callable[[float], float] = lambda time: 1.0
     noise: float = 0.003
+    corners: tuple[Corner, ...] = _CORNERS
 
 
 @dataclass(frozen=True)
@@ -70,12 +72,12 @@ def expose(world: World, camera: Camera, time: float, rng: np.random.Generator) 
     if camera.shutter:
         steps = _blur_steps(camera, time)
         shifts = (((np.arange(steps) + 0.5) / steps - 0.5) * camera.shutter).tolist()
-        turns = [_CORNERS[k % len(_CORNERS)] for k in range(steps)]
+        turns = [camera.corners[k % len(camera.corners)] for k in range(steps)]
         blurred = [cast(world, camera, time, s, (corner,)).colour[0] for s, corner in zip(shifts, turns, strict=True)]
         light = torch.stack(blurred).mean(0)
     else:
         outlines = _outlines(exact)
-        several = cast(world, camera, time, 0.0, _CORNERS, outlines).colour.mean(0)
+        several = cast(world, camera, time, 0.0, camera.corners, outlines).colour.mean(0)
         light = torch.where(outlines[..., None], several, exact.colour[0])
     distance = exact.distance[0]
     moving = torch.isin(exact.solid[0], torch.tensor(world.moving(), dtype=torch.int64)) & (distance < FAR)

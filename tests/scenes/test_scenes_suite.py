@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from engine.evaluation.compare import evaluate
+from engine.evaluation.thin import near_things
 from engine.files import write_exr
 from tests import pictures
 from tests.scenes.__main__ import main
@@ -19,6 +20,7 @@ from tests.scenes.imaging import cast
 from tests.scenes.render import is_rendered, render_shot
 from tests.scenes.shots import SHOTS
 from tests.scenes.surfaces import bank
+from tests.scenes.thin import THIN
 from training.raycast import FAR
 
 BANK = bank(0, 256)
@@ -108,6 +110,23 @@ def test_what_moves_by_itself_fills_about_a_third_of_the_frame(name) -> None:
         met = cast(world, small(shot).camera, float(time))
         shares.append((torch.isin(met.solid[0], rows) & (met.distance[0] < FAR)).float().mean().item())
     assert 0.2 < np.mean(shares) < 0.45
+
+
+@pytest.mark.parametrize("name", THIN)
+def test_thin_things_stand_well_before_what_is_behind_them(name) -> None:
+    shot = THIN[name]
+    lens = shot.camera.lens(0.0)
+    assert (lens.width, lens.height) == (854, 480) and 12 <= len(shot.numbers) <= 16
+    world = shot.world(BANK)
+    for time in (0.0, 15.0):
+        depth = cast(world, small(shot).camera, time).distance[0].numpy()
+        near = near_things(depth)
+        assert depth.min() > 0.4 and depth.max() < 65534 * shot.depth_unit, "it fits the file, and there is no sky"
+        assert 0.01 < near.mean() < 0.5
+        assert np.median(depth[~near]) > 3.0 * np.median(depth[near])
+    places = np.array([shot.camera.path(float(t))[:3, 3] for t in range(16)])
+    assert 0.25 < np.linalg.norm(places[-1] - places[0]) < 0.5
+    assert np.linalg.norm(np.diff(places, axis=0), axis=1).max() < 0.06
 
 
 def solve_of(truth):

@@ -47,15 +47,28 @@ class Builder:
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
-        self.solids: list[tuple[int, Array, Array, float, int, float, Array]] = []
+        self.solids: list[tuple[int, Array, Array, Array, int, float, Array]] = []
 
     def solid(
-        self, kind: int, centre: list[float], half: list[float], texture: str, scale: float, turn: float = 0.0
+        self,
+        kind: int,
+        centre: list[float],
+        half: list[float],
+        texture: str,
+        scale: float,
+        turn: float = 0.0,
+        axes: Array | None = None,
     ) -> int:
-        """A solid of a texture with `scale` texture pixels a metre, turned about the vertical; returns its row."""
+        """A solid of a texture with `scale` texture pixels a metre; returns its row.
+
+        It is turned about the vertical by `turn`, or has its own `axes`: (3, 3), rows in the world, orthonormal.
+        """
         tint = self.rng.uniform(0.7, 1.1) * self.rng.uniform(0.8, 1.0, 3)
         which = NAMES.index(texture)
-        self.solids.append((kind, np.array(centre, float), np.array(half, float), turn, which, scale, tint))
+        if axes is None:
+            cos, sin = np.cos(turn), np.sin(turn)
+            axes = np.array([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]])
+        self.solids.append((kind, np.array(centre, float), np.array(half, float), axes, which, scale, tint))
         return len(self.solids) - 1
 
     def box(
@@ -86,9 +99,7 @@ class Builder:
 
     def scene(self, bank: Bank, light: list[float], outdoors: bool) -> Scene:
         """What was collected, lit by a lamp or the sun at `light`."""
-        kind, centre, half, turn, texture, scale, tint = zip(*self.solids, strict=True)
-        cos, sin, zero = np.cos(turn), np.sin(turn), np.zeros(len(turn))
-        axes = np.stack([np.stack([cos, sin, zero]), np.stack([-sin, cos, zero]), np.stack([zero, zero, zero + 1])])
+        kind, centre, half, axes, texture, scale, tint = zip(*self.solids, strict=True)
 
         def tensor(values: object) -> torch.Tensor:
             return torch.tensor(np.asarray(values), dtype=torch.float32)
@@ -96,7 +107,7 @@ class Builder:
         return Scene(
             kind=torch.tensor(kind),
             centre=tensor(centre),
-            axes=tensor(axes.transpose(2, 0, 1)),
+            axes=tensor(axes),
             half=tensor(half),
             hollow=torch.zeros(len(kind), dtype=torch.bool),
             texture=torch.tensor(texture),
