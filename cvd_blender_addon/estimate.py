@@ -31,7 +31,8 @@ class _Preset:
     """The engine's settings as far as they cost (`engine/depth/settings.py`): steps are for each frame."""
 
     long_side: int
-    planes_views: int
+    measured_side: int
+    views: int
     photometric_steps: float
     fit_steps: float
     pair_steps: float
@@ -40,10 +41,10 @@ class _Preset:
 
 
 PRESETS = {
-    "preview": _Preset(256, 48 * 4, 2.0, 0.2, 0.3, 10),
-    "standard": _Preset(384, 64 * 8, 4.0, 0.3, 0.5, 20),
-    "best": _Preset(512, 96 * 12, 8.0, 2.0, 3.0, 120),
-    "cvd-2020": _Preset(384, 0, 0.0, 0.0, 0.0, 0, epochs=20),
+    "preview": _Preset(256, 512, 4, 2.0, 0.2, 0.3, 10),
+    "standard": _Preset(384, 768, 6, 4.0, 0.3, 0.5, 20),
+    "best": _Preset(512, 1280, 8, 8.0, 2.0, 3.0, 120),
+    "cvd-2020": _Preset(384, 0, 0, 0.0, 0.0, 0.0, 0, epochs=20),
 }
 
 
@@ -96,13 +97,14 @@ class Estimate:
 def work(shot: Shot) -> float:
     """CPU seconds of the whole solve on the computer of the benchmarks (engine 0.4.0, no GPU)."""
     preset = PRESETS[shot.preset]
-    plate, small = _megapixels(shot)
+    plate, small, fine = _megapixels(shot)
     footage = 0.02 + 0.05 * plate
     poses = {"solve": 1.4, "deepv2d": 3.2}.get(shot.camera, 0.9)
     by_deepv2d = shot.method.startswith("deepv2d")
     measured = not preset.epochs and shot.method != "selfsup"
-    evidence = (5.8 if by_deepv2d else 1.0 + 0.0083 * preset.planes_views) * small if measured else 0.0
-    depth = 0.16 + 1.6 * small
+    swept = measured and not by_deepv2d
+    evidence = (0.6 + 0.45 * preset.views) * fine if swept else 5.8 * small if measured else 0.0
+    depth = 0.16 + (2.0 * fine if swept else 1.6 * small)
     export = float(1.2 * plate**0.7)
     per_frame = footage + poses + 3.0 * small + 0.85 * small + 0.03 + evidence + depth + export
     return shot.frames * per_frame + _training(shot, preset, small)
@@ -130,16 +132,17 @@ def _training(shot: Shot, preset: _Preset, megapixels: float) -> float:
 
 def disk_bytes(shot: Shot) -> float:
     """Bytes of the solve folder when it is complete."""
-    plate, small = _megapixels(shot)
+    plate, small, fine = _megapixels(shot)
     features = 0.5e6 if shot.camera == "deepv2d" else 2.1e6
-    return shot.frames * (features + 18.5e6 * small + 3.8e6 * plate)
+    return shot.frames * (features + 16.0e6 * small + 17.0e6 * fine + 3.8e6 * plate)
 
 
-def _megapixels(shot: Shot) -> tuple[float, float]:
-    """Of the plate, and of the size that the dense stages work at."""
-    plate = shot.width * shot.height / 1e6
-    scale = min(1.0, PRESETS[shot.preset].long_side / max(shot.width, shot.height, 1))
-    return plate, plate * scale**2
+def _megapixels(shot: Shot) -> tuple[float, float, float]:
+    """Of the plate, of the size that the dense stages work at, and of that at which depth is measured."""
+    plate, preset = shot.width * shot.height / 1e6, PRESETS[shot.preset]
+    scales = (min(1.0, side / max(shot.width, shot.height, 1)) for side in (preset.long_side, preset.measured_side))
+    small, fine = (plate * scale**2 for scale in scales)
+    return plate, small, fine
 
 
 def estimate(shot: Shot, paces: Sequence[Pace]) -> Estimate:

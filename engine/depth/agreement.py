@@ -23,7 +23,7 @@ class Agreement:
     Attributes:
         depth: (H, W) mean over the frame and the views that agree with it.
         votes: (H, W) views that agree.
-        seen: (H, W) views whose picture holds the point.
+        seen: (H, W) views whose picture holds the point with nothing before it.
     """
 
     depth: torch.Tensor
@@ -69,6 +69,8 @@ def agreement(
         seen = (x > 0) & (y > 0) & (x < width) & (y < height) & (moved[..., 2] > 0)
         rays = torch.stack([(x - K[:, 0, 2]) / K[:, 0, 0], (y - K[:, 1, 2]) / K[:, 1, 1], torch.ones_like(x)], -1)
         returned = transform(back, rays * theirs[..., None])
+        # A view whose own surface is nearer does not see the point, and says nothing of it.
+        seen &= theirs > (1.0 - 2.0 * AGREE_DEPTH) * moved[..., 2]
         agrees = (
             seen
             & ((theirs / moved[..., 2].clamp_min(1e-6) - 1.0).abs() < AGREE_DEPTH)

@@ -92,7 +92,8 @@ def test_the_estimate_knows_what_the_presets_do() -> None:
         engines = PRESETS[name]
         steps = (engines.photometric_steps, engines.fit_steps, engines.pair_steps, engines.min_steps)
         assert (ours.photometric_steps, ours.fit_steps, ours.pair_steps, ours.min_steps) == steps
-        assert (ours.long_side, ours.planes_views) == (engines.long_side, engines.planes * engines.views)
+        sizes = (engines.long_side, engines.measured_side, engines.views)
+        assert (ours.long_side, ours.measured_side, ours.views) == sizes
         assert ours.epochs == engines.published_epochs
 
 

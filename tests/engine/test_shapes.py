@@ -6,11 +6,12 @@ import torch
 
 from engine.depth.fuse import fuse
 from engine.depth.losses import pair_losses
-from engine.depth.sweep import sweep
+from engine.depth.sweep import Projection, sweep
 from engine.geometry.shapes import check_shapes
 from engine.geometry.tensors import project, sample, transform, unproject
 
 Z = torch.zeros
+PROJECTION = Projection(4, 5, torch.eye(3), torch.eye(4).expand(2, 4, 4))
 
 
 def test_what_fits_passes() -> None:
@@ -41,7 +42,8 @@ def test_what_does_not_fit_is_named_with_both_shapes(form, shapes, told) -> None
         lambda: transform(Z(2, 3, 4), Z(2, 4, 5, 3)),
         lambda: project(Z(2, 4, 5, 2), Z(2, 3, 3)),
         lambda: fuse(Z(1, 4, 4), Z(1, 4, 4), Z(1, 4, 4), Z(1, 4, 4, 3)),
-        lambda: sweep(Z(4, 5), Z(2, 5, 4), torch.eye(3), Z(2, 4, 4), torch.arange(4.0)),
+        lambda: Projection(4, 5, torch.eye(4), Z(2, 4, 4)),
+        lambda: sweep(Z(4, 5), Z(2, 5, 4), Z(4, 5), PROJECTION, torch.arange(4.0), Z(4, 2) > 0),
         lambda: pair_losses(Z(1, 1, 4, 4), Z(1, 1, 4, 4), Z(1, 3, 3), Z(1, 4, 4), Z(1, 4, 4, 2), Z(1, 1, 4, 4)),
     ],
 )

@@ -41,9 +41,9 @@ from tests.faults.inject import VARIABLE, Fault
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("footage", "masks", "poses", "flow", "motion", "prior", "scale", "evidence", "depth", "export")
-SETTINGS = replace(PRESETS["preview"], long_side=128, planes=16, views=2, photometric_steps=0.0, fit_steps=2.0,
+SETTINGS = replace(PRESETS["preview"], long_side=128, measured_side=128, views=2, photometric_steps=0.0, fit_steps=2.0,
                    pair_steps=0.0, min_steps=0, batch_pairs=1)  # fmt: skip
-EARLIER = replace(SETTINGS, planes=12, fit_steps=0.0)
+EARLIER = replace(SETTINGS, views=4, fit_steps=0.0)
 MAY_DIFFER = re.compile(r"(.*/)?(stage\.json|.*\.log|log.*|.*\.db.*|key|pairs\.txt|.*\.done)")
 """Costs, logs, and databases, which hold the time at which they were written."""
 

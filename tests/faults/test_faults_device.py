@@ -3,8 +3,6 @@
 import pytest
 import torch
 
-from engine.depth import sweep as sweep_module
-from engine.depth.sweep import sweep
 from engine.device import frugal, within_memory
 from engine.progress import Silent
 
@@ -58,15 +56,3 @@ def test_other_failures_and_those_of_the_cpu_pass() -> None:
         run(lambda *_: False, RuntimeError("shape mismatch"))
     with pytest.raises(torch.OutOfMemoryError):
         run(lambda *_: False, FULL, CPU)
-
-
-def test_a_sweep_in_the_smallest_pieces_finds_the_same_depth(monkeypatch: pytest.MonkeyPatch) -> None:
-    generator = torch.Generator().manual_seed(1)
-    reference, source = torch.rand((2, 24, 32), generator=generator)
-    lens = torch.tensor([[30.0, 0.0, 16.0], [0.0, 30.0, 12.0], [0.0, 0.0, 1.0]])
-    moved = torch.eye(4)
-    moved[0, 3] = 0.1
-    arguments = reference, source[None], lens, moved[None], torch.linspace(0.1, 1.0, 16)
-    at_once = sweep(*arguments)
-    monkeypatch.setattr(sweep_module, "frugal", lambda: True)
-    assert all(torch.equal(a, b) for a, b in zip(at_once, sweep(*arguments), strict=True))

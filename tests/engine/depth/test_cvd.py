@@ -11,7 +11,7 @@ import torch
 
 from engine.clip.depth_map import DepthFrames
 from engine.depth import cvd, training
-from engine.depth.cvd import solve_depth
+from engine.depth.cvd import Measured, solve_depth
 from engine.depth.data import Found, TrainingData
 from engine.depth.evidence import solve_evidence
 from engine.depth.settings import PRESETS
@@ -78,13 +78,20 @@ def test_frames_that_show_different_things_are_no_pair(tmp_path: Path) -> None:
 
 def load(stages, evidence=True):
     clip, _, done = stages
-    measured = DepthFrames(done / "evidence", clip.half_lens, "clip") if evidence else None
-    return TrainingData.load(clip, Found(done / "flow", done / "motion", None, False, measured))
+    return TrainingData.load(
+        clip, Found(done / "flow", done / "motion", None, False, measured(stages).evidence if evidence else None)
+    )
+
+
+def measured(stages):
+    clip, _, done = stages
+    return Measured(clip, DepthFrames(done / "evidence", clip.lens, "clip"))
 
 
 def solve(stages, folder, seed=0, progress=None, settings=TINY, data=None):
     clip = stages[0]
-    solve_depth(clip, settings, data or load(stages), folder, seed, CPU, progress or Silent())
+    found = measured(stages) if settings.measured else None
+    solve_depth(clip, found, settings, data or load(stages), folder, seed, CPU, progress or Silent())
     return np.stack([np.load(folder / "depth" / f"{n:06d}.npy") for n in clip.numbers])
 
 

@@ -9,16 +9,21 @@ HALF = (24, 32)
 GREY = torch.full((3, 48, 64), 0.5)
 
 
-def fuse(*frame):
+def fuse(network, evidence, confidence, image):
     """Of one frame, alone."""
-    return fuse_all(*(part[None] for part in frame))[0]
+    return fuse_all(network[None], wide(evidence), wide(confidence), image[None])[0]
+
+
+def wide(values):
+    """(1, H, W) of (h, w) or of (B, h, w): each pixel as four."""
+    return values.repeat_interleave(2, -1).repeat_interleave(2, -2).reshape(-1, *GREY.shape[1:])
 
 
 def test_without_evidence_the_network_stands() -> None:
     network = torch.linspace(0, 1, 24 * 32).reshape(HALF)
     fused = fuse(network, torch.zeros(HALF), torch.zeros(HALF), GREY)
-    wide = torch.nn.functional.interpolate(network[None, None], scale_factor=2, mode="bilinear")[0, 0]
-    assert torch.allclose(fused, wide)
+    enlarged = torch.nn.functional.interpolate(network[None, None], scale_factor=2, mode="bilinear")[0, 0]
+    assert torch.allclose(fused, enlarged)
 
 
 def test_a_plane_goes_on_straight_where_nothing_is_known() -> None:
@@ -27,8 +32,8 @@ def test_a_plane_goes_on_straight_where_nothing_is_known() -> None:
     confidence = torch.zeros(HALF)
     confidence[:14, :20] = 1.0
     fused = fuse(torch.zeros(HALF), depth.log(), confidence, GREY)
-    wide = torch.nn.functional.interpolate(depth.log()[None, None], scale_factor=2, mode="bilinear")[0, 0]
-    assert (fused - wide).abs().max() < 0.04
+    enlarged = torch.nn.functional.interpolate(depth.log()[None, None], scale_factor=2, mode="bilinear")[0, 0]
+    assert (fused - enlarged).abs().max() < 0.04
 
 
 def test_an_offset_of_the_network_is_taken_out_everywhere() -> None:
@@ -71,6 +76,6 @@ def test_frames_have_no_part_in_each_other() -> None:
     confidence = (torch.rand((3, *HALF), generator=generator) > 0.5).float()
     confidence[1] = 0.0  # a frame without any evidence among others
     image = torch.rand((3, 3, 48, 64), generator=generator)
-    together = fuse_all(network, evidence, confidence, image)
+    together = fuse_all(network, wide(evidence), wide(confidence), image)
     for k in range(3):
         assert torch.allclose(together[k], fuse(network[k], evidence[k], confidence[k], image[k]), atol=1e-3)
