@@ -176,6 +176,7 @@ def _measure(clip: WorkClip, pictures: Pictures, row: int, plan: SweepPlan) -> A
         pictures.fine(row),
         torch.stack([pictures.fine(int(plan.views[place])) for place in chosen]),
         grey,
+        torch.stack([pictures.grey(int(plan.views[place])) for place in chosen]),
         Projection(height, width, _matrix(clip.lens, grey), view_from_frame[chosen]),
         inverse_depths,
         used[:, chosen],

@@ -40,15 +40,15 @@ FIGURES = (
     ),
     (
         "confident_share",
-        "Decided by geometry",
+        "Measured",
         "{:.0%} of the picture",
         "several camera positions agree on the depth there",
     ),
     (
         "prior_only_share",
-        "Decided by the network alone",
+        "Guessed",
         "{:.0%} of the picture",
-        "plausible rather than measured: look twice before putting anything there",
+        "carried on from what is around, or the network's: look twice before putting anything there",
     ),
     (
         "dynamic_share",
@@ -122,7 +122,7 @@ def write_report(
         "<h2>Over the clip</h2>",
         _frame_plot("Depth against optical flow", "px", frames, "consistency_px"),
         _distance_plot(quality.get("consistency_by_distance_px") or {}),
-        _frame_plot("Decided by geometry", "% of the picture", frames, "confident_share", 100.0),
+        _frame_plot("Measured", "% of the picture", frames, "confident_share", 100.0),
         _scale_plot(scale_per_frame),
         _frame_plot("Reprojection of the sparse points", "px", frames, "reprojection_px"),
         _camera_plot(frames, solve["world"]["unit"]),
@@ -192,8 +192,8 @@ def _frame(frame: dict[str, Any], pictures: Thumbnails) -> str:
     titles = (
         "plate",
         "depth, near is bright",
-        "confidence, white is geometry",
-        "blue: the network alone, red: moves by itself",
+        "confidence, white is sure",
+        "blue: guessed, red: moves by itself",
     )
     shown = "".join(_picture(title, uri) for title, uri in zip(titles, pictures, strict=True))
     return f"<h3>Frame {frame['frame']}: {escape(note)}</h3><div class='small'>{shown}</div>"

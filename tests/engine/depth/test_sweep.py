@@ -67,7 +67,7 @@ def swept(clip: WorkClip, row: int):
     used = torch.from_numpy(plan.used)
     views = pictures[plan.views.tolist()]
     found = sweep(pictures[row], views, grey[row], projection, inverse_depths, used)
-    return found, Matcher(pictures[row], views, grey[row], projection, inverse_depths, used)
+    return found, Matcher(pictures[row], views, grey[row], grey[plan.views.tolist()], projection, inverse_depths, used)
 
 
 def test_the_sweep_finds_a_slanted_plane_and_refining_is_exact(scene) -> None:

@@ -146,7 +146,7 @@ def solved(tmp_path: Path):
     """A small solve whose cameras and depth are exact, exported; with the truth folder beside it."""
     rng = np.random.default_rng(3)
     plates, truth_folder, result_folder = tmp_path / "plates", tmp_path / "truth", tmp_path / "result"
-    for folder in (plates, truth_folder, result_folder / "depth", result_folder / "confidence"):
+    for folder in (plates, truth_folder, *(result_folder / name for name in ("depth", "confidence", "measured"))):
         folder.mkdir(parents=True)
     lens = Lens("SIMPLE_PINHOLE", 128, 96, 110.0, 110.0, 64.0, 48.0)
     numbers, poses, truth_frames = [1001, 1002, 1004, 1005], {}, []
@@ -158,6 +158,9 @@ def solved(tmp_path: Path):
             poses[number] = pose
             np.save(result_folder / "depth" / f"{number:06d}.npy", np.full((96, 128), 3.0, np.float32))
             np.save(result_folder / "confidence" / f"{number:06d}.npy", np.full((96, 128), 0.75, np.float32))
+            measured = np.ones((96, 128), bool)
+            measured[:24] = False
+            np.save(result_folder / "measured" / f"{number:06d}.npy", measured)
         cv2.imwrite(str(truth_folder / f"{number}.png"), np.full((96, 128), 6000, np.uint16))
         true_pose = pose.copy()
         true_pose[:3, 3] *= 2.0
@@ -225,11 +228,11 @@ def test_the_report_is_one_page_with_pictures_and_plots_and_no_links(solved) -> 
     assert "<h1>a.solve</h1>" in page, "named after the solve folder, not after where it was made"
     assert "too blurred" in page
     for title in (
-        "Depth against optical flow", "Depth against optical flow, by distance", "Decided by geometry",
+        "Depth against optical flow", "Depth against optical flow, by distance", "Measured",
         "Scale of the prior", "Reprojection of the sparse points", "Camera path from above",
     ):  # fmt: skip
         assert f"aria-label='{title}" in page, title
-    assert "100% of the picture" in page, "a confidence of 0.75 everywhere"
+    assert "75% of the picture" in page, "as much was measured"
 
 
 def test_the_report_shows_hostile_text_as_text(solved) -> None:
@@ -275,13 +278,17 @@ def test_ticks_are_round_numbers_within_the_range() -> None:
 def test_quality_says_what_was_measured_and_what_was_guessed(solved) -> None:
     document = json.loads((solved[0] / "solve.json").read_text())
     quality = document["quality"]
-    assert quality["confident_share"] == 1.0
-    assert quality["prior_only_share"] == 0.0
+    assert quality["confident_share"] == 0.75
+    assert quality["prior_only_share"] == 0.25
     assert quality["dynamic_share"] == 0.0
     assert quality["consistency_by_distance_px"] == {"1": 0.25, "4": 0.5}
     assert document["world"] == {"up": "estimated", "scale": "metric", "unit": "metre"}
     assert all(frame["dynamic"] is None for frame in document["frames"])
-    assert document["frames"][0]["confident_share"] == 1.0
+    assert document["frames"][0]["confident_share"] == 0.75
+    written = cv2.imread(str(solved[0] / document["frames"][0]["measured"]), cv2.IMREAD_UNCHANGED)
+    assert written.shape == (96, 128)
+    assert (written[:24] == 0).all()
+    assert (written[24:] == 255).all()
     assert document["frames"][3]["confident_share"] is None
 
 
