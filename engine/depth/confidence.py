@@ -15,6 +15,7 @@ from engine.depth.agreement import Agreement
 
 RIGHT = 0.05  # relative error of a depth that is right
 MEASURED = 0.5  # a depth that is more likely right than wrong is measured
+LEAST = 0.35  # one that is likelier than this is still better than none
 LIKE = 0.04  # of intensity: a pixel of the same surface
 RADIUS = 2
 MOST_VOTES = 6.0
