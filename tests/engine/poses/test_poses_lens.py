@@ -9,8 +9,8 @@ import pytest
 
 from engine.poses.adjust import Fit, Kind, _with_lens, bundle, bundle_options, chosen_lens, focal_range, readout
 from engine.poses.breaks import find_breaks, matches_across
-from engine.poses.features import Matches
 from engine.poses.cameras import _SAYS_NOTHING as SAYS_NOTHING
+from engine.poses.features import Matches
 from engine.poses.holdout import Tracks
 from engine.poses.job import Job
 from engine.poses.judge import Candidate, lens_of, pixels_in
