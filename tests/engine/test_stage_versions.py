@@ -9,6 +9,7 @@ changes, decide whether what the stage writes can have changed as well; if so ra
 import ast
 import hashlib
 import json
+import re
 import sys
 from functools import cache
 from pathlib import Path
@@ -113,9 +114,9 @@ def imported_by(module: str) -> tuple[str, ...]:
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
                 found.append(inner if path_of(inner).is_file() else str(node.module))
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("engine."):
-            if path_of(node.value).is_file():  # what `run_worker` starts
-                found.append(node.value)
+        elif isinstance(node, ast.Constant) and re.fullmatch(r"engine\.[\w.]+", str(node.value)):
+            started = str(node.value)  # by `run_worker`
+            found += [started] if path_of(started).is_file() else []
     return tuple(found)
 
 
