@@ -286,6 +286,7 @@ def test_quality_says_what_was_measured_and_what_was_guessed(solved) -> None:
     assert all(frame["dynamic"] is None for frame in document["frames"])
     assert document["frames"][0]["confident_share"] == 0.75
     written = cv2.imread(str(solved[0] / document["frames"][0]["measured"]), cv2.IMREAD_UNCHANGED)
+    assert written is not None
     assert written.shape == (96, 128)
     assert (written[:24] == 0).all()
     assert (written[24:] == 255).all()
