@@ -33,7 +33,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import adaptive_avg_pool2d
 
 from bench import depth_figures, masks
 from bench.depth_figures import markdown
@@ -42,7 +42,7 @@ from engine.clip.depth_map import DepthFrames
 from engine.clip.plate_grid import PlateGrid, upsample_depth
 from engine.clip.track import CameraTrack
 from engine.clip.work import WorkClip
-from engine.depth.cvd import consistency, solve_depth
+from engine.depth.cvd import Measured, consistency, solve_depth
 from engine.depth.data import Found, TrainingData
 from engine.depth.scale import read_scale
 from engine.depth.settings import PRESETS, DepthSettings, settings_of
@@ -140,6 +140,16 @@ class Case:
         """Working copies of the frames."""
         return self.stages["footage"] / "proxy"
 
+    @cached_property
+    def fine(self) -> WorkClip:
+        """The same frames on the grid that depth is measured on."""
+        return WorkClip.load(self.proxies, self.track, settings_of(self.request).measured_side, Silent())
+
+    def grid(self, folder: Path) -> WorkClip:
+        """The frames on the grid of a variant's depth."""
+        depth = FrameFiles(folder / "depth", ".npy").load(self.numbers[0])
+        return self.fine if depth.shape == self.fine.images.shape[1:3] else self.clip
+
     @property
     def prior(self) -> DepthFrames:
         """What the built-in network says."""
@@ -148,7 +158,7 @@ class Case:
     @property
     def evidence(self) -> DepthFrames:
         """What was measured."""
-        return DepthFrames(self.stages["evidence"], self.clip.half_lens, "clip")
+        return DepthFrames(self.stages["evidence"], self.fine.lens, "clip")
 
     @cached_property
     def clip(self) -> WorkClip:
@@ -199,8 +209,7 @@ def prior_alone(case: Case, folder: Path) -> float:
 def sweep_measured(case: Case, folder: Path) -> float:
     """Where neighbours confirm the sweep, and nothing elsewhere."""
     for number in case.numbers:
-        depth = case.evidence.load(number).values
-        write_npy(FrameFiles(folder / "depth", ".npy").path(number), _enlarged(case, depth, cv2.INTER_NEAREST))
+        write_npy(FrameFiles(folder / "depth", ".npy").path(number), case.evidence.load(number).values)
     return case.cost("evidence")
 
 
@@ -219,7 +228,7 @@ def sweep_filled(case: Case, folder: Path) -> float:
             depth = known[label]
         else:
             depth = np.full_like(depth, unit)
-        write_npy(FrameFiles(folder / "depth", ".npy").path(number), _enlarged(case, depth, cv2.INTER_NEAREST))
+        write_npy(FrameFiles(folder / "depth", ".npy").path(number), depth)
     return case.cost("evidence") + time.process_time() - start
 
 
@@ -240,7 +249,8 @@ def trained(settings: Callable[[Case], DepthSettings], after: str | None = None)
             shutil.copy(folder / "checkpoint.pt", folder / "trained.pt")
         write_json(folder / "training.json", {"cpu_s": spent})
         start = time.process_time()
-        solve_depth(case.clip, chosen, data, folder, case.request.seed, CPU, Silent())
+        found = Measured(case.fine, case.evidence) if chosen.measured else None
+        solve_depth(case.clip, found, chosen, data, folder, case.request.seed, CPU, Silent())
         return spent + time.process_time() - start + (case.cost("evidence") if chosen.measured else 0.0)
 
     return make
@@ -429,8 +439,9 @@ def write_plate(case: Case, how: str, folder: Path, plate: Path) -> None:
     def moving(number: int) -> NDArray[np.bool_]:
         return load_dynamic(case.stages["motion"], number, case.clip.images.shape[1:3])
 
-    sharpener = EdgeSharpener(case.proxies, case.track.lens, case.clip, depth_of, moving)
-    coarse, fine = PlateGrid(case.track.lens, case.clip.lens), PlateGrid(case.track.lens, sharpener.lens)
+    grid = case.grid(folder)
+    sharpener = EdgeSharpener(case.proxies, case.track.lens, grid, depth_of, moving)
+    coarse, fine = PlateGrid(case.track.lens, grid.lens), PlateGrid(case.track.lens, sharpener.lens)
     for number, image in footage.read_frames(case.shot, wanted):
         if how == "guided":
             depth = upsample_depth(sharpener.sharpen(number), image, fine)
@@ -450,18 +461,18 @@ def steadiness(case: Case, folder: Path) -> Result:
     of log depth| per work pixel, times 100, on the strongest edges of the pictures (Sobel, the upper `STRONGEST` of
     each frame); flat_pct: on all other pixels.
     """
-    to_plate = case.track.lens.width / case.clip.lens.width
-    agreement = consistency(case.clip, case.data(PRESETS["cvd-2020"]), DepthFrames(folder, case.clip.lens, "clip"))
+    to_plate, grid = case.track.lens.width / case.clip.lens.width, case.grid(folder)
+    agreement = consistency(case.clip, case.data(PRESETS["cvd-2020"]), DepthFrames(folder, grid.lens, "clip"))
     depths = {number: FrameFiles(folder / "depth", ".npy").load(number) for number in case.numbers}
 
     def depth_at(frame: int, rays: NDArray[np.float64]) -> NDArray[np.floating]:
-        lens = case.clip.lens
+        lens = grid.lens
         pixels = np.stack([rays[:, 0] * lens.fx + lens.cx, rays[:, 1] * lens.fy + lens.cy], axis=1)
         at = array_from_pixel(pixels).astype(np.float32)[None]
         return np.asarray(cv2.remap(depths[frame], at, None, cv2.INTER_NEAREST, borderValue=0)[0], np.float32)
 
     edge, flat = [], []
-    for image, number in zip(case.clip.images, case.numbers, strict=True):
+    for image, number in zip(grid.images, case.numbers, strict=True):
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
         contrast = np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1))
         strong = contrast > np.quantile(contrast, 1.0 - STRONGEST)
@@ -491,7 +502,8 @@ def disparity_error(case: Case, depths: dict[int, Array]) -> float:
     for pair in data.pairs:
         arrays = torch.from_numpy(load_pair(data.flow, pair.first, pair.second)).float()
         for k, (a, b) in enumerate(((pair.first, pair.second), (pair.second, pair.first))):
-            mine, other = (avg_pool2d(torch.from_numpy(depths[n])[None, None], 2) for n in (a, b))
+            size = (arrays.shape[2], arrays.shape[3])
+            mine, other = (adaptive_avg_pool2d(torch.from_numpy(depths[n])[None, None], size) for n in (a, b))
             poses = case.clip.world_from_camera
             b_from_a = torch.tensor(rigid_inverse(poses[row[b]]) @ poses[row[a]], dtype=torch.float32)[None]
             points = unproject(mine, K)

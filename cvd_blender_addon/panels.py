@@ -213,7 +213,7 @@ def _solve(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
             row = layout.row(align=True)
             row.operator("cvd.attach_solve", icon="LINKED")
             row.operator("cvd.attach_solve", text="Cancel It", icon="CANCEL").cancel = True
-        _log_buttons(layout)
+        _log_buttons(layout, cvd.job_in_the_way)
     elif cvd.job_state == "cancelled":
         _text(layout, "Cancelled. Solving again goes on from there.", "INFO")
     elif cvd.job_state == "stopped":

@@ -28,8 +28,9 @@ class OfFolder(mixins.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        """There is a solve folder, of the scene or in the queue."""
-        if monitor.folder_of(scene_of(context)) is None and not properties.queue_of(context).shots:
+        """There is a solve folder: of the scene, in the queue, or one whose solve is in the way."""
+        named = properties.queue_of(context).shots or properties.of(context.scene).job_in_the_way
+        if monitor.folder_of(scene_of(context)) is None and not named:
             cls.poll_message_set("Solve a clip or import a solve first")
             return False
         return True

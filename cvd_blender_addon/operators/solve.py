@@ -451,7 +451,7 @@ class CVD_OT_attach_solve(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> Result:
         """Choose its folder, which is to follow it."""
         cvd = properties.of(context.scene)
-        cvd.solve_folder = cvd.job_in_the_way
+        cvd.solve_folder = paths.stored(Path(cvd.job_in_the_way))
         if not cvd.job_running:
             self.report({"INFO"}, "That solve has ended meanwhile")
         elif self.cancel:

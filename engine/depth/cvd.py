@@ -124,9 +124,9 @@ def _predict(
     evidence, weight, confidence = _fine_evidence(data, measured, rows, known)
     fused = fuse(log_depth, evidence, weight, measured.clip.colours(rows, device))
     alone = interpolate(log_depth[:, None], size=fused.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
-    there = confidence > 0
+    there, trusted = confidence > 0, confidence > MEASURED
     sure = torch.where(there, confidence, guessed_probability(fused, alone, there))
-    return (fused.exp() * data.unit).cpu().numpy(), sure.cpu().numpy(), there.cpu().numpy()
+    return (fused.exp() * data.unit).cpu().numpy(), sure.cpu().numpy(), trusted.cpu().numpy()
 
 
 def _fine_evidence(

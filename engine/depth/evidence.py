@@ -19,7 +19,7 @@ from engine.clip.preview import show_depth
 from engine.clip.views import SweepPlan, plan_sweep
 from engine.clip.work import WorkClip
 from engine.depth.agreement import Agreement, agreement
-from engine.depth.confidence import MEASURED, features, probability
+from engine.depth.confidence import LEAST, features, probability
 from engine.depth.refine import Matcher, choose_for, refine
 from engine.depth.settings import DepthSettings
 from engine.depth.sweep import Projection, normalised, sweep
@@ -101,7 +101,7 @@ def solve_evidence(
 
     def judge(row: int, raw: torch.Tensor, found: Agreement) -> torch.Tensor:
         sure = probability(features(pictures.grey(row), raw[0], raw[1], found))
-        return torch.where((found.votes > 0) & (sure > MEASURED), sure, torch.zeros_like(sure))
+        return torch.where((found.votes > 0) & (sure > LEAST), sure, torch.zeros_like(sure))
 
     asked = [_asked(plan, row, count) for row, plan in enumerate(plans)]
     confirm(clip, clip.lens, asked, judge, folder, device, checking)
@@ -176,6 +176,7 @@ def _measure(clip: WorkClip, pictures: Pictures, row: int, plan: SweepPlan) -> A
         pictures.fine(row),
         torch.stack([pictures.fine(int(plan.views[place])) for place in chosen]),
         grey,
+        torch.stack([pictures.grey(int(plan.views[place])) for place in chosen]),
         Projection(height, width, _matrix(clip.lens, grey), view_from_frame[chosen]),
         inverse_depths,
         used[:, chosen],

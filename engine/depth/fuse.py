@@ -15,6 +15,7 @@ JUMP = 0.01  # of disparity, where the clip's median is 1: what differs by more 
 OUTLIER = 0.2  # of disparity: evidence further from what its surroundings say loses its weight
 ROUNDS, ITERATIONS = 3, 40
 FINEST_ROUNDS, FINEST_ITERATIONS = 1, 25  # on the work grid, where the start is nearly right
+KNOWN = 0.21  # weight, above a single sparse point, from which a pixel begins with what was measured there
 RIDGE = 1e-4  # keeps slopes defined where nothing tells them
 COARSEST = 16  # pixels
 FARTHEST = 50.0  # times the clip's median depth
@@ -64,6 +65,7 @@ def fuse(
         known, colours = levels[finer]
         surface = F.interpolate(surface, size=known.shape[-2:], mode="bilinear", align_corners=False)
         surface[:, 1:] *= 0.5  # slopes are per pixel
+        surface[:, 0] = _where_known(known, surface[:, 0])
         finest = finer == 0
         rounds, iterations = (FINEST_ROUNDS, FINEST_ITERATIONS) if finest else (ROUNDS, ITERATIONS)
         surface = _solved(known, colours, surface, rounds, iterations)
@@ -80,6 +82,15 @@ def _level(
     measured = torch.stack([confidence, confidence * (-evidence_log).exp()], 1)
     network = F.interpolate((-network_log).exp()[:, None], size=size, mode="bilinear", align_corners=False)
     return torch.cat([measured, network], 1), image
+
+
+def _where_known(known: torch.Tensor, disparity: torch.Tensor) -> torch.Tensor:
+    """Disparity (B, H, W), what was measured where anything was.
+
+    From the coarser level, on which thin things and the gaps between them are one, they would look like outliers.
+    """
+    weight = known[:, 0]
+    return torch.where(weight > KNOWN, known[:, 1] / weight.clamp_min(KNOWN), disparity)
 
 
 def _solved(

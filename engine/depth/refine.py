@@ -7,6 +7,8 @@ dimension).
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,7 +18,10 @@ from engine.clip.views import SweepPlan
 from engine.depth.sweep import Projection, better_half, box_mean, correlation
 
 GUIDE_RADIUS, GUIDE_EPSILON = 3, 4e-4  # of the guided filter over the scores
-BETTER = 0.03  # of the score: by so much another depth must be better than the one that comes first
+COLOUR, WORST = 2.0, 0.06  # weight beside the correlation, and difference in intensity that says all there is to say
+BETTER = 0.03  # of the score: by so much a depth of the cells around must be better than a pixel's own
+BETTER_FAR = 0.2  # likewise, of what is farther around
+RINGS, ON_RING, RANKS = (6, 14, 24), 8, (2, 6, 12, 21)  # cells away, places on each, which of them in order of depth
 LIKE = 0.5  # correlation of a view that shows the same
 WINDOW = 4  # radius in which pixels move together
 STEADY = 1e-3  # contrast below which they do not
@@ -56,6 +61,7 @@ class Matcher:
         frame: (H, W), `normalised`.
         views: (V, H, W), `normalised`.
         grey: (H, W) in [0, 1], the frame's picture.
+        view_greys: (V, H, W), theirs.
         projection: of the V views.
         inverse_depths: (D,) of the plan.
         used: (D, V) bool.
@@ -66,11 +72,13 @@ class Matcher:
         frame: torch.Tensor,
         views: torch.Tensor,
         grey: torch.Tensor,
+        view_greys: torch.Tensor,
         projection: Projection,
         inverse_depths: torch.Tensor,
         used: torch.Tensor,
     ) -> None:
         self._frame, self._views, self._grey, self._projection = frame, views, grey, projection
+        self._view_greys = view_greys
         self._inverse_depths, self._used = inverse_depths.contiguous(), used.T.to(frame.dtype).contiguous()
         mean = box_mean(grey, GUIDE_RADIUS)
         self._variance = box_mean(grey * grey, GUIDE_RADIUS) - mean * mean
@@ -82,8 +90,15 @@ class Matcher:
         return better_half(scores.mul_(self._counts(inverse_depth)))
 
     def smooth_score(self, inverse_depth: torch.Tensor) -> torch.Tensor:
-        """(H, W): `score`, smoothed everywhere but across edges of the picture (He et al. 2010)."""
-        score = self.score(inverse_depth)
+        """(H, W): correlation and likeness of single pixels, smoothed but across edges of the picture (He et al. 2010).
+
+        Windows reach over edges, single pixels do not; windows bear changes of light.
+        """
+        grid, counts = self._projection.grid(inverse_depth), self._counts(inverse_depth)
+        seen = F.grid_sample(self._view_greys[:, None], grid, padding_mode="border", align_corners=False)[:, 0]
+        alike = (1.0 - ((seen - self._grey).abs() / WORST).clamp_max(1.0)).mul_(counts)
+        windows = correlation(self._frame, self._views, grid).mul_(counts)
+        score = better_half(windows) + COLOUR * better_half(alike)
         mean = box_mean(score, GUIDE_RADIUS)
         slope = (box_mean(score * self._grey, GUIDE_RADIUS) - self._mean * mean) / (self._variance + GUIDE_EPSILON)
         return box_mean(slope, GUIDE_RADIUS) * self._grey + box_mean(mean - slope * self._mean, GUIDE_RADIUS)
@@ -128,13 +143,31 @@ def refine(matcher: Matcher, inverse_depth: torch.Tensor, height: int, width: in
         width: of the matcher's grid.
     """
     coarse = inverse_depth[None, None]
-    smooth = F.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)[0, 0]
-    around = torch.cat([coarse, -F.max_pool2d(-coarse, 3, 1, 1), F.max_pool2d(coarse, 3, 1, 1)], 1)
-    best = smooth
+    best = F.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)[0, 0]
     score = matcher.smooth_score(best)
-    for other in F.interpolate(around, size=(height, width), mode="nearest")[0]:
-        theirs = matcher.smooth_score(other)
-        better = theirs > score + BETTER
-        best, score = torch.where(better, other, best), torch.where(better, theirs, score)
+    cells = torch.cat([coarse, -F.max_pool2d(-coarse, 3, 1, 1), F.max_pool2d(coarse, 3, 1, 1)], 1)[0]
+    for others, by in ((cells, BETTER), (_farther_around(inverse_depth), BETTER_FAR)):
+        for other in F.interpolate(others[None], size=(height, width), mode="nearest")[0]:
+            theirs = matcher.smooth_score(other)
+            better = theirs > score + by
+            best, score = torch.where(better, other, best), torch.where(better, theirs, score)
     best = matcher.moved(best)
     return best, matcher.score(best)
+
+
+def _farther_around(inverse_depth: torch.Tensor) -> torch.Tensor:
+    """(R, h, w): some of the inverse depths on rings around each pixel (h, w).
+
+    What lies behind a lattice is seen beside it and through other gaps; a sweep whose windows are wider than the gaps
+    finds it in few of them.
+    """
+    height, width = inverse_depth.shape
+    most = max(RINGS)
+    padded = F.pad(inverse_depth[None, None], (most, most, most, most), mode="replicate")[0, 0]
+    places = []
+    for radius in RINGS:
+        for k in range(ON_RING):
+            angle = 2.0 * math.pi * k / ON_RING
+            line, column = most + round(radius * math.sin(angle)), most + round(radius * math.cos(angle))
+            places.append(padded[line : line + height, column : column + width])
+    return torch.stack(places).sort(0).values[list(RANKS)]

@@ -42,15 +42,15 @@ FIGURES = (
     ),
     (
         "confident_share",
-        "Decided by geometry",
+        "Measured",
         "{:.0%} of the picture",
         "several camera positions agree on the depth there",
     ),
     (
         "prior_only_share",
-        "Decided by the network alone",
+        "Guessed",
         "{:.0%} of the picture",
-        "plausible rather than measured: look twice before putting anything there",
+        "carried on from what is around, or the network's: look twice before putting anything there",
     ),
     (
         "expected_share",
@@ -80,7 +80,7 @@ svg .title{font-weight:600;font-size:13px}.grid{stroke:#e4e4e4}.axis{stroke:#888
 
 
 class Thumbnails(NamedTuple):
-    """Pictures of a frame as data URIs; `marked` is the plate with what was estimated in blue, moving objects in red and
+    """Pictures of a frame as data URIs; `marked` is the plate with what was guessed in blue, moving objects in red and
     doubtful regions framed in yellow."""
 
     plate: str
@@ -215,8 +215,8 @@ def _frame(frame: dict[str, Any], pictures: Thumbnails, run: dict[str, Any] | No
     titles = (
         "plate",
         "depth, near is bright",
-        "confidence, white is certain",
-        "blue: estimated, red: moves by itself, yellow: doubtful",
+        "confidence, white is sure",
+        "blue: guessed, red: moves by itself, yellow: doubtful",
     )
     shown = "".join(_picture(title, uri) for title, uri in zip(titles, pictures, strict=True))
     return f"<h3>Frame {frame['frame']}: {escape(note)}</h3><div class='small'>{shown}</div>"

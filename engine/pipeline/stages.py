@@ -205,7 +205,7 @@ def _export(solve: Solve, _folder: Path, _device: torch.device) -> None:
 KINDS = (
     StageKind("footage", 1, (), 0.1, _footage_settings, _footage),
     StageKind("masks", 1, ("footage",), 0.01, lambda inputs, _: inputs.masks, _masks),
-    StageKind("poses", 1, ("masks",), 2.5, lambda inputs, _: inputs.camera, _poses, show=_show_poses),
+    StageKind("poses", 2, ("masks",), 2.5, lambda inputs, _: inputs.camera, _poses, show=_show_poses),
     StageKind(
         "flow", 1, ("poses",), 0.33, lambda inputs, _: {"long_side": inputs.settings.long_side}, _flow,
         possible=_measurable,

@@ -192,6 +192,22 @@ def test_a_folder_that_is_at_work_offers_attach_and_cancel(
     assert (job.folder / "cancel").exists()
 
 
+def test_attach_keeps_the_folder_as_solve_depth_does_and_its_log_can_be_read(
+    job: jobs.Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    crash()
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "copy.blend"))
+    monkeypatch.setattr(paths, "uses_relative", lambda: True)
+    cvd = of(bpy.context.scene)
+    assert not ops.cvd.show_log.poll()
+    cvd.job_in_the_way = str(job.folder)
+    assert ops.cvd.show_log(folder=cvd.job_in_the_way) == {"FINISHED"}
+    assert ops.cvd.attach_solve() == {"FINISHED"}
+    assert cvd.solve_folder == "//a.solve"
+    assert running()
+
+
 def test_a_stale_error_goes_when_the_file_is_opened_and_a_true_one_stays(job: jobs.Job, tmp_path: Path) -> None:
     blend = str(tmp_path / "a.blend")
     cvd = of(bpy.context.scene)

@@ -1,14 +1,15 @@
 """A stage whose code changes is looked at: its results in the caches of users are taken as long as its version stays.
 
 `tests/golden/stages.json` holds each stage's version with a sum of its code: of the functions that the table names, and
-of every module of the engine that these import, comments and docstrings left out. Where a sum changes, decide whether
-what the stage writes can have changed as well; if so raise its version in `engine/pipeline/stages.py`. Then write the
-file anew: `python tests/engine/test_stage_versions.py`.
+of every module of the engine that these import or start as a process, comments and docstrings left out. Where a sum
+changes, decide whether what the stage writes can have changed as well; if so raise its version in
+`engine/pipeline/stages.py`. Then write the file anew: `python tests/engine/test_stage_versions.py`.
 """
 
 import ast
 import hashlib
 import json
+import re
 import sys
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,10 @@ def test_versions_are_raised_with_care() -> None:
     golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
     changed = [name for name, entry in current().items() if entry != golden.get(name)]
     assert not changed, f"the code of {', '.join(changed)} has changed: see the head of {Path(__file__).name}"
+
+
+def test_the_solver_counts_although_it_is_a_process_of_its_own() -> None:
+    assert {"engine.poses.worker", "engine.poses.adjust", "engine.poses.place_worker"} <= modules_of("poses")
 
 
 def test_a_stage_that_others_build_on_is_not_touched_by_their_code() -> None:
@@ -109,6 +114,9 @@ def imported_by(module: str) -> tuple[str, ...]:
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
                 found.append(inner if path_of(inner).is_file() else str(node.module))
+        elif isinstance(node, ast.Constant) and re.fullmatch(r"engine\.[\w.]+", str(node.value)):
+            started = str(node.value)  # by `run_worker`
+            found += [started] if path_of(started).is_file() else []
     return tuple(found)
 
 

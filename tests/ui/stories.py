@@ -494,3 +494,72 @@ def _find_something(folder: Path) -> None:
     bpy.data.images.remove(picture)
     (folder / "new.json").write_text(json.dumps({"schema": "cvd.preview/1", "cameras": poses, "points": points}))
     (folder / "new.json").rename(folder / "track.json")
+
+
+def leave_it(screen: Screen) -> Story:
+    """A clip is opened, the file saved, and a copy of it; Blender is quit while Solve Depth is at work."""
+    area = yield from screen.editor("VIEW_3D")
+    yield from screen.fill(area, "clip_path", os.environ["CLIP"])
+    bpy.ops.wm.save_as_mainfile(filepath=str(screen.out / "shot.blend"))
+    bpy.ops.wm.save_as_mainfile(filepath=str(screen.out / "copy.blend"), copy=True)
+    _pretend("steady")
+    yield from screen.click(area, "cvd.solve_depth")
+    yield from screen.wait("the engine runs", lambda: _cvd().job_state == "running")
+    yield from screen.picture("solving")
+    screen.found["folder"] = str(_addon("paths").absolute(_cvd().solve_folder))
+
+
+def come_back(screen: Screen) -> Story:
+    """The file is opened again, then its copy, in which Solve Depth meets the solve that is at work."""
+    left = Path(os.environ["LEFT"])
+    _pretend("steady")
+    yield from _open_file(screen, left / "shot.blend")
+    yield from screen.wait("the solve is found", lambda: _cvd().job_state == "running")
+    area = yield from screen.editor("VIEW_3D")
+    yield from screen.find(area, "cvd.cancel_solve")
+    yield from screen.picture("found")
+    screen.found["found"] = str(_addon("paths").absolute(_cvd().solve_folder))
+
+    yield from _open_file(screen, left / "copy.blend")
+    area = yield from screen.editor("VIEW_3D")
+    screen.found["copy"] = [_cvd().job_running, _cvd().solve_folder]
+    yield from screen.click(area, "cvd.solve_depth")
+    yield from screen.wait("it is at work", lambda: bool(_cvd().job_in_the_way))
+    screen.found["error"] = _cvd().job_error
+    yield from screen.picture("said")
+    yield from screen.press("ESC")  # what Blender itself shows of an error lies over the panel
+    yield from screen.picture("in_the_way")
+
+
+def attach(screen: Screen) -> Story:
+    """Attach follows the solve to its end, and builds the scene."""
+    yield from come_back(screen)
+    area = yield from screen.editor("VIEW_3D")
+    yield from screen.click(area, "cvd.attach_solve", 0.25)
+    yield from screen.wait("it is followed", lambda: _cvd().job_running and _cvd().job_state == "running")
+    yield from screen.picture("attached")
+    screen.found["attached"] = [_cvd().solve_folder, _cvd().job_message, _cvd().job_error]
+    (Path(screen.found["found"]) / "finish").touch()
+    yield from screen.wait("it is done", lambda: not _cvd().job_running)
+    yield from screen.wait("the scene is built", lambda: _camera().name.startswith("CVD"))
+    yield from screen.picture("built")
+    screen.found["state"] = _cvd().job_state
+
+
+def cancel_it(screen: Screen) -> Story:
+    """Cancel It ends the solve, and the panel is ready for the next one."""
+    yield from come_back(screen)
+    area = yield from screen.editor("VIEW_3D")
+    yield from screen.click(area, "cvd.attach_solve", 0.75)
+    yield from screen.wait("it has ended", lambda: not _cvd().job_running and _cvd().job_state == "cancelled")
+    yield from screen.find(area, "cvd.solve_depth")
+    yield 1.5
+    yield from screen.picture("cancelled")
+    with bpy.context.temp_override(window=screen.window, area=area):
+        screen.found["ready"] = [OPS.cvd.solve_depth.poll(), _cvd().job_error, _cvd().job_in_the_way]
+
+
+def _open_file(screen: Screen, path: Path) -> Story:
+    with bpy.context.temp_override(window=screen.window):
+        bpy.ops.wm.open_mainfile(filepath=str(path))
+    yield 1.0

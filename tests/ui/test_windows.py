@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -213,3 +215,49 @@ def test_shots_are_queued_and_seen_while_they_are_solved(blender: Blender, synth
         "stopped": ["waiting", "waiting"],
         "left": [],
     }
+
+
+def leave(blender: Blender, synthetic: Synthetic) -> dict[str, str]:
+    """Quit a Blender whose solve goes on; returns what the stories after it are to know."""
+    left = blender.out / "leave_it"
+    left.mkdir(exist_ok=True)
+    for old in left.glob("*.solve"):
+        shutil.rmtree(old)
+    known = {
+        "CLIP": str(next(synthetic.folder.parent.glob("*.png"))),
+        "PLAIN_PYTHON": blender.python,
+        "FAKE_SOLVE": str(synthetic.folder),
+        "LEFT": str(left),
+    }
+    folder = blender.play("leave_it", **known)["folder"]
+    assert is_alive(engine_in(folder)), "it goes on without Blender"
+    return known | {"FOLDER": folder}
+
+
+def engine_in(folder: str) -> int:
+    """The process at work in a solve folder."""
+    number: int = json.loads((Path(folder) / "status.json").read_text(encoding="utf-8"))["pid"]
+    return number
+
+
+def is_alive(process: int) -> bool:
+    """It runs; one that has ended and that nobody has asked after does not."""
+    return psutil.pid_exists(process) and psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+
+
+def test_a_solve_that_was_left_is_found_and_attached_to(blender: Blender, synthetic: Synthetic) -> None:
+    known = leave(blender, synthetic)
+    engine = engine_in(known["FOLDER"])
+    found = blender.play("attach", **known)
+    assert found.pop("found") == known["FOLDER"], "the file that it was started from follows it by itself"
+    assert "Another engine is at work" in found.pop("error")
+    assert found == {"copy": [False, ""], "attached": ["//plate.solve", "working · 40 s left", ""], "state": "done"}
+    assert not is_alive(engine)
+
+
+def test_a_solve_that_was_left_is_cancelled(blender: Blender, synthetic: Synthetic) -> None:
+    known = leave(blender, synthetic)
+    engine = engine_in(known["FOLDER"])
+    found = blender.play("cancel_it", **known)
+    assert found["ready"] == [True, "", ""]
+    assert not is_alive(engine)

@@ -11,7 +11,7 @@ import torch
 from engine.clip.depth_map import DepthFrames
 from engine.clip.views import NEAREST, choose_views, inverse_depth_range, plan_sweep
 from engine.clip.work import WorkClip
-from engine.depth.confidence import MEASURED, own_contrast
+from engine.depth.confidence import LEAST, own_contrast
 from engine.depth.evidence import solve_evidence, without_speckles
 from engine.depth.refine import Matcher, choose_for, refine
 from engine.depth.settings import PRESETS
@@ -67,7 +67,7 @@ def swept(clip: WorkClip, row: int):
     used = torch.from_numpy(plan.used)
     views = pictures[plan.views.tolist()]
     found = sweep(pictures[row], views, grey[row], projection, inverse_depths, used)
-    return found, Matcher(pictures[row], views, grey[row], projection, inverse_depths, used)
+    return found, Matcher(pictures[row], views, grey[row], grey[plan.views.tolist()], projection, inverse_depths, used)
 
 
 def test_the_sweep_finds_a_slanted_plane_and_refining_is_exact(scene) -> None:
@@ -164,7 +164,7 @@ def test_what_was_measured_is_right_and_survives_a_kill(scene, tmp_path: Path) -
         again = DepthFrames(tmp_path / "cut", clip.lens, "clip").load(number)
         depth, confidence = found.load(number).values, found.confidence(number)
         assert (depth == again.values).all()
-        assert ((depth > 0) == (confidence > MEASURED)).all()
+        assert ((depth > 0) == (confidence > LEAST)).all()
         assert (depth > 0).mean() > 0.7
         assert (np.abs(depth / depths[row] - 1.0)[depth > 0] < 0.05).mean() > 0.97
     assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == ["confidence", "depth"]

@@ -168,7 +168,9 @@ def solved(tmp_path: Path):
             poses[number] = pose
             np.save(result_folder / "depth" / f"{number:06d}.npy", np.full((96, 128), 3.0, np.float32))
             np.save(result_folder / "confidence" / f"{number:06d}.npy", np.full((96, 128), 0.75, np.float32))
-            np.save(result_folder / "measured" / f"{number:06d}.npy", np.full((96, 128), True))
+            measured = np.ones((96, 128), bool)
+            measured[:24] = False
+            np.save(result_folder / "measured" / f"{number:06d}.npy", measured)
         cv2.imwrite(str(truth_folder / f"{number}.png"), np.full((96, 128), 6000, np.uint16))
         true_pose = pose.copy()
         true_pose[:3, 3] *= 2.0
@@ -242,7 +244,7 @@ def test_the_report_is_one_page_with_pictures_and_plots_and_no_links(solved) -> 
         "Scale of the prior", "Reprojection of the sparse points", "Camera path from above",
     ):  # fmt: skip
         assert f"aria-label='{title}" in page, title
-    assert "100% of the picture" in page, "a confidence of 0.75 everywhere"
+    assert "75% of the picture" in page, "as much was measured"
 
 
 def test_the_report_shows_hostile_text_as_text(solved) -> None:
@@ -288,13 +290,18 @@ def test_ticks_are_round_numbers_within_the_range() -> None:
 def test_quality_says_what_was_measured_and_what_was_guessed(solved) -> None:
     document = json.loads((solved[0] / "solve.json").read_text())
     quality = document["quality"]
-    assert quality["confident_share"] == 1.0
-    assert quality["prior_only_share"] == 0.0
+    assert quality["confident_share"] == 0.75
+    assert quality["prior_only_share"] == 0.25
     assert quality["dynamic_share"] == 0.0
     assert quality["consistency_by_distance_px"] == {"1": 0.25, "4": 0.5}
     assert document["world"] == {"up": "estimated", "scale": "metric", "unit": "metre"}
     assert all(frame["dynamic"] is None for frame in document["frames"])
-    assert document["frames"][0]["confident_share"] == 1.0
+    assert document["frames"][0]["confident_share"] == 0.75
+    written = cv2.imread(str(solved[0] / document["frames"][0]["measured"]), cv2.IMREAD_UNCHANGED)
+    assert written is not None
+    assert written.shape == (96, 128)
+    assert (written[:24] == 0).all()
+    assert (written[24:] == 255).all()
     assert document["frames"][3]["confident_share"] is None
 
 

@@ -7,11 +7,13 @@ import numpy as np
 import pycolmap
 import pytest
 
-from engine.poses.adjust import Fit, Kind, bundle, bundle_options, chosen_lens, focal_range, readout
+from engine.poses.adjust import Fit, Kind, _with_lens, bundle, bundle_options, chosen_lens, focal_range, readout
 from engine.poses.breaks import find_breaks, matches_across
+from engine.poses.cameras import _SAYS_NOTHING as SAYS_NOTHING
 from engine.poses.features import Matches
 from engine.poses.holdout import Tracks
-from engine.poses.judge import pixels_in
+from engine.poses.job import Job
+from engine.poses.judge import Candidate, lens_of, pixels_in
 from engine.poses.motion import motion_of
 from engine.poses.turning import _problem, _Sight, _start, _State, solve_turning
 from engine.poses.zoom import SOLVED, focals_of, set_focals, split_cameras, zoom_curve
@@ -143,9 +145,15 @@ def test_break_is_where_no_match_goes_across_and_blur_is_told_from_a_cut() -> No
     assert find_breaks(matches, sharp) == ([], range(12))
 
 
-def travelling(zoom: float = 1.0, delay: float = 0.0, start: float = 430.0) -> pycolmap.Reconstruction:
-    """A model with true poses and points, one camera of focal length `start`, and noisy pictures of 430 px and more."""
+def travelling(
+    zoom: float = 1.0, delay: float = 0.0, start: float = 430.0, wander: float = 0.0
+) -> pycolmap.Reconstruction:
+    """A model with true poses and points, one camera of focal length `start`, and noisy pictures of 430 px and more.
+
+    The pictures are windows that wander by about `wander` px from one to the next.
+    """
     rng, count = np.random.default_rng(1), 12
+    window = np.cumsum(np.random.default_rng(2).normal(0, wander, (count, 2)), axis=0)
     points = rng.uniform([-4, -2, 3], [4, 2, 9], (250, 3))
     model = pycolmap.Reconstruction()
     model.add_camera_with_trivial_rig(
@@ -167,6 +175,7 @@ def travelling(zoom: float = 1.0, delay: float = 0.0, start: float = 430.0) -> p
         pixel = seen(np.full(len(points), float(i)))
         if delay:
             pixel = seen(i + delay * (pixel[:, 1] / HEIGHT - 0.5))
+        pixel += window[i]
         inside = np.flatnonzero((pixel > 0).all(1) & (pixel < [WIDTH, HEIGHT]).all(1))
         for index, number in enumerate(inside.tolist()):
             tracks[number].add_element(i + 1, index)
@@ -197,6 +206,32 @@ def test_zoom_is_told_from_a_lens_that_does_not() -> None:
             assert focals_of(split) == pytest.approx(curve)
 
 
+def taken_out(model: pycolmap.Reconstruction) -> Tracks:
+    """The tracks of some points of a model, which loses them."""
+    seen = {number: [(e.image_id, e.point2D_idx) for e in p.track.elements] for number, p in model.points3D.items()}
+    held = [number for number, places in seen.items() if len(places) >= 4][:80]
+    joined = [(k, i, f) for k, number in enumerate(held) for i, f in sorted(seen[number])]
+    for number in held:
+        model.delete_point3D(number)
+    return Tracks(*np.array(joined, np.int64).T)
+
+
+@pytest.mark.parametrize(("wander", "delay", "told"), [(0.0, 0.0, False), (0.0, 0.5, False), (4.0, 0.0, True)])
+def test_a_stabilised_clip_is_told_and_its_focal_length_is_a_guess(
+    wander: float, delay: float, told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = travelling(wander=wander, delay=delay)
+    pixels, tracks = pixels_in(model), taken_out(model)
+    bundle(model, bundle_options(1.0, focal=True, distortion=True))  # as mapping does
+    names = [f"{i:06d}.png" for i in range(1, 13)]
+    job = Job("", names, None, WIDTH, HEIGHT, "", "AUTO", None, seed=0)
+    solved, spread = _with_lens(job, Candidate(model, 12, 1.0, plausible=True), model, 1.0, tracks, pixels, {})
+    low, high = float(lens_of(next(iter(solved.cameras.values())))[0]) * np.exp(spread)
+    assert low < 430.0 < high
+    assert ("looks stabilised" in capsys.readouterr().out) == told
+    assert (high > SAYS_NOTHING * low) == told
+
+
 @pytest.mark.parametrize("delay", [0.0, 0.5, -0.5])
 def test_readout_of_a_rolling_shutter_is_found(delay: float) -> None:
     model = travelling(delay=delay)
@@ -208,11 +243,7 @@ def test_readout_of_a_rolling_shutter_is_found(delay: float) -> None:
             if i + 1 in feature:
                 among[i, i + 1].append((f, feature[i + 1]))
     pairs = {pair: np.array(found, np.int64) for pair, found in among.items()}
-    held = [number for number, places in seen.items() if len(places) >= 4][:80]
-    joined = [(k, i, f) for k, number in enumerate(held) for i, f in sorted(seen[number])]
-    tracks = Tracks(*np.array(joined, np.int64).T)
-    for number in held:
-        model.delete_point3D(number)
+    tracks = taken_out(model)
     options = bundle_options(1.0, focal=True, distortion=True)
     bundle(model, options)
     assert readout(model, Kind("SIMPLE_RADIAL"), options, tracks, pixels_in(model), pairs) == delay
@@ -238,6 +269,9 @@ def test_focal_range_holds_every_lens_that_predicts_as_well() -> None:
     low, high = focal_range(500.0, 0.01, simple, [simple])
     assert high / 500.0 == pytest.approx(np.exp(0.02))
     assert low / 500.0 == pytest.approx(np.exp(-0.02))
+    low, high = focal_range(500.0, 0.0, simple, [simple], wander_gain=0.05)
+    assert (low, high) == pytest.approx((500.0 * np.exp(-0.05), 500.0)), "a window that wanders makes it longer"
+    assert focal_range(500.0, 0.0, simple, [simple], wander_gain=0.02) == pytest.approx((500.0, 500.0))
 
 
 def test_zoom_keeps_its_shape_where_it_begins_and_ends() -> None:

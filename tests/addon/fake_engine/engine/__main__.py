@@ -93,3 +93,21 @@ elif mode == "locking":
     say("running", 0.3, "working")
     while True:
         signal.pause()
+elif mode == "steady":  # at work, with the folder's lock, until it is cancelled or there is a file `finish`
+    import fcntl
+
+    lock = (folder / "lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    lock.write(json.dumps({"pid": os.getpid(), "host": os.uname().nodename, "started": time.time()}))
+    lock.flush()
+    asked = []
+    signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
+    end = time.monotonic() + 900.0  # nothing is left behind, whatever becomes of the test
+    while not asked and not (folder / "finish").exists() and time.monotonic() < end:
+        say("running", 0.3, "working", eta=40.0)
+        time.sleep(0.2)
+    if asked or time.monotonic() > end:
+        say("cancelled", 0.3, "stopped")
+        sys.exit(130)
+    shutil.copytree(os.environ["FAKE_SOLVE"], folder, dirs_exist_ok=True)
+    say("done", 1.0, "done")
