@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool2d, interp
 
 from engine.clip.depth_map import DepthFrames
 from engine.clip.work import WorkClip
+from engine.depth import regions
 from engine.depth.confidence import MEASURED, guessed_probability
 from engine.depth.data import CONFIDENCE, LOG_DEPTH, WEIGHT, TrainingData, log_of
 from engine.depth.fuse import fuse
@@ -61,7 +63,8 @@ def solve_depth(
     is swept, the share of the frame's pairs whose flow agrees to within a pixel with where depth and cameras send it;
     and `measured/000101.npy` (H, W) bool, where it is no guess. Last `consistency.json`:
     median distance, in work pixels, between where the flow and where depth and cameras send a pixel that stands still:
-    {"frames": {plate frame number: over its pairs}, "distance": {frames between: over the pairs so far apart}}.
+    {"frames": {plate frame number: over its pairs}, "distance": {frames between: over the pairs so far apart}}; and
+    under "regions" the `Regions` of all frames.
 
     Args:
         clip: the clip after scale calibration (`clip.scaled(s)`).
@@ -155,9 +158,10 @@ def enlarged(values: torch.Tensor) -> torch.Tensor:
     return interpolate(values[:, None], scale_factor=2.0, mode="bilinear", align_corners=False)[:, 0]
 
 
-def consistency(clip: WorkClip, data: TrainingData, frames_of_depth: DepthFrames) -> dict[str, dict[str, float]]:
+def consistency(clip: WorkClip, data: TrainingData, frames_of_depth: DepthFrames) -> dict[str, dict[str, Any]]:
     """What `solve_depth` writes to `consistency.json`, of that depth."""
     frames: dict[int, list[float]] = {number: [] for number in data.numbers}
+    in_regions: dict[int, list[regions.Values]] = {number: [] for number in data.numbers}
     apart: dict[int, list[float]] = {}
     position = {number: row for row, number in enumerate(data.numbers)}
     for a, b, miss, believed in _misses(clip, data, frames_of_depth):
@@ -165,10 +169,29 @@ def consistency(clip: WorkClip, data: TrainingData, frames_of_depth: DepthFrames
             median = float(miss[believed].median())
             frames[a].append(median)
             apart.setdefault(abs(position[b] - position[a]), []).append(median)
+            in_regions[a].append(regions.flow_regions(miss.numpy(), believed.numpy()))
+    figures = [_in_regions(clip, data, frames_of_depth, number, in_regions[number]) for number in data.numbers]
     return {
         "frames": {str(number): float(np.median(values)) for number, values in frames.items() if values},
         "distance": {str(distance): float(np.median(apart[distance])) for distance in sorted(apart)},
+        "regions": regions.stack(data.numbers, figures).document(),
     }
+
+
+def _in_regions(
+    clip: WorkClip, data: TrainingData, frames: DepthFrames, number: int, flow_px: list[regions.Values]
+) -> tuple[regions.Values, ...]:
+    """What `regions.stack` takes of a frame; `flow_px`: of each of its pairs."""
+    row = clip.index(number)
+    depth, confidence, measured = frames.load(number).values, frames.confidence(number), frames.measured(number)
+    still = data.still[data.numbers.index(number)].float()[None]
+    moving = interpolate(still, size=depth.shape, mode="nearest")[0, 0].numpy() == 0
+    pixels, own_depth = clip.sparse[row]
+    return (
+        *regions.frame_regions(confidence, measured, moving),
+        regions.median_over(flow_px),
+        regions.track_regions(depth, pixels / (clip.lens.width, clip.lens.height), own_depth),
+    )
 
 
 def _misses(

@@ -44,4 +44,4 @@ def guess_depth(clip: WorkClip, prior: DepthFrames | None, scale: float, folder:
         return depth, np.zeros_like(depth), np.zeros(depth.shape, bool)
 
     write_frames(DepthFrames(folder, clip.lens, "clip"), numbers, guess, torch.device("cpu"), progress)
-    write_json(folder / "consistency.json", {"frames": {}, "distance": {}})
+    write_json(folder / "consistency.json", {"frames": {}, "distance": {}, "regions": {}})

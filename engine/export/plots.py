@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
+from typing import NamedTuple
 
 WIDTH, HEIGHT = 560, 230
 LEFT, RIGHT, TOP, BOTTOM = 62, 12, 30, 44  # room for labels, pixels
@@ -28,6 +29,31 @@ def curve(
     if from_zero:
         y_low = min(0.0, y_low)
     return _plot(title, x_label, y_label, points, (x_low, x_high, y_low, y_high), joined)
+
+
+def strip(
+    title: str, x_label: str, y_label: str, lines: Mapping[str, Sequence[Point]], marked: Sequence[Point] = ()
+) -> str:
+    """Several lines over x between 0 and 100, each named; "" when the first has fewer than two points.
+
+    Args:
+        lines: name -> (x, y) in order of x; the first is drawn as in `curve`.
+        marked: (first x, last x) of spans to shade.
+    """
+    named = [Line(name, number, points) for number, (name, points) in enumerate(lines.items())]
+    first = named[0].points
+    if len(first) < 2:
+        return ""
+    low, high = _span([x for x, _ in first])
+    return _plot(title, x_label, y_label, first, (low, high, 0.0, 100.0), joined=True, lines=named, marked=marked)
+
+
+class Line(NamedTuple):
+    """A line of a strip plot: its name, its place among the others, its points."""
+
+    name: str
+    number: int
+    points: Sequence[Point]
 
 
 def path(title: str, x_label: str, y_label: str, points: Sequence[Point]) -> str:
@@ -71,6 +97,8 @@ def _plot(
     limits: tuple[float, float, float, float],
     joined: bool,
     start: str | None = None,
+    lines: Sequence[Line] = (),
+    marked: Sequence[Point] = (),
 ) -> str:
     x_low, x_high, y_low, y_high = limits
     inner_width, inner_height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
@@ -82,6 +110,12 @@ def _plot(
         )
 
     parts = [f"<text class='title' x='{LEFT}' y='18'>{escape(title)}</text>"]
+    for first, last in marked:
+        (left, top), (right, bottom) = place(max(first - 0.5, x_low), y_high), place(min(last + 0.5, x_high), y_low)
+        parts.append(
+            f"<rect class='doubtful' x='{left:.1f}' y='{top:.1f}' width='{max(right - left, 2.0):.1f}' "
+            f"height='{bottom - top:.1f}'><title>doubtful: {_number(first)} to {_number(last)}</title></rect>"
+        )
     for value in ticks(x_low, x_high):
         x, y = place(value, y_low)
         parts.append(f"<line class='grid' x1='{x:.1f}' y1='{TOP}' x2='{x:.1f}' y2='{y:.1f}'/>")
@@ -97,11 +131,16 @@ def _plot(
         f"<text class='label' text-anchor='middle' transform='translate(14 {TOP + inner_height / 2:.0f}) rotate(-90)'>"
         f"{escape(y_label)}</text>"
     )
-    placed = [place(*point) for point in points]
-    if joined:
-        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
-        parts.append(f"<polyline class='line' points='{line}'/>")
-    for (x, y), (a, b) in zip(placed, points, strict=True):
+    for line in lines:
+        drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in line.points))
+        parts.append(f"<polyline class='line line{line.number}' points='{drawn}'/>")
+        x = WIDTH - RIGHT - 170 * (len(lines) - line.number)
+        parts.append(f"<text class='name name{line.number}' x='{x}' y='18'>{escape(line.name)}</text>")
+    placed = [] if lines else [place(*point) for point in points]
+    if joined and placed:
+        drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
+        parts.append(f"<polyline class='line' points='{drawn}'/>")
+    for (x, y), (a, b) in zip(placed, points, strict=False):
         parts.append(
             f"<circle class='dot' r='2.2' cx='{x:.1f}' cy='{y:.1f}'><title>{_number(a)}: {_number(b)}</title></circle>"
         )

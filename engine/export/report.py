@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 from engine import files
 from engine.export import plots
+from engine.export.doubt import REASONS
 
 SHOWN = 6
+MOST_RUNS = 12  # doubtful ones with a picture
 # Name in `quality`, title, form, what it means.
 FIGURES = (
     ("registered_share", "Frames with a camera", "{:.0%}", "frames without one are listed below, with the reason"),
@@ -51,6 +53,12 @@ FIGURES = (
         "carried on from what is around, or the network's: look twice before putting anything there",
     ),
     (
+        "expected_share",
+        "Expected to be right",
+        "{:.0%} of the picture",
+        "depth within 5 % of the truth, by its confidence; moving objects are left out",
+    ),
+    (
         "dynamic_share",
         "Moves by itself",
         "{:.1%} of the picture",
@@ -67,12 +75,13 @@ img{display:block;max-width:100%}.small img{width:17rem}
 svg{background:#fafafa;margin:.3rem .6rem .3rem 0;max-width:100%}svg text{font:12px system-ui,sans-serif;fill:#444}
 svg .title{font-weight:600;font-size:13px}.grid{stroke:#e4e4e4}.axis{stroke:#888;fill:none}
 .line{stroke:#3566a8;fill:none;stroke-width:1.5}.dot{fill:#3566a8}.start{fill:none;stroke:#a33b00;stroke-width:2}
+.line1{stroke:#c77700}svg .name0{fill:#3566a8}svg .name1{fill:#c77700}.doubtful{fill:#a33b00;fill-opacity:.15}
 """
 
 
 class Thumbnails(NamedTuple):
-    """Pictures of a frame as data URIs; `marked` is the plate with what nothing but the prior decided in blue and what
-    moves in red."""
+    """Pictures of a frame as data URIs; `marked` is the plate with what was guessed in blue, moving objects in red and
+    doubtful regions framed in yellow."""
 
     plate: str
     depth: str
@@ -87,11 +96,17 @@ class Pictures(NamedTuple):
     clip: str
 
 
-def frames_to_show(frames: Sequence[int], consistency: dict[int, float]) -> list[int]:
-    """The worst frames by consistency, worst first, then the first, middle and last of the clip."""
+def frames_to_show(frames: Sequence[int], consistency: dict[int, float], doubtful: Sequence[int] = ()) -> list[int]:
+    """Doubtful frames first, in their order; then the worst by consistency; then the first, middle and last.
+
+    Args:
+        frames: those that have depth.
+        consistency: frame -> distance to the flow.
+        doubtful: the worst frame of each doubtful run.
+    """
     worst = sorted((f for f in frames if f in consistency), key=lambda f: -consistency[f])[: SHOWN // 2]
     spread = [frames[0], frames[len(frames) // 2], frames[-1]]
-    return list(dict.fromkeys([*worst, *spread]))
+    return list(dict.fromkeys([*doubtful[:MOST_RUNS], *worst, *spread]))
 
 
 def write_report(
@@ -108,7 +123,11 @@ def write_report(
     """
     frames, quality = solve["frames"], solve["quality"]
     by_number = {frame["frame"]: frame for frame in frames}
-    order = sorted(pictures.frames, key=lambda n: -(by_number[n]["consistency_px"] or 0.0))
+    runs = {run["worst"]: run for run in reversed(quality.get("doubtful") or [])}
+    rank = {number: place for place, number in enumerate(reversed(runs))}
+    order = sorted(
+        pictures.frames, key=lambda n: (rank.get(n, len(rank)), -(by_number[n]["consistency_px"] or 0.0))
+    )
     parts = [
         f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{escape(name)}: solve report</title>",
         "<meta name='viewport' content='width=device-width'>",
@@ -118,11 +137,11 @@ def write_report(
         "<h2>Quality</h2>",
         _quality_table(solve),
         "<h2>Worst frames first</h2>",
-        *(_frame(by_number[number], pictures.frames[number]) for number in order),
+        *(_frame(by_number[number], pictures.frames[number], runs.get(number)) for number in order),
         "<h2>Over the clip</h2>",
         _frame_plot("Depth against optical flow", "px", frames, "consistency_px"),
         _distance_plot(quality.get("consistency_by_distance_px") or {}),
-        _frame_plot("Measured", "% of the picture", frames, "confident_share", 100.0),
+        _share_plot(frames, quality.get("doubtful") or []),
         _scale_plot(scale_per_frame),
         _frame_plot("Reprojection of the sparse points", "px", frames, "reprojection_px"),
         _camera_plot(frames, solve["world"]["unit"]),
@@ -186,17 +205,30 @@ def _picture(title: str, uri: str) -> str:
     return f"<figure><img alt='{escape(title)}' src='{uri}'><figcaption>{escape(title)}</figcaption></figure>"
 
 
-def _frame(frame: dict[str, Any], pictures: Thumbnails) -> str:
+def _frame(frame: dict[str, Any], pictures: Thumbnails, run: dict[str, Any] | None) -> str:
     error = frame["consistency_px"]
     note = f"{error:.2f} px against the flow" if error is not None else "no flow to compare with"
+    if run is not None:
+        alone = run["first"] == run["last"]
+        span = "" if alone else f", the worst of frames {run['first']}-{run['last']}"
+        note = f"doubtful{span}: {run['where']}, {REASONS[run['reason']]}; {note}"
     titles = (
         "plate",
         "depth, near is bright",
         "confidence, white is sure",
-        "blue: guessed, red: moves by itself",
+        "blue: guessed, red: moves by itself, yellow: doubtful",
     )
     shown = "".join(_picture(title, uri) for title, uri in zip(titles, pictures, strict=True))
     return f"<h3>Frame {frame['frame']}: {escape(note)}</h3><div class='small'>{shown}</div>"
+
+
+def _share_plot(frames: list[dict[str, Any]], runs: Sequence[dict[str, Any]]) -> str:
+    lines = {
+        title: [(float(f["frame"]), 100.0 * f[name]) for f in frames if f.get(name) is not None]
+        for title, name in (("measured", "confident_share"), ("expected to be right", "expected_share"))
+    }
+    spans = [(float(run["first"]), float(run["last"])) for run in runs]
+    return plots.strip("Depth that can be relied on", "plate frame", "% of the picture", lines, spans)
 
 
 def _frame_plot(title: str, unit: str, frames: list[dict[str, Any]], name: str, factor: float = 1.0) -> str:

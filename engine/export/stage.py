@@ -23,8 +23,10 @@ from engine.clip import pictures
 from engine.clip.depth_map import DepthFrames
 from engine.clip.plate_grid import PlateGrid, upsample_depth
 from engine.clip.track import CameraTrack
+from engine.depth.regions import Regions
 from engine.evaluation.stability import track_stability
 from engine.export import ply, report
+from engine.export.doubt import Doubt, camera_sentence, find_doubt
 from engine.export.edges import EdgeSharpener
 from engine.export.fused_file import write_fused
 from engine.footage import Footage
@@ -39,6 +41,7 @@ MOVING = 128  # of 255: a matte this bright counts as moving
 SCHEMA = "cvd.solve/1"
 PICTURE_SIDE = 480
 AT_ONCE = 4  # plate frames side by side: each takes about 0.2 GB at 1080p, and more with more pixels
+YELLOW, FRAME_WIDTH = (0, 220, 255), 0.008  # BGR, and share of the picture's width
 WRITING = 0.8  # share of the stage, the fused mesh takes the rest
 
 
@@ -75,9 +78,13 @@ class DepthResult:
         text = (self.scales / "scale.json").read_text(encoding="utf-8")
         return {int(frame): scale for frame, scale in json.loads(text)["per_frame"].items()}
 
-    def _consistency(self, part: str) -> dict[str, float]:
+    def doubt(self) -> Doubt:
+        """Which frames have doubtful depth, and where."""
+        return find_doubt(Regions.read(self._consistency("regions")), self.frames.lens.width)
+
+    def _consistency(self, part: str) -> dict[str, Any]:
         document = json.loads((self.frames.folder / "consistency.json").read_text(encoding="utf-8"))
-        return dict(document[part])
+        return dict(document.get(part, {}))
 
 
 @dataclass(frozen=True)
@@ -149,16 +156,19 @@ def export(
         publish(made, root)
         return
     near, far = depth_range(result, track.frames())
+    doubt = result.doubt()
     shares, shown = _write_frames(
-        made, clip, track, sharpener, result, mattes, (near, far), Part(progress, 0.0, WRITING)
+        made, clip, track, sharpener, result, doubt, mattes, (near, far), Part(progress, 0.0, WRITING)
     )
     ply.write_points(made / "points.ply", track.points)
     to_plate = track.lens.width / result.frames.lens.width
     consistency = {frame: error * to_plate for frame, error in result.consistency().items()}
     by_distance = {gap: error * to_plate for gap, error in result.consistency_by_distance().items()}
-    quality = _quality(clip, track, result, consistency, shares, account.warnings)
+    quality = _quality(clip, track, result, doubt, consistency, shares, account.warnings)
     quality["consistency_by_distance_px"] = {str(gap): by_distance[gap] for gap in sorted(by_distance)}
-    solve = _solve_document(made, request, clip, track, result, account, consistency, shares, quality, (near, far))
+    solve = _solve_document(
+        made, request, clip, track, result, doubt, account, consistency, shares, quality, (near, far)
+    )
     fused = Part(progress, WRITING, 1.0)
     solve["fused"] = write_fused(made, solve, clip, lambda done, total: fused.step(done, total, "the fused mesh"))
     report.write_report(made / "report.html", root.name, solve, shown, result.scale_per_frame())
@@ -242,6 +252,7 @@ def _write_frames(
     track: CameraTrack,
     sharpener: EdgeSharpener,
     result: DepthResult,
+    doubt: Doubt,
     mattes: Mattes | None,
     span: tuple[float, float],
     progress: Progress,
@@ -250,7 +261,7 @@ def _write_frames(
         (root / name).mkdir(exist_ok=True)
     fine, coarse = PlateGrid(track.lens, sharpener.lens), PlateGrid(track.lens, result.frames.lens)
     frames = track.frames()
-    worst = set(report.frames_to_show(frames, result.consistency()))
+    worst = set(report.frames_to_show(frames, result.consistency(), [run.worst for run in doubt.runs]))
     blank = np.zeros((clip.height, clip.width), np.uint8)
     height, width = pictures.shrink(blank, pictures.VIDEO_LONG_SIDE, even=True).shape
     panel_height, panel_width = pictures.shrink(blank, pictures.VIDEO_LONG_SIDE // 2, even=True).shape
@@ -278,6 +289,8 @@ def _write_frames(
         for_report = None
         if frame in worst:
             marked = pictures.tinted(pictures.tinted(plate, ~measured & ~moving, pictures.BLUE), moving, pictures.RED)
+            for region in doubt.frames.get(frame, ()):
+                _frame_region(marked, region.mask)
             small = [pictures.shrink(picture, PICTURE_SIDE) for picture in (*shown, marked)]
             for_report = report.Thumbnails(*(pictures.data_uri(picture) for picture in small))
         return Written(
@@ -303,6 +316,14 @@ def _write_frames(
             clip_of_depth.add(done, made.panels[:2])
             progress.step(done + 1, len(frames), f"{done + 1} of {len(frames)} frames")
     return shares, report.Pictures(thumbnails, clip_of_depth.data_uri())
+
+
+def _frame_region(picture: pictures.Image, mask: NDArray[np.bool_]) -> None:
+    """Draw a frame around a part (rows, columns) of the picture (H, W, 3)."""
+    height, width = picture.shape[:2]
+    part = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    outlines, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    cv2.drawContours(picture, outlines, -1, YELLOW, max(2, round(FRAME_WIDTH * width)))
 
 
 def _matte(root: Path, frame: int, image: NDArray[np.float32], mattes: Mattes) -> NDArray[np.uint8] | None:
@@ -336,6 +357,7 @@ def _quality(
     clip: Footage,
     track: CameraTrack,
     result: DepthResult,
+    doubt: Doubt,
     consistency: dict[int, float],
     shares: dict[int, FrameShares],
     warnings: Sequence[str],
@@ -355,31 +377,36 @@ def _quality(
         "confident_share": float(np.mean([share.confident for share in shares.values()])),
         "prior_only_share": float(np.mean([share.prior_only for share in shares.values()])),
         "dynamic_share": float(np.mean([share.dynamic for share in shares.values()])),
+        "expected_share": float(np.mean(list(doubt.right.values()))) if doubt.right else None,
         "instability_pct": None,
         "drift_pct": None,
         **(track_stability(track, depth_at) if track.measurable else {}),
     }
     return {
-        "verdict": verdict(figures, warnings, track.motion),
+        "verdict": verdict(figures, warnings, track.motion, doubt),
         "motion": track.motion,
+        "doubtful": [run.document() for run in doubt.runs],
         "warnings": list(warnings),
         **figures,
     }
 
 
-def verdict(figures: dict[str, Any], warnings: Sequence[str], motion: str = "travels") -> str:
-    """One or two sentences for the artist; `motion`: see `CameraTrack`."""
+def verdict(
+    figures: dict[str, Any], warnings: Sequence[str], motion: str = "travels", doubt: Doubt | None = None
+) -> str:
+    """A few sentences for the artist; `motion`: see `CameraTrack`."""
     share = figures["registered_share"]
     placed = "All frames have a camera" if share == 1.0 else f"{share:.0%} of the frames have a camera"
     sure = f"depth was measured on {figures['confident_share']:.0%} of the picture and guessed on the rest"
-    state = "Solved" if not warnings else "Solved with warnings"
+    doubts = [*camera_sentence(warnings), *(doubt.sentences() if doubt is not None else [])]
+    state = "Solved with warnings" if warnings or doubts else "Solved"
     moving = f"; {figures['dynamic_share']:.0%} of it moves by itself" if figures["dynamic_share"] >= 0.005 else ""
     error = figures["reprojection_px"]
     exact = "" if error is None else f" (reprojection {error:.2f} px)"
     if motion != "travels":
         seen = "only turns" if motion == "turns" else "does not move"
         return f"{state}. {placed}{exact}; it {seen}, so that the network guessed all depth: nothing measures it."
-    return f"{state}. {placed}{exact}; {sure}{moving}."
+    return " ".join([f"{state}. {placed}{exact}; {sure}{moving}.", *doubts])
 
 
 def _solve_document(
@@ -388,6 +415,7 @@ def _solve_document(
     clip: Footage,
     track: CameraTrack,
     result: DepthResult,
+    doubt: Doubt,
     account: Account,
     consistency: dict[int, float],
     shares: dict[int, FrameShares],
@@ -419,7 +447,7 @@ def _solve_document(
             "uncertainty_pct": track.focal_std_pct,
         },
         "frames": [
-            _frame_entry(root, frame, clip, track, consistency, shares)
+            _frame_entry(root, frame, clip, track, consistency, shares) | _doubt_entry(frame, doubt)
             for frame in sorted({*clip.numbers, *clip.missing})
         ],
         "world": {
@@ -489,4 +517,13 @@ def _frame_entry(
         "consistency_px": consistency.get(frame),
         "confident_share": shares[frame].confident if frame in shares else None,
         "prior_only_share": shares[frame].prior_only if frame in shares else None,
+    }
+
+
+def _doubt_entry(frame: int, doubt: Doubt) -> dict[str, Any]:
+    regions, moving = doubt.frames.get(frame), doubt.moving.get(frame)
+    return {
+        "expected_share": doubt.right.get(frame),
+        "doubtful": None if regions is None else [region.document() for region in regions],
+        "moving": None if moving is None else [region.where for region in moving],
     }

@@ -18,6 +18,7 @@ from engine.clip.pictures import Animation, colour_depth, video_writer
 from engine.clip.plate_grid import PlateGrid, upsample_depth
 from engine.clip.track import CameraTrack, SparsePoints
 from engine.clip.work import WorkClip
+from engine.depth.regions import GRID, Regions
 from engine.evaluation.compare import evaluate
 from engine.export.edges import EdgeSharpener
 from engine.export.plots import ticks
@@ -141,6 +142,15 @@ def test_a_movie_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def regions(numbers):
+    """Of a clip in which the right half of frame 1002 is doubtful, and something moves in frame 1005."""
+    full = np.ones((len(numbers), *GRID))
+    right, moving = 0.75 * full, 0.0 * full
+    right[1, :, GRID[1] // 2 :] = 0.15
+    moving[2, :2, :2] = 0.9
+    return Regions(tuple(numbers), full * right, right, moving, np.full_like(full, np.nan), 0.01 * full).document()
+
+
 @pytest.fixture
 def solved(tmp_path: Path):
     """A small solve whose cameras and depth are exact, exported; with the truth folder beside it."""
@@ -168,7 +178,9 @@ def solved(tmp_path: Path):
             {"number": number, "world_from_camera": true_pose.tolist(), "depth": f"{number}.png", "mask": None}
         )
     (result_folder / "consistency.json").write_text(
-        json.dumps({"frames": {str(n): 0.5 for n in poses}, "distance": {"1": 0.25, "4": 0.5}})
+        json.dumps(
+            {"frames": {str(n): 0.5 for n in poses}, "distance": {"1": 0.25, "4": 0.5}, "regions": regions(poses)}
+        )
     )
     (tmp_path / "scale.json").write_text(json.dumps({"scale": 1.0, "per_frame": {"1001": 1.01, "1005": 0.99}}))
     truth = {
@@ -228,7 +240,7 @@ def test_the_report_is_one_page_with_pictures_and_plots_and_no_links(solved) -> 
     assert "<h1>a.solve</h1>" in page, "named after the solve folder, not after where it was made"
     assert "too blurred" in page
     for title in (
-        "Depth against optical flow", "Depth against optical flow, by distance", "Measured",
+        "Depth against optical flow", "Depth against optical flow, by distance", "Depth that can be relied on",
         "Scale of the prior", "Reprojection of the sparse points", "Camera path from above",
     ):  # fmt: skip
         assert f"aria-label='{title}" in page, title
@@ -291,6 +303,35 @@ def test_quality_says_what_was_measured_and_what_was_guessed(solved) -> None:
     assert (written[:24] == 0).all()
     assert (written[24:] == 255).all()
     assert document["frames"][3]["confident_share"] is None
+
+
+def test_doubtful_frames_are_named_in_verdict_document_and_report(solved) -> None:
+    document = json.loads((solved[0] / "solve.json").read_text())
+    listed = {frame["frame"]: frame for frame in document["frames"]}
+    assert document["quality"]["verdict"].startswith("Solved with warnings. ")
+    assert "Depth is doubtful in frame 1002: right half, little was measured there." in document["quality"]["verdict"]
+    assert document["quality"]["doubtful"] == [
+        {"first": 1002, "last": 1002, "worst": 1002, "where": "right half", "reason": "measured"}
+    ]
+    (region,) = listed[1002]["doubtful"]
+    assert region == {"where": "right half", "reason": "measured", "share": 0.5, "box": [0.5, 0.0, 1.0, 1.0]}
+    assert [listed[n]["doubtful"] for n in (1001, 1003, 1004, 1005)] == [None] * 4
+    assert [listed[n]["moving"] for n in (1001, 1002, 1003, 1005)] == [None, None, None, ["upper left"]]
+    assert listed[1002]["expected_share"] == pytest.approx(0.45) and listed[1004]["expected_share"] is None
+    page = (solved[0] / "report.html").read_text()
+    first = page.index("<h3>Frame")
+    assert page[first:].startswith("<h3>Frame 1002: doubtful: right half, little was measured there; 0.50 px")
+    assert "class='doubtful'" in page and "expected to be right</text>" in page
+
+
+def test_a_solve_without_regions_is_exported(solved) -> None:
+    folder, _, run = solved
+    path = folder.parent / "result" / "consistency.json"
+    path.write_text(json.dumps({"frames": {}, "distance": {}}))
+    run("k2")
+    document = json.loads((folder / "solve.json").read_text())
+    jsonschema.validate(document, schema("solve-1"))
+    assert document["quality"]["doubtful"] == [] and document["quality"]["expected_share"] is None
 
 
 def test_mattes_are_written_listed_counted_and_kept(solved, monkeypatch: pytest.MonkeyPatch) -> None:
