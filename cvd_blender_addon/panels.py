@@ -40,6 +40,7 @@ STAGES = {
     "scale": "Scale",
     "evidence": "Depth, measured",
     "depth": "Depth, complete",
+    "hints": "Depth hints",
     "export": "Files",
 }
 PARTS = (("camera", "plate", "points"), ("depth_mesh", "fused", "compositor"))
