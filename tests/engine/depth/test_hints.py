@@ -127,9 +127,9 @@ def test_a_pixel_is_inside_where_its_centre_is() -> None:
 
 
 def test_an_outline_moves_between_key_frames_and_stays_outside_of_them() -> None:
-    moved = np.array(SQUARE) + (40.0, -20.0)
+    moved = np.array(SQUARE) + np.array([40.0, -20.0])
     region = Polygons({2: np.array(SQUARE), 6: moved})
-    assert np.allclose(region.outline(3), np.array(SQUARE) + (10.0, -5.0))
+    assert np.allclose(region.outline(3), np.array(SQUARE) + np.array([10.0, -5.0]))
     assert np.array_equal(region.outline(6), moved)
     assert np.array_equal(region.outline(1), SQUARE)
     assert np.array_equal(region.outline(9), moved)
