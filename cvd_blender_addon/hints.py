@@ -96,7 +96,7 @@ def _depth(scene: bpy.types.Scene, hint: properties.CvdHint) -> dict[str, Any]:
         return {"plane": places}
     if hint.kind == POINT:
         middle = sum((Vector(place) for place in places), Vector((0.0, 0.0, 0.0))) / len(places)
-        return {"point": list(middle)}
+        return {"point": [middle.x, middle.y, middle.z]}
     root = find(scene, "root")
     return {"distance": hint.distance / (root.matrix_world.median_scale if root else 1.0)}
 

@@ -120,7 +120,8 @@ class CVD_OT_hint_points(OfSolvedHint, bpy.types.Operator):
             return {"CANCELLED"}
         hint.points.clear()
         for place in places:
-            hint.points.add().place = hints.in_solve(scene, place)
+            solved = hints.in_solve(scene, place)
+            hint.points.add().place = (solved.x, solved.y, solved.z)
         return {"FINISHED"}
 
 

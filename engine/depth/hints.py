@@ -166,8 +166,8 @@ class Hint:
             return np.full(shape, self.values[0])
         if self.kind == "point":
             camera_from_world = rigid_inverse(world_from_camera)
-            z = float(camera_from_world[2, :3] @ self.values + camera_from_world[2, 3])
-            return np.full(shape, max(z, 0.0))
+            of_point = float(camera_from_world[2, :3] @ self.values + camera_from_world[2, 3])
+            return np.full(shape, max(of_point, 0.0))
         normal, constant = np.array(self.values[:3]), self.values[3]
         x, y = np.moveaxis((pixel_centres(*shape) - (lens.cx, lens.cy)) / (lens.fx, lens.fy), -1, 0)
         turned = world_from_camera[:3, :3].T @ normal

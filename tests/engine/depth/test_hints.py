@@ -121,6 +121,7 @@ def test_a_pixel_is_inside_where_its_centre_is() -> None:
     )
     wanted = np.zeros((6, 8), bool)
     wanted[1:4, 1:5] = True
+    assert found is not None
     assert np.array_equal(found, wanted)
     star = np.array([[0.0, 0.0], [4.0, 4.0], [4.0, 0.0], [0.0, 4.0]])  # crosses itself
     assert inside(star, np.array([[0.5, 2.0], [2.0, 0.5], [3.5, 2.0]])).tolist() == [True, False, True]
