@@ -126,7 +126,7 @@ def test_points_are_taken_in_the_world_of_the_solve(solved: Solve) -> None:
     assert ops.cvd.hint_points() == {"FINISHED"}
     (entry,) = solve_again()[1]
     taken = np.array(sorted(entry["plane"]))
-    assert np.allclose(taken, sorted(list(place) for place in places), atol=1e-5)
+    assert np.allclose(taken, sorted([place.x, place.y, place.z] for place in places), atol=1e-5)
 
 
 def test_vertices_of_the_points_are_taken_in_edit_mode(solved: Solve) -> None:
