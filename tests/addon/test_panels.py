@@ -8,7 +8,7 @@ from typing import Any
 import bpy
 import pytest
 
-from cvd_blender_addon import forecast, monitor, panels, plate_watch
+from cvd_blender_addon import camera_bodies, forecast, monitor, panels, plate_watch
 from cvd_blender_addon.jobs import JobError, StageStatus, Status
 from cvd_blender_addon.properties import of, queue_of
 from cvd_blender_addon.scene import depth_mesh
@@ -206,6 +206,8 @@ def test_error_and_eevee_are_told(scene: bpy.types.Scene, addon: None) -> None:
 
 
 def test_lens_asks_for_what_is_known(scene: bpy.types.Scene, addon: None) -> None:
+    for kept in (camera_bodies._database, camera_bodies._items):  # perhaps those of a stand-in for the engine
+        kept.cache_clear()
     asked = {}
     for kind in ("UNKNOWN", "MM", "BODY", "PX"):
         of(scene).lens = kind
