@@ -101,9 +101,10 @@ def work(shot: Shot) -> float:
     footage = 0.02 + 0.05 * plate
     poses = {"solve": 1.4, "deepv2d": 3.2}.get(shot.camera, 0.9)
     by_deepv2d = shot.method.startswith("deepv2d")
-    measured = not preset.epochs and shot.method != "selfsup"
-    swept = measured and not by_deepv2d
-    evidence = (0.6 + 0.45 * preset.views) * fine if swept else 5.8 * small if measured else 0.0
+    swept = _swept(shot)
+    evidence = 5.8 * small if by_deepv2d and not preset.epochs else 0.0
+    if swept:
+        evidence = (0.6 + 0.45 * preset.views) * fine
     depth = 0.16 + (2.0 * fine if swept else 1.6 * small)
     export = float(1.2 * plate**0.7)
     per_frame = footage + poses + 3.0 * small + 0.85 * small + 0.03 + evidence + depth + export
@@ -134,7 +135,13 @@ def disk_bytes(shot: Shot) -> float:
     """Bytes of the solve folder when it is complete."""
     plate, small, fine = _megapixels(shot)
     features = 0.5e6 if shot.camera == "deepv2d" else 2.1e6
-    return shot.frames * (features + 16.0e6 * small + 17.0e6 * fine + 3.8e6 * plate)
+    depth = 17.0e6 * fine if _swept(shot) else 2.5e6 * small
+    return shot.frames * (features + 16.0e6 * small + depth + 3.8e6 * plate)
+
+
+def _swept(shot: Shot) -> bool:
+    """Depth is measured by plane sweep, and comes out on the finer grid."""
+    return not PRESETS[shot.preset].epochs and shot.method not in ("selfsup", "deepv2d", "deepv2d+cvd")
 
 
 def _megapixels(shot: Shot) -> tuple[float, float, float]:

@@ -13,6 +13,7 @@ from . import (
     camera_bodies,
     compat,
     forecast,
+    hints,
     installer,
     jobs,
     plate_watch,
@@ -41,6 +42,7 @@ STAGES = {
     "scale": "Scale",
     "evidence": "Depth, measured",
     "depth": "Depth, complete",
+    "hints": "Depth hints",
     "export": "Files",
 }
 PARTS = (("camera", "plate", "points"), ("depth_mesh", "fused", "compositor"))
@@ -390,6 +392,60 @@ def _doubtful(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         layout.operator("cvd.show_confidence", icon="OVERLAY", depress=shown)
 
 
+class CVD_UL_hints(bpy.types.UIList):
+    """The depth hints: one a line."""
+
+    bl_idname = "CVD_UL_hints"
+
+    def draw_item(
+        self,
+        context: bpy.types.Context,
+        layout: bpy.types.UILayout,
+        data: object,
+        item: Any,
+        icon: int | None,
+        active_data: object,
+        active_property: str | None,
+        index: int | None = 0,
+        flt_flag: int | None = 0,
+    ) -> None:
+        """Whether it counts, and its name."""
+        row = layout.row(align=True)
+        row.prop(item, "enabled", text="")
+        row.prop(item, "name", text="", emboss=False)
+
+
+def _hints(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    cvd = properties.of(context.scene)
+    row = layout.row()
+    row.template_list(CVD_UL_hints.bl_idname, "", cvd, "hints", cvd, "hint", rows=3)
+    column = row.column(align=True)
+    column.operator("cvd.hint_add", text="", icon="ADD")
+    column.operator("cvd.hint_remove", text="", icon="REMOVE")
+    hint = hints.active(cvd)
+    if hint is None:
+        _text(layout, "Draw a mask around what has the wrong depth, then add a hint", "INFO")
+        return
+    layout.prop(hint, "mask")
+    layout.prop(cvd, "mask_clip")
+    layout.prop(hint, "use_range")
+    if hint.use_range:
+        row = layout.row(align=True)
+        row.prop(hint, "first")
+        row.prop(hint, "last")
+    layout.prop(hint, "kind")
+    if hint.kind == hints.DISTANCE:
+        layout.prop(hint, "distance")
+        layout.operator("cvd.hint_distance")
+    else:
+        layout.operator("cvd.hint_points")
+        count, needed = len(hint.points), hints.NEEDED[hint.kind]
+        _text(layout, f"{count} points" if count >= needed else f"{count} of at least {needed} points")
+    row = layout.row()
+    row.scale_y = 1.5
+    row.operator("cvd.solve_depth", text="Solve Again", icon="FILE_REFRESH")
+
+
 def _orientation(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     layout.label(text="Points on real surfaces:")
     scene, row = scene_of(context), layout.row(align=True)
@@ -489,6 +545,7 @@ SECTIONS = (
     ("solve", "Solve Depth", _solve),
     ("queue", "Queue", _queue),
     ("result", "Result", _result),
+    ("hints", "Depth Hints", _hints),
     ("orientation", "Scene", _orientation),
     ("build", "Build", _build),
     ("depth_mesh", "Depth Mesh", _depth_mesh),
@@ -497,17 +554,23 @@ SECTIONS = (
 
 # What few shots need lies in closed panels within the one that all need.
 PARENTS = {name: "clip" for name in ("range", "camera", "lens", "size", "masks", "prior")}
-PARENTS |= {"queue": "solve", "depth_mesh": "build"}
-CLOSED = ("range", "camera", "lens", "size", "masks", "prior", "depth_mesh", "deliver")
+PARENTS |= {"queue": "solve", "hints": "result", "depth_mesh": "build"}
+CLOSED = ("range", "camera", "lens", "size", "masks", "prior", "hints", "depth_mesh", "deliver")
 
 
 def _has_queue(context: bpy.types.Context) -> bool:
     return len(properties.queue_of(context).shots) > 0
 
 
+def _has_hints(context: bpy.types.Context) -> bool:
+    cvd = properties.of(context.scene)
+    return bool(cvd.solve_key) or len(cvd.hints) > 0
+
+
 # Nobody needs an empty one.
 SHOWN_IF: dict[str, Callable[[bpy.types.Context], bool]] = {
     "queue": _has_queue,
+    "hints": _has_hints,
     "depth_mesh": lambda context: _depth_mesh_of(context) is not None,
 }
 
@@ -555,7 +618,7 @@ class CvdPreferences(preferences.Settings, bpy.types.AddonPreferences):
         layout.prop(self, "cache_folder")
 
 
-CLASSES: tuple[type, ...] = (CVD_UL_queue,)
+CLASSES: tuple[type, ...] = (CVD_UL_queue, CVD_UL_hints)
 CLASSES += tuple(
     _panel(space, "UI", order, identifier, label, draw)
     for space in ("VIEW_3D", "CLIP_EDITOR")

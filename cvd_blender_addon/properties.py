@@ -75,6 +75,42 @@ class CvdQueue(bpy.types.PropertyGroup):
     active = fields.boolean(name="Active", description="The shots that wait are solved one after another")
 
 
+class CvdPlace(bpy.types.PropertyGroup):
+    """A point of a depth hint."""
+
+    place = fields.vector(name="Place", description="In the world of the solve, as the engine left it", size=3)
+
+
+class CvdHint(bpy.types.PropertyGroup):
+    """A region of the plate whose depth the artist knows."""
+
+    enabled = fields.boolean(name="Enabled", description="Use this hint in the next solve", default=True)
+    mask = fields.block(name="Mask", description="Where in the picture the hint counts", type=bpy.types.Mask)
+    use_range = fields.boolean(
+        name="Frame Range", description="Use the hint on these frames only; else wherever the mask covers something"
+    )
+    first = fields.integer(name="First", description="First plate frame of the hint", default=1)
+    last = fields.integer(name="Last", description="Last plate frame of the hint, inclusive", default=1)
+    kind = fields.enum(
+        name="Depth",
+        description="How the depth of the region is given",
+        items=(
+            ("DISTANCE", "Distance", "The same depth everywhere, along the optical axis"),
+            ("PLANE", "Plane", "The plane through three or more points, such as a floor or a wall"),
+            ("POINT", "As Near As", "The depth that a point has in each frame"),
+        ),
+    )
+    distance = fields.number(
+        name="Distance",
+        description="From the camera along its optical axis, in the scene's unit",
+        default=1.0,
+        min=1e-4,
+        subtype="DISTANCE",
+        unit="LENGTH",
+    )
+    points = fields.collection(type=CvdPlace)
+
+
 class CvdDelivery(bpy.types.PropertyGroup):
     """What to hand to other programs, and how that is going."""
 
@@ -422,6 +458,9 @@ class CvdProperties(bpy.types.PropertyGroup):
         description="Also use networks whose licence excludes commercial work or is not known. What is made with them "
         "must not be sold or used for paid work",
     )
+
+    hints = fields.collection(name="Depth Hints", description="Regions whose depth you know", type=CvdHint)
+    hint = fields.integer(name="Depth Hint", description="The hint that is shown below the list")
 
     solve_folder = fields.string(
         name="Solve Folder",

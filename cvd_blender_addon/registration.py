@@ -21,6 +21,8 @@ from . import (
 CLASSES = (
     panels.CvdPreferences,
     properties.CvdDelivery,
+    properties.CvdPlace,
+    properties.CvdHint,
     properties.CvdProperties,
     properties.CvdQueuedShot,
     properties.CvdQueue,

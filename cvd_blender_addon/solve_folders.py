@@ -20,7 +20,7 @@ _RESULTS = {
     "report.html",
 }  # fmt: skip
 _AT_WORK = {"preview", "unfinished", "cache", "engine.log", "engine.log.1"}
-_FROM_BLENDER = {"masks", "camera.json", "tracks.json", "engine_stdout.log"}
+_FROM_BLENDER = {"masks", "camera.json", "tracks.json", "hints", "hints.json", "engine_stdout.log"}
 _TAKEN = _RESULTS | _AT_WORK | _FROM_BLENDER | set(_MARKS)
 _PASSING = re.compile(r"\.cvd-\d+-.+|\.DS_Store|\._.*|Thumbs\.db|desktop\.ini", re.IGNORECASE)
 """Temporary files of an engine, and what file managers leave."""

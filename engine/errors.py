@@ -51,6 +51,10 @@ class PoseError(CvdError):
     """The cameras could not be solved."""
 
 
+class HintError(CvdError):
+    """A depth hint of the artist cannot be used."""
+
+
 class DepthError(CvdError):
     """Depth could not be solved."""
 

@@ -50,6 +50,22 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def link_or_copy(path: Path, other: Path) -> None:
+    """A file under another name as well, whole or not there; nothing happens where that name is taken.
+
+    A link, where the disk knows them: no program may write into either of the two, only replace them.
+
+    Raises:
+        OSError: what the file system says.
+    """
+    if other.exists():
+        return
+    try:
+        os.link(path, other)
+    except OSError:
+        write_atomically(other, lambda temporary: shutil.copy2(path, temporary))
+
+
 def temporary_of(path: Path) -> Path:
     """Where this process writes a file before it takes its place: beside it, with the same suffix."""
     return path.with_name(f".cvd-{os.getpid()}-{path.name}")

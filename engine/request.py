@@ -65,7 +65,7 @@ class LensRequest:
     principal_px: tuple[float, float] | None = _default("lens/principal_px")
 
 
-STAGES = ("footage", "masks", "poses", "flow", "motion", "prior", "scale", "evidence", "depth", "export")
+STAGES = ("footage", "masks", "poses", "flow", "motion", "prior", "scale", "evidence", "depth", "hints", "export")
 """Of a solve, in order; a request needs not every one (`pipeline.plan`)."""
 SOLVED = tuple(
     kind for kind in choices("camera/kind") if kind not in schemas.field("camera/path").entry["x-with"]["kind"]
@@ -134,6 +134,7 @@ class Request:
     world: WorldRequest = field(default_factory=WorldRequest)
     masks: MaskRequest = field(default_factory=MaskRequest)
     prior: PriorRequest = field(default_factory=PriorRequest)
+    hints: Path | None = _default("hints")
     method: str = _default("method")
     preset: str = _default("preset")
     seed: int = _default("seed")

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from . import build, deliver, doubt, import_solve, install, log, matte, orient, place, queue, solve
+from . import build, deliver, doubt, hints, import_solve, install, log, matte, orient, place, queue, solve
 
 CLASSES = (
     *install.CLASSES,
@@ -17,4 +17,5 @@ CLASSES = (
     *matte.CLASSES,
     *orient.CLASSES,
     *place.CLASSES,
+    *hints.CLASSES,
 )

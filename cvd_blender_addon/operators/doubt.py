@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import bpy
 
-from .. import fields, mixins, properties
+from .. import fields, properties
 from ..mixins import Result
 from ..present import scene_of
 from ..scene import doubt
@@ -14,7 +14,7 @@ from ..solve_reader import Solve
 from .build import BuildStep
 
 
-class CVD_OT_go_to_frame(mixins.Operator, bpy.types.Operator):
+class CVD_OT_go_to_frame(bpy.types.Operator):
     """Go to the frame of this run that has the most doubtful depth"""
 
     bl_idname = "cvd.go_to_frame"

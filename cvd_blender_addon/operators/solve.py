@@ -17,6 +17,7 @@ from .. import (
     compat,
     fields,
     forecast,
+    hints,
     jobs,
     masks,
     monitor,
@@ -203,6 +204,8 @@ def asked(context: bpy.types.Context, python: Path, replace: bool = False) -> di
     if cvd.mask_source != "NONE":
         with progress(context) as show:
             masks.provide(cvd, clip, folder / masks.FOLDER, show)
+    with progress(context) as show:
+        hints.provide(scene, clip, folder, show)
     cvd.solve_folder = paths.stored(folder)
     return request
 
@@ -330,6 +333,7 @@ def _request(cvd: properties.CvdProperties, clip: Path, folder: Path, replace: b
         "camera/film_back_mm": _pair(cvd.film_back) if camera == "chan" and min(cvd.film_back) > 0.0 else None,
         "tracks": folder / cameras.TRACKS if cameras.uses_tracks(cvd) else None,
         "world/distance": cameras.known_distance(cvd, clip),
+        "hints": folder / hints.FILE if hints.enabled(cvd) else None,
         "masks/path": mask_paths[cvd.mask_source],
         "masks/segmentation": bpy.path.abspath(cvd.segmentation) or None,
         "masks/motion": cvd.find_motion,

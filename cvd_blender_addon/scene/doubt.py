@@ -65,7 +65,8 @@ def hide(scene: bpy.types.Scene, key: str) -> None:
     data.show_background_images = bool(camera.get(WAS_SHOWN, True))
     camera.pop(WAS_SHOWN, None)
     clip = owned.find(bpy.data.movieclips, key, ROLE)
-    if clip is not None and clip.users == 0:
+    # Not `users`, from which a background that is removed does not take itself off.
+    if clip is not None and not bpy.data.user_map(subset={clip})[clip]:
         bpy.data.movieclips.remove(clip)
 
 

@@ -50,6 +50,7 @@ def stamp_of(shot: Shot) -> str:
     """
     request = shot.request
     inputs = [request.footage.path, request.footage.right, request.camera.path, request.tracks, request.masks.path]
+    inputs.append(request.hints)
     inputs += [Path(name) for name in (request.prior.path, request.masks.segmentation) if name is not None]
     found = [_stat(path) for given in inputs if given is not None for path in _files(given)]
     text = json.dumps([shot.document, engine.__version__, found], sort_keys=True)

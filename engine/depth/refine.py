@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F  # noqa: N812
 
 from engine.clip.views import SweepPlan
-from engine.depth.sweep import Projection, better_half, box_mean, correlation
+from engine.depth.sweep import Projection, better_half, box_mean, correlation, seen_through
 
 GUIDE_RADIUS, GUIDE_EPSILON = 3, 4e-4  # of the guided filter over the scores
 COLOUR, WORST = 2.0, 0.06  # weight beside the correlation, and difference in intensity that says all there is to say
@@ -77,8 +77,9 @@ class Matcher:
         inverse_depths: torch.Tensor,
         used: torch.Tensor,
     ) -> None:
-        self._frame, self._views, self._grey, self._projection = frame, views, grey, projection
-        self._view_greys = view_greys
+        self._frame, self._grey, self._projection = frame, grey, projection
+        # One is added, so that what lies outside of a view, which is 0, looks like nothing.
+        self._views = torch.stack([views, view_greys + 1.0], 1)
         self._inverse_depths, self._used = inverse_depths.contiguous(), used.T.to(frame.dtype).contiguous()
         mean = box_mean(grey, GUIDE_RADIUS)
         self._variance = box_mean(grey * grey, GUIDE_RADIUS) - mean * mean
@@ -86,18 +87,18 @@ class Matcher:
 
     def score(self, inverse_depth: torch.Tensor) -> torch.Tensor:
         """(H, W): correlation of the better half of the views, 0 for one that is not used at that depth."""
-        scores = correlation(self._frame, self._views, self._projection.grid(inverse_depth))
-        return better_half(scores.mul_(self._counts(inverse_depth)))
+        seen = seen_through(self._projection.grid(inverse_depth), self._views[:, :1])[:, 0]
+        return better_half(correlation(self._frame, seen).mul_(self._counts(inverse_depth)))
 
     def smooth_score(self, inverse_depth: torch.Tensor) -> torch.Tensor:
         """(H, W): correlation and likeness of single pixels, smoothed but across edges of the picture (He et al. 2010).
 
         Windows reach over edges, single pixels do not; windows bear changes of light.
         """
-        grid, counts = self._projection.grid(inverse_depth), self._counts(inverse_depth)
-        seen = F.grid_sample(self._view_greys[:, None], grid, padding_mode="border", align_corners=False)[:, 0]
-        alike = (1.0 - ((seen - self._grey).abs() / WORST).clamp_max(1.0)).mul_(counts)
-        windows = correlation(self._frame, self._views, grid).mul_(counts)
+        counts = self._counts(inverse_depth)
+        windows, seen = seen_through(self._projection.grid(inverse_depth), self._views).unbind(1)
+        alike = (seen - (self._grey + 1.0)).abs_().mul_(-1.0 / WORST).add_(1.0).clamp_min_(0.0).mul_(counts)
+        windows = correlation(self._frame, windows).mul_(counts)
         score = better_half(windows) + COLOUR * better_half(alike)
         mean = box_mean(score, GUIDE_RADIUS)
         slope = (box_mean(score * self._grey, GUIDE_RADIUS) - self._mean * mean) / (self._variance + GUIDE_EPSILON)
@@ -114,7 +115,7 @@ class Matcher:
         per_pixel = nudge / pixels  # of inverse depth
 
         def at(where: torch.Tensor) -> torch.Tensor:
-            return F.grid_sample(self._views[:, None], where, padding_mode="zeros", align_corners=False)[:, 0]
+            return seen_through(where, self._views[:, :1])[:, 0]
 
         ahead, behind = at(grid + half), at(grid - half)
         middle = 0.5 * (ahead + behind)

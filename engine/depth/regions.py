@@ -52,7 +52,7 @@ class Regions:
         """The same again."""
         numbers = sorted(int(number) for number in document)
         figures = {
-            name: np.array([document[str(n)][name] for n in numbers], np.float64).reshape(len(numbers), *_shape(document))
+            name: np.array([document[str(n)][name] for n in numbers], np.float64).reshape(-1, *_shape(document))
             for name in FIGURES
         }
         return cls(tuple(numbers), **figures)
@@ -101,9 +101,7 @@ def flow_regions(miss: NDArray[np.floating], believed: NDArray[np.bool_]) -> Val
     return medians
 
 
-def track_regions(
-    depth: NDArray[np.floating], pixels: NDArray[np.floating], own_depth: NDArray[np.floating]
-) -> Values:
+def track_regions(depth: NDArray[np.floating], pixels: NDArray[np.floating], own_depth: NDArray[np.floating]) -> Values:
     """Median relative difference in each region, NaN where there are too few tracks.
 
     Args:

@@ -73,16 +73,19 @@ class Projection:
         return grid
 
 
-def correlation(frame: torch.Tensor, views: torch.Tensor, grid: torch.Tensor, radius: int = RADIUS) -> torch.Tensor:
-    """Correlation (V, H, W) of a frame with views seen through `grid` (V, H, W, 2); 0 outside of a view.
+def seen_through(grid: torch.Tensor, views: torch.Tensor) -> torch.Tensor:
+    """Views (V, C, H, W) as a frame sees them through the grid (V, H, W, 2) of a `Projection`; 0 outside of a view."""
+    return F.grid_sample(views, grid, padding_mode="zeros", align_corners=False)
+
+
+def correlation(frame: torch.Tensor, seen: torch.Tensor, radius: int = RADIUS) -> torch.Tensor:
+    """Correlation (V, H, W) of a frame with what it sees of other views.
 
     Args:
         frame: (H, W), `normalised`.
-        views: (V, H, W), `normalised`.
-        grid: of a `Projection`.
+        seen: (V, H, W), `normalised`, is overwritten.
         radius: of the window.
     """
-    seen = F.grid_sample(views[:, None], grid, padding_mode="zeros", align_corners=False)[:, 0]
     return _box_sum(seen.mul_(frame / (2 * radius + 1) ** 2), radius)
 
 
@@ -117,8 +120,8 @@ def matching_scores(
         if before is None or not torch.equal(used[plane], before):
             before = used[plane]
             chosen = before.nonzero()[:, 0]
-            here, pictures = projection.of(chosen), views[chosen]
-        volume[plane] = better_half(correlation(frame, pictures, here.grid(inverse)))
+            here, pictures = projection.of(chosen), views[chosen, None]
+        volume[plane] = better_half(correlation(frame, seen_through(here.grid(inverse), pictures)[:, 0]))
     return volume
 
 

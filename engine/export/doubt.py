@@ -211,8 +211,9 @@ def _told(part: Mask, measured: NDArray[np.float64], unsure: Mask, flow: Mask) -
 def _region(part: Mask, reason: str) -> Region:
     rows, columns = part.shape
     lines, across = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))
-    box = (across[0] / columns, lines[0] / rows, (across[-1] + 1) / columns, (lines[-1] + 1) / rows)
-    return Region(where(part), reason, float(part.mean()), tuple(float(edge) for edge in box), part)
+    left, right = float(across[0]) / columns, float(across[-1] + 1) / columns
+    top, bottom = float(lines[0]) / rows, float(lines[-1] + 1) / rows
+    return Region(where(part), reason, float(part.mean()), (left, top, right, bottom), part)
 
 
 def where(part: Mask) -> str:

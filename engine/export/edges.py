@@ -113,6 +113,11 @@ class EdgeSharpener:
         result = _choose(own, near, far, jump, is_far)
         return np.where(jump, cv2.medianBlur(result, MEDIAN), result)
 
+    def reads(self, frame: int) -> list[int]:
+        """The plate frames whose depth decides what `sharpen` makes of a frame, itself included."""
+        row, count = self._clip.index(frame), len(self._clip.numbers)
+        return [int(self._clip.numbers[row + step]) for step in (0, *VOTERS) if 0 <= row + step < count]
+
     def _decide(self, frame: int) -> Array:
         """Depth (H, W) with the edges that this frame decides for alone."""
         depth = self._depth(frame)

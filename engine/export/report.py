@@ -125,9 +125,7 @@ def write_report(
     by_number = {frame["frame"]: frame for frame in frames}
     runs = {run["worst"]: run for run in reversed(quality.get("doubtful") or [])}
     rank = {number: place for place, number in enumerate(reversed(runs))}
-    order = sorted(
-        pictures.frames, key=lambda n: (rank.get(n, len(rank)), -(by_number[n]["consistency_px"] or 0.0))
-    )
+    order = sorted(pictures.frames, key=lambda n: (rank.get(n, len(rank)), -(by_number[n]["consistency_px"] or 0.0)))
     parts = [
         f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{escape(name)}: solve report</title>",
         "<meta name='viewport' content='width=device-width'>",

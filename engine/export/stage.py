@@ -29,6 +29,7 @@ from engine.export import ply, report
 from engine.export.doubt import Doubt, camera_sentence, find_doubt
 from engine.export.edges import EdgeSharpener
 from engine.export.fused_file import write_fused
+from engine.export.reuse import FrameKeys
 from engine.footage import Footage
 from engine.geometry.arrays import array_from_pixel
 from engine.parallel import each
@@ -125,6 +126,7 @@ def export(
     account: Account,
     progress: Progress,
     mattes: Mattes | None = None,
+    keys: FrameKeys | None = None,
 ) -> None:
     """Write everything that readers of the solve folder use, and put it in the place of an earlier solve's.
 
@@ -142,6 +144,7 @@ def export(
         progress: receives progress; may cancel.
         mattes: gives the matte (H, W), 255 = moves by itself, of a plate frame number and its picture (H, W, 3), RGB in
             [0, 1]; None for a frame that gets no matte. None: nothing moves.
+        keys: find the frames of the earlier result that are the same; None: all are written anew.
 
     Raises:
         WorkspaceError: `workspace.foreign_files`: something else has been put among the results.
@@ -155,6 +158,8 @@ def export(
     if (made / "solve.json").is_file():  # complete; killed while it was put in its place
         publish(made, root)
         return
+    if keys is not None:
+        keys.take_over(root, made)
     near, far = depth_range(result, track.frames())
     doubt = result.doubt()
     shares, shown = _write_frames(
@@ -172,6 +177,8 @@ def export(
     fused = Part(progress, WRITING, 1.0)
     solve["fused"] = write_fused(made, solve, clip, lambda done, total: fused.step(done, total, "the fused mesh"))
     report.write_report(made / "report.html", root.name, solve, shown, result.scale_per_frame())
+    if keys is not None:
+        keys.save(made)
     files.write_json(made / "solve.json", solve)
     publish(made, root)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from engine.cameras.knowledge import LensKnowledge, what_is_known
 from engine.clip.depth_map import DepthFrames, Unit
 from engine.clip.track import CameraTrack
 from engine.clip.work import WorkClip, work_images
+from engine.depth.hints import Hint, read_hints
 from engine.depth.scale import read_scale, units_per_prior
 from engine.depth.settings import DepthSettings, settings_of
 from engine.depth.stereo import StereoRig, estimate_rig
@@ -40,6 +41,7 @@ class Inputs:
         masks: what the given masks are, for cache keys.
         known: what is known of the lens.
         camera: what the cameras depend on besides the pictures, for cache keys.
+        hints: what the artist knows of depth.
     """
 
     request: Request
@@ -49,6 +51,7 @@ class Inputs:
     masks: Mapping[str, str | None]
     known: LensKnowledge
     camera: Mapping[str, Any]
+    hints: Sequence[Hint] = ()
 
     @classmethod
     def find(cls, request: Request, settings: DepthSettings | None = None) -> Inputs:
@@ -68,7 +71,9 @@ class Inputs:
         prior = choose_prior(request.prior)
         masks = content_of(request.masks, clip)
         known = what_is_known(request.lens, clip)
-        return cls(request, clip, settings or settings_of(request), prior, masks, known, identity(request, known))
+        hints = read_hints(request.hints, clip.numbers, clip.width, clip.height)
+        settings = settings or settings_of(request)
+        return cls(request, clip, settings, prior, masks, known, identity(request, known), hints)
 
 
 @dataclass(frozen=True)
@@ -178,9 +183,15 @@ class Solve:
         return self.fine_clip or self.clip
 
     @property
-    def depth(self) -> DepthFrames:
+    def depth_without_hints(self) -> DepthFrames:
         """What the stage `depth` has made, on the grid of `depth_clip`."""
         return DepthFrames(self.folder("depth"), self.depth_clip.lens, "clip")
+
+    @property
+    def depth(self) -> DepthFrames:
+        """The same with the artist's hints, if there are any."""
+        folder = self.folder("hints" if "hints" in self.stages else "depth")
+        return DepthFrames(folder, self.depth_clip.lens, "clip")
 
     @property
     def rig(self) -> StereoRig | None:

@@ -23,8 +23,11 @@ from engine.depth.cvd import Measured, solve_depth
 from engine.depth.data import Found, TrainingData
 from engine.depth.evidence import solve_evidence
 from engine.depth.guess import guess_depth
+from engine.depth.hinted import apply_hints, confirm, digests
+from engine.depth.hints import content_of
 from engine.depth.scale import calibrate_scale
 from engine.export.edges import EdgeSharpener
+from engine.export.reuse import FrameKeys
 from engine.export.stage import Account, DepthResult, export
 from engine.flow.stage import solve_flow
 from engine.masks.artist import ArtistMasks
@@ -36,6 +39,7 @@ from engine.pipeline.cameras import solve_cameras
 from engine.pipeline.solve import Inputs, Solve
 from engine.priors import solve_prior
 from engine.request import BY_DEEPV2D
+from engine.workspace import stage_key
 
 TRAINING_STEP_SECONDS = 0.6
 
@@ -171,6 +175,15 @@ def _depth_settings(inputs: Inputs, device: str) -> dict[str, Any]:
     return {"settings": asdict(inputs.settings), "device": device, "seed": request.seed, "method": request.method}
 
 
+def _hints(solve: Solve, folder: Path, device: torch.device) -> None:
+    motion, base, workspace = solve.folder("motion"), solve.depth_without_hints, solve.workspace
+    apply_hints(solve.inputs.hints, solve.depth_clip, solve.track, base, motion, folder, device, workspace)
+    data = None
+    if solve.track.measurable:
+        data = TrainingData.load(solve.clip, Found(solve.folder("flow"), motion, None, False, None))
+    confirm(solve.clip, data, base, solve.depth)
+
+
 def _export(solve: Solve, _folder: Path, _device: torch.device) -> None:
     inputs, workspace, track, work = solve.inputs, solve.workspace, solve.track, solve.depth_clip
     prior, masks, clip = inputs.prior, inputs.request.masks, inputs.clip
@@ -198,8 +211,23 @@ def _export(solve: Solve, _folder: Path, _device: torch.device) -> None:
     mattes = PlateMattes(motion, solve.masks, artist, track.lens, solve.clip.lens)
     export(
         workspace.root, inputs.request, clip, track, sharpener, result, account, workspace,
-        mattes.matte if mattes.exist() else None,
+        mattes.matte if mattes.exist() else None, _frame_keys(solve, sharpener),
     )  # fmt: skip
+
+
+def _frame_keys(solve: Solve, sharpener: EdgeSharpener) -> FrameKeys:
+    """A frame's files depend on what all frames do, and on the hints of those that have a say in its edges."""
+    (kind,) = (kind for kind in KINDS if kind.name == "export")
+    hinted = digests(solve.depth) if "hints" in solve.stages else {}
+    read = [solve.stages["depth"].key]
+
+    def key(frame: int) -> str:
+        settings = kind.settings(solve.inputs, solve.device.type)
+        own = {str(each): hinted[each] for each in sharpener.reads(frame) if each in hinted}
+        return stage_key("frame", kind.version, {**settings, "hinted": own}, read)
+
+    keys = {frame: key(frame) for frame in solve.track.frames()}
+    return FrameKeys(solve.workspace.cache, solve.folder("export"), keys)
 
 
 KINDS = (
@@ -229,5 +257,9 @@ KINDS = (
         needed=lambda inputs: inputs.settings.measured, possible=_measurable,
     ),
     StageKind("depth", 2, ("motion", "scale", "evidence"), 0.6, _depth_settings, _depth),
-    StageKind("export", 1, ("depth",), 1.0, lambda inputs, _: {"path": str(inputs.clip.path)}, _export),
+    StageKind(
+        "hints", 1, ("depth",), 0.05, lambda inputs, _: {"hints": content_of(inputs.hints)}, _hints,
+        needed=lambda inputs: bool(inputs.hints),
+    ),
+    StageKind("export", 1, ("depth", "hints"), 1.0, lambda inputs, _: {"path": str(inputs.clip.path)}, _export),
 )  # fmt: skip

@@ -20,7 +20,7 @@ from cvd_blender_addon.properties import of
 from cvd_blender_addon.scene import orientation
 from cvd_blender_addon.solve_reader import read
 from tests.addon.synthetic import Synthetic
-from tests.addon.typed import ops, scene_now
+from tests.addon.typed import camera_of, ops, scene_now
 
 FAKE = Path(__file__).parent / "fake_engine"
 NOT_RUN = {"install_engine", "check_engine"}  # they make things outside of Blender: test_install_operators
@@ -73,6 +73,10 @@ def ready(
     thing = bpy.data.objects.new("CG", bpy.data.meshes.new("CG"))
     bpy.data.collections["foreground"].objects.link(thing)
     thing.select_set(True)
+    hint = cvd.hints.add()
+    hint.kind, hint.enabled = "POINT", False
+    camera = camera_of(scene_now(), read(folder)).matrix_world
+    scene_now().cursor.location = camera @ Vector((0.0, 0.0, -1.0))
     for name in ("one", "two"):
         tracks_of(bpy.data.movieclips[0]).new(name=name, frame=1001).select = True
     bpy.ops.ed.undo_push(message="ready")

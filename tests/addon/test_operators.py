@@ -208,6 +208,7 @@ CHOSEN_OTHERWISE = {
     "masks/segmentation": {"segmentation"},
     "masks/motion": {"find_motion"},
     "prior/path": {"prior_model", "prior_maps"},
+    "hints": {"hints"},
     "output": {"solve_folder"},
 }
 """What the panels ask for in other ways than by a property of the option's name and meaning (`solve._request`)."""

@@ -74,7 +74,7 @@ def test_a_new_version_of_a_stage_redoes_it_and_what_reads_it_and_nothing_else(
     for kind in KINDS:
         if redone & set(kind.reads):
             redone.add(kind.name)
-    assert {stage for stage, key in keys().items() if key != before[stage]} == redone
+    assert {stage for stage, key in keys().items() if key != before[stage]} == redone & set(before)
 
 
 def test_a_release_keeps_what_was_solved_by_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +120,7 @@ def test_only_the_stages_that_are_needed_are_planned() -> None:
 def test_depth_is_most_of_the_work_only_where_the_network_is_trained(request_, largest) -> None:
     weights = {name: stage.weight for name, stage in stages(request_).items()}
     assert max(weights, key=weights.__getitem__) == largest
-    assert (weights["depth"] < 0.1 * sum(weights.values())) == (largest == "poses")
+    assert (weights["depth"] < 0.2 * sum(weights.values())) == (largest == "poses")
 
 
 def test_without_a_prior_the_network_starts_photometrically_from_nothing() -> None:

@@ -41,7 +41,7 @@ def test_a_later_group_of_stages_goes_on_where_the_earlier_one_stopped(tmp_path:
     assert "Stopped after the stage motion" in status["message"]
     assert told[-1] > 0.9, "progress is of what was asked for"
     assert run(task=True) == "done"
-    for stage in STAGES:
+    for stage in (name for name in STAGES if name != "hints"):  # nobody has given any
         earlier = STAGES.index(stage) <= STAGES.index("motion")
         assert (f"a: {stage}: taken from the cache" in said) == earlier
         assert (f"a: {stage} …" in said) != earlier

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -217,13 +218,13 @@ def test_shots_are_queued_and_seen_while_they_are_solved(blender: Blender, synth
     }
 
 
-def leave(blender: Blender, synthetic: Synthetic) -> dict[str, str]:
+def leave(blender: Blender, synthetic: Synthetic) -> dict[str, Any]:
     """Quit a Blender whose solve goes on; returns what the stories after it are to know."""
     left = blender.out / "leave_it"
     left.mkdir(exist_ok=True)
     for old in left.glob("*.solve"):
         shutil.rmtree(old)
-    known = {
+    known: dict[str, Any] = {
         "CLIP": str(next(synthetic.folder.parent.glob("*.png"))),
         "PLAIN_PYTHON": blender.python,
         "FAKE_SOLVE": str(synthetic.folder),

@@ -100,7 +100,7 @@ elif mode == "steady":  # at work, with the folder's lock, until it is cancelled
     fcntl.flock(lock, fcntl.LOCK_EX)
     lock.write(json.dumps({"pid": os.getpid(), "host": os.uname().nodename, "started": time.time()}))
     lock.flush()
-    asked = []
+    asked: list[bool] = []
     signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
     end = time.monotonic() + 900.0  # nothing is left behind, whatever becomes of the test
     while not asked and not (folder / "finish").exists() and time.monotonic() < end:
