@@ -379,7 +379,7 @@ def _result(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
 def _doubtful(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """The frames whose depth is doubtful, worst first: each button goes to the worst frame of its run."""
     scene, cvd = scene_of(context), properties.of(context.scene)
-    runs = [line.partition(" ") for line in cvd.doubtful.splitlines()]
+    runs = [line.partition(" ") for line in cvd.result_doubtful.splitlines()]
     if runs:
         layout.label(text="Doubtful depth, worst first:")
         column = layout.column(align=True)

@@ -100,7 +100,7 @@ def test_the_panel_names_the_runs_and_its_buttons_go_there(doubted: Path, scene:
     ops.cvd.import_solve(directory=str(doubted))
     drawn = draw(scene, "VIEW_3D")
     assert drawn.count("cvd.go_to_frame") == 2 and "cvd.show_confidence" in drawn
-    assert of(scene).doubtful.splitlines()[0] == "1008 Frames 1007-1008: whole frame"
+    assert of(scene).result_doubtful.splitlines()[0] == "1008 Frames 1007-1008: whole frame"
     assert "Depth measured: 75% of the plate" in of(scene).result
     ops.cvd.go_to_frame(frame=1008)
     assert scene.frame_current == 1008
