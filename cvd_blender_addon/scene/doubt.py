@@ -88,6 +88,6 @@ def _clip(solve: Solve) -> bpy.types.MovieClip:
     paths.point(clip, files[first])
     clip[owned.FRAMES] = frame_ranges(tuple(files))
     clip.frame_start, clip.frame_offset = first, 0
-    compat.colour_space(clip).name = "Non-Color"
+    compat.colour_space(clip).name = plate.SRGB  # values are shown as they are, not brightened
     plate.set_lens(clip, solve)
     return clip
