@@ -18,7 +18,7 @@ ALPHA = 0.5
 
 
 def build(scene: bpy.types.Scene, solve: Solve) -> list[bpy.types.TimelineMarker]:
-    """Make or update the markers, one where each doubtful run begins; confidence that is shown finds its files again."""
+    """Make or update the markers, one where each doubtful run begins; shown confidence finds its files again."""
     if find_overlay(scene, solve.key) is not None:
         _clip(solve)
     wanted = sorted((run.first, f"Depth doubtful: {run.where}") for run in solve.doubtful)

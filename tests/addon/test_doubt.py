@@ -50,7 +50,11 @@ def changed_since(before: Any) -> list[str]:
 def test_each_run_has_a_marker_where_it_begins(doubted: Path, scene: bpy.types.Scene) -> None:
     scene.timeline_markers.new("Depth doubtful: mine", frame=1002)
     import_solve(scene, doubted)
-    wanted = [(1002, "Depth doubtful: mine"), (1002, "Depth doubtful: right half"), (1007, "Depth doubtful: whole frame")]
+    wanted = [
+        (1002, "Depth doubtful: mine"),
+        (1002, "Depth doubtful: right half"),
+        (1007, "Depth doubtful: whole frame"),
+    ]
     assert markers(scene) == wanted
     import_solve(scene, doubted)
     assert markers(scene) == wanted, "once"
