@@ -76,7 +76,7 @@ def apply_occlusion(scene: bpy.types.Scene, solve: Solve, report: plate.Report) 
 
 
 class CVD_OT_build_camera(SceneStep, bpy.types.Operator):
-    """Make or update the solved camera, set the scene to the plate, and mark frames without camera or with doubtful depth"""
+    """Make or update the camera, set the scene to the plate, mark frames without a camera or with doubtful depth"""
 
     bl_idname = "cvd.build_camera"
     bl_label = "Camera"

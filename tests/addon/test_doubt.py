@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from cvd_blender_addon import compat
-from cvd_blender_addon.present import data_of
+from cvd_blender_addon.present import data_of, tracking_camera
 from cvd_blender_addon.properties import of
 from cvd_blender_addon.scene import doubt, import_solve
 from cvd_blender_addon.solve_reader import SolveError, read, summary
@@ -130,7 +130,7 @@ def test_confidence_lies_over_the_plate_and_goes_without_a_trace(
     assert tuple(clip.size) == (320, 180)
     assert clip.frame_start == 1001 and clip.frame_duration == 8
     assert overlay.clip_user.use_render_undistorted, "as the plate, whose lens distorts"
-    assert clip.tracking.camera.k1 == pytest.approx(-0.1)
+    assert tracking_camera(clip).k1 == pytest.approx(-0.1)
     assert compat.colour_space(clip).name == "sRGB", "a quarter is shown as a quarter"
     ops.cvd.show_confidence()
     assert doubt.find_overlay(scene, of(scene).solve_key) is None
