@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from engine.depth.regions import Regions
 
-UNSURE = 0.35  # of a region's pixels expected to be right: less is doubtful
+UNSURE = 0.4  # of a region's pixels expected to be right: less is doubtful
 FLOW_TIMES, FLOW_SHARE = 5.0, 0.005  # times the clip's own distance, and of the frame's width, for a contradiction
 TRACK_TIMES, TRACK_SHARE = 5.0, 0.1  # times the clip's own difference, and of the depth
 LITTLE = 0.35  # of a region measured
