@@ -23,13 +23,14 @@ from . import (
 )
 from .operators import install
 from .present import present, scene_of
-from .scene import depth_mesh, occlusion, orientation, owned
+from .scene import depth_mesh, doubt, occlusion, orientation, owned
 
 if TYPE_CHECKING:
     from bpy.stub_internal.rna_enums import IconItems
 
 CHARACTER = 5.8  # width of an average one, in pixels of an interface that is not scaled
 MARGINS, ICON, UNSEEN = 56, 24, 312  # of the sidebar and an icon; and a sidebar that nobody sees
+RUNS = 5  # of doubtful frames that have a button
 PRESETS = ("preview", "standard", "best")
 STAGES = {
     "footage": "Frames",
@@ -372,6 +373,23 @@ def _result(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         _import_known(layout, "Build Again", properties.of(context.scene).built_folder)
     for line in properties.of(context.scene).result.splitlines():
         _text(layout, line)
+    _doubtful(layout, context)
+
+
+def _doubtful(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """The frames whose depth is doubtful, worst first: each button goes to the worst frame of its run."""
+    scene, cvd = scene_of(context), properties.of(context.scene)
+    runs = [line.partition(" ") for line in cvd.result_doubtful.splitlines()]
+    if runs:
+        layout.label(text="Doubtful depth, worst first:")
+        column = layout.column(align=True)
+        for worst, _, text in runs[:RUNS]:
+            column.operator("cvd.go_to_frame", text=text, icon="ERROR").frame = int(worst)
+        if len(runs) > RUNS:
+            _text(layout, f"And {len(runs) - RUNS} more, marked in the timeline")
+    if cvd.solve_key:
+        shown = doubt.find_overlay(scene, cvd.solve_key) is not None
+        layout.operator("cvd.show_confidence", icon="OVERLAY", depress=shown)
 
 
 class CVD_UL_hints(bpy.types.UIList):

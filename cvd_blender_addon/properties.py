@@ -488,6 +488,7 @@ class CvdProperties(bpy.types.PropertyGroup):
     solve_key = fields.string()
     plate = fields.string(subtype="FILE_PATH", options=paths.OPTIONS)
     result = fields.string()
+    result_doubtful = fields.string()  # a line for each run of doubtful frames, worst first: worst frame, words
 
     occlusion = fields.enum(
         name="Occlusion",

@@ -120,6 +120,8 @@ class Frame:
         focal_px: focal length where it varies.
         depth: existing depth file, or None.
         dynamic: existing matte of what moves by itself, or None where nothing does.
+        confidence: existing confidence file, or None.
+        measured_share: share of its pixels whose depth was measured, 0..1.
     """
 
     number: int
@@ -129,6 +131,24 @@ class Frame:
     depth: Path | None
     dynamic: Path | None
     reprojection_px: float | None
+    confidence: Path | None = None
+    measured_share: float | None = None
+
+
+@dataclass(frozen=True)
+class DoubtfulRun:
+    """Frames one after another whose depth is doubtful; `where` in words, `worst` the frame that most of it is of."""
+
+    first: int
+    last: int
+    worst: int
+    where: str
+
+    @property
+    def text(self) -> str:
+        """Such as `Frames 288-304: right half`."""
+        one = self.first == self.last
+        return f"{'Frame' if one else 'Frames'} {frame_ranges(tuple(range(self.first, self.last + 1)))}: {self.where}"
 
 
 @dataclass(frozen=True)
@@ -161,6 +181,7 @@ class Solve:
     fused_path: Path | None
     verdict: str
     warnings: tuple[str, ...]
+    doubtful: tuple[DoubtfulRun, ...] = ()
 
     @property
     def name(self) -> str:
@@ -186,6 +207,12 @@ class Solve:
     def depth_frames(self) -> tuple[Frame, ...]:
         """Frames that have a depth file."""
         return tuple(frame for frame in self.frames if frame.depth is not None)
+
+    @property
+    def measured_share(self) -> float | None:
+        """Share of all pixels whose depth was measured; None in folders that do not tell."""
+        shares = [frame.measured_share for frame in self.frames if frame.measured_share is not None]
+        return sum(shares) / len(shares) if shares else None
 
     @property
     def dynamic_frames(self) -> tuple[Frame, ...]:
@@ -240,6 +267,8 @@ def summary(solve: Solve) -> list[str]:
     lines.append(f"Focal length: {lens.fx:.1f} px{sure} ({source})")
     lines.append(f"Scale: {'metric' if solve.metric else 'arbitrary'} ({solve.unit})")
     lines.append(f"Depth: {solve.method}, prior {solve.prior}, licence {solve.licence}")
+    if solve.measured_share is not None:
+        lines.append(f"Depth measured: {solve.measured_share:.0%} of the plate")
     if solve.dynamic_frames:
         lines.append(f"Something moves by itself in {len(solve.dynamic_frames)} frames")
     return [*lines, solve.verdict, *solve.warnings]
@@ -336,6 +365,7 @@ def _solve(folder: Path, document: dict[str, Any]) -> Solve:
         raise ValueError("no frame has depth")
     _check_sequence([(frame.number, frame.depth) for frame in frames if frame.depth is not None])
     _check_sequence([(frame.number, frame.dynamic) for frame in frames if frame.dynamic is not None])
+    _check_sequence([(frame.number, frame.confidence) for frame in frames if frame.confidence is not None])
     width, height = _size(depth)
     _check_exr(folder, next(frame.depth for frame in frames if frame.depth is not None), (width, height))
     near, far = _number(depth["near"]), _number(depth["far"])
@@ -359,7 +389,15 @@ def _solve(folder: Path, document: dict[str, Any]) -> Solve:
         fused_path=_inside(folder, document["fused"]["file"]) if document.get("fused") is not None else None,
         verdict=_text(quality["verdict"]),
         warnings=_texts(quality["warnings"]),
+        doubtful=tuple(_doubtful_run(entry, source) for entry in quality.get("doubtful") or ()),
     )
+
+
+def _doubtful_run(entry: dict[str, Any], source: Source) -> DoubtfulRun:
+    first, last, worst = (_integer(entry[name]) for name in ("first", "last", "worst"))
+    if not source.first <= first <= worst <= last <= source.last:
+        raise ValueError(f"frames {first} to {last} are no doubtful frames of the solve")
+    return DoubtfulRun(first, last, worst, _text(entry["where"]))
 
 
 def _source(entry: dict[str, Any]) -> Source:
@@ -488,6 +526,8 @@ def _frame(folder: Path, entry: dict[str, Any], focal_varies: bool, source: Sour
         depth=_inside(folder, entry["depth"]) if entry["depth"] is not None else None,
         dynamic=_inside(folder, entry["dynamic"]) if entry.get("dynamic") is not None else None,
         reprojection_px=None if error is None else _number(error),
+        confidence=_there(folder, entry.get("confidence")),
+        measured_share=None if entry.get("confident_share") is None else _number(entry["confident_share"], 1.0),
     )
 
 
@@ -531,6 +571,11 @@ def _inside(folder: Path, name: Any) -> Path:
             "Do not use this solve unless you trust who made it; solve the clip again.",
         )
     return real
+
+
+def _there(folder: Path, name: Any) -> Path | None:
+    """Path of a file that a scene does without where it is missing."""
+    return None if name is None or (isinstance(name, str) and not _is_file(folder / name)) else _inside(folder, name)
 
 
 def _check_sequence(files: list[tuple[int, Path]]) -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from . import build, deliver, hints, import_solve, install, log, matte, orient, place, queue, solve
+from . import build, deliver, doubt, hints, import_solve, install, log, matte, orient, place, queue, solve
 
 CLASSES = (
     *install.CLASSES,
@@ -12,6 +12,7 @@ CLASSES = (
     *log.CLASSES,
     *import_solve.CLASSES,
     *build.CLASSES,
+    *doubt.CLASSES,
     *deliver.CLASSES,
     *matte.CLASSES,
     *orient.CLASSES,

@@ -8,7 +8,7 @@ import bpy
 from .. import fields, mixins, monitor, properties
 from ..mixins import Result
 from ..present import AbsentError, scene_of
-from ..scene import camera, compositor, depth_mesh, fused, gaps, occlusion, owned, plate, points
+from ..scene import camera, compositor, depth_mesh, doubt, fused, gaps, occlusion, owned, plate, points
 from ..scene.transaction import all_or_nothing
 from ..solve_reader import Solve, SolveError, read_points
 from .import_solve import remember
@@ -76,7 +76,7 @@ def apply_occlusion(scene: bpy.types.Scene, solve: Solve, report: plate.Report) 
 
 
 class CVD_OT_build_camera(SceneStep, bpy.types.Operator):
-    """Make or update the solved camera, mark frames without one in the timeline, and set the scene to the plate"""
+    """Make or update the camera, set the scene to the plate, mark frames without a camera or with doubtful depth"""
 
     bl_idname = "cvd.build_camera"
     bl_label = "Camera"
@@ -86,6 +86,7 @@ class CVD_OT_build_camera(SceneStep, bpy.types.Operator):
         """Build the step."""
         camera.build(scene, solve, properties.of(scene).sensor_width)
         gaps.build(scene, solve)
+        doubt.build(scene, solve)
 
 
 class CVD_OT_build_plate(SceneStep, bpy.types.Operator):

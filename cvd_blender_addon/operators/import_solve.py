@@ -21,6 +21,7 @@ def remember(scene: bpy.types.Scene, solve: Solve) -> None:
     cvd.built_folder, cvd.solve_key = paths.stored(solve.folder), solve.key
     cvd.plate = paths.stored(plate.find_file(solve) or solve.source.path)
     cvd.result = "\n".join(summary(solve))
+    cvd.result_doubtful = "\n".join(f"{run.worst} {run.text}" for run in solve.doubtful)
 
 
 def _look(scene: bpy.types.Scene) -> None:

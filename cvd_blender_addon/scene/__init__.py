@@ -8,7 +8,7 @@ from pathlib import Path
 import bpy
 
 from ..solve_reader import Solve, frame_ranges, read, read_points
-from . import camera, compositor, depth_mesh, fused, gaps, occlusion, plate, points
+from . import camera, compositor, depth_mesh, doubt, fused, gaps, occlusion, plate, points
 from .occlusion import COMPOSITOR, DEPTH, ROUGHNESS
 from .plate import Report
 from .transaction import all_or_nothing
@@ -53,6 +53,7 @@ def import_solve(
         fused.load(solve)  # first, since it is the last that may be damaged
         camera.build(scene, solve, sensor_width)
         gaps.build(scene, solve)
+        doubt.build(scene, solve)
         plate.build(scene, solve, report)
         points.build(scene, solve, cloud)
         depth_mesh.build(scene, solve, cut_moving)

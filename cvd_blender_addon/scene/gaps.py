@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import bpy
 
+from ..present import present
 from ..solve_reader import Solve, frame_ranges
+from . import markers
 from .camera import find_root
 
-MARKERS = "cvd_gap_markers"  # on the root: markers have no properties by which they could be known again
+MARKERS = "cvd_gap_markers"
 
 
 def build(scene: bpy.types.Scene, solve: Solve) -> list[bpy.types.TimelineMarker]:
@@ -16,13 +18,8 @@ def build(scene: bpy.types.Scene, solve: Solve) -> list[bpy.types.TimelineMarker
 
     Markers that the user has renamed or moved are left alone.
     """
-    root = find_root(scene, solve)
-    assert root is not None
-    old = set(str(root.get(MARKERS, "")).split("\n"))
-    for marker in [marker for marker in scene.timeline_markers if _line(marker) in old]:
-        scene.timeline_markers.remove(marker)
     lost, placed = set(solve.gaps), {frame.number for frame in solve.registered}
-    made = []
+    wanted = []
     for number in sorted(lost):
         if number - 1 in lost:
             continue
@@ -30,12 +27,7 @@ def build(scene: bpy.types.Scene, solve: Solve) -> list[bpy.types.TimelineMarker
         while end + 1 in lost:
             end += 1
         text = frame_ranges(tuple(range(number, end + 1)))
-        made.append(scene.timeline_markers.new(f"No camera: {text}", frame=number))
+        wanted.append((number, f"No camera: {text}"))
         if end + 1 in placed:
-            made.append(scene.timeline_markers.new("Camera", frame=end + 1))
-    root[MARKERS] = "\n".join(_line(marker) for marker in made)
-    return made
-
-
-def _line(marker: bpy.types.TimelineMarker) -> str:
-    return f"{marker.frame} {marker.name}"
+            wanted.append((end + 1, "Camera"))
+    return markers.replace(scene, present(find_root(scene, solve), "root"), MARKERS, wanted)

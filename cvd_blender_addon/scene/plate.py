@@ -92,6 +92,12 @@ def ensure_clip(solve: Solve) -> bpy.types.MovieClip | None:
         clip[owned.FRAMES] = frame_ranges(tuple(frame.number for frame in solve.registered))
     clip.frame_offset = 0
     compat.colour_space(clip).name = LINEAR if solve.source.linear else SRGB
+    set_lens(clip, solve)
+    return clip
+
+
+def set_lens(clip: bpy.types.MovieClip, solve: Solve) -> None:
+    """Tell a clip of the plate's size the solved lens."""
     lens, camera = solve.lens, tracking_camera(clip)
     camera.pixel_aspect = lens.fy / lens.fx
     camera.units = "PIXELS"
@@ -106,7 +112,6 @@ def ensure_clip(solve: Solve) -> bpy.types.MovieClip | None:
     else:
         camera.distortion_model = "POLYNOMIAL"
         camera.k1, camera.k2, camera.k3 = lens.k1, lens.k2, 0.0
-    return clip
 
 
 def ensure_image(solve: Solve) -> bpy.types.Image | None:

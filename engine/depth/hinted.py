@@ -37,7 +37,7 @@ from engine.progress import Progress
 
 UNCHANGED = 0.005  # of log depth: what two fusions differ by where the hint does not reach
 SCARCE = 1e-6  # weight of what is there where nothing was measured: the fusion wants some
-MADE, CONSISTENCY = "hints.json", "consistency.json"
+MADE, HINTED, CONSISTENCY = "hints.json", "hinted", "consistency.json"
 
 
 def _require_use(hints: Sequence[Hint], track: CameraTrack, lens: Lens, farthest: float) -> list[int]:
@@ -78,7 +78,8 @@ def apply_hints(
     device: torch.device,
     progress: Progress,
 ) -> list[int]:
-    """Write the depth of `base` with the hints: all files of the depth stage's folder, those of most frames as links.
+    """Write the depth of `base` with the hints: all files of the depth stage's folder, those of most frames as links,
+    and `hinted/000101.npy` (H, W) bool of the frames with hints.
 
     Args:
         hints: one or more.
@@ -111,6 +112,7 @@ def apply_hints(
         hint = depth_of_hints(hints, track, base.lens, number, farthest)
         moving = None if motion is None else _moving(motion, number, base.lens)
         depth, confidence, measured = complete(base, number, hint, moving, clip, device)
+        FrameFiles(folder / HINTED, ".npy").save(number, hint > 0)
         frames.save(number, depth, confidence, measured)
         show_depth(depth, progress)
     write_json(folder / MADE, {"frames": touched})
@@ -142,10 +144,18 @@ def digests(frames: DepthFrames) -> dict[int, str]:
     result = {}
     for number in _touched(frames.folder):
         digest = hashlib.blake2b(digest_size=8)
-        for values in (frames.load(number).values, frames.confidence(number), frames.measured(number)):
+        told = hinted_in(frames, number)
+        assert told is not None  # it is one of those that were made anew
+        for values in (frames.load(number).values, frames.confidence(number), frames.measured(number), told):
             digest.update(np.ascontiguousarray(values).tobytes())
         result[number] = digest.hexdigest()
     return result
+
+
+def hinted_in(frames: DepthFrames, number: int) -> Mask | None:
+    """Where hints have decided the depth of a plate frame, (h, w); None = nowhere."""
+    files = FrameFiles(frames.folder / HINTED, ".npy")
+    return files.load(number) > 0 if files.path(number).exists() else None
 
 
 def _touched(folder: Path) -> list[int]:

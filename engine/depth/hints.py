@@ -175,8 +175,9 @@ class Hint:
         nearer = turned[0] * x + turned[1] * y + turned[2]
         way = constant - normal @ world_from_camera[:3, 3]
         meets = np.sign(nearer) * np.sign(way) > 0
-        z = way / np.where(meets, nearer, way if way else 1.0)
-        return np.where(meets, np.minimum(z, farthest), 0.0)
+        with np.errstate(over="ignore"):
+            depth = way / np.where(meets, nearer, 1.0)
+        return np.where(meets, np.minimum(depth, farthest), 0.0)
 
     def content(self) -> list[Any]:
         """Changes with what it does."""

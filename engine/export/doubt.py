@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from engine.depth.regions import Regions
 
-UNSURE = 0.35  # of a region's pixels expected to be right: less is doubtful
+UNSURE = 0.4  # of a region's pixels expected to be right: less is doubtful
 FLOW_TIMES, FLOW_SHARE = 5.0, 0.005  # times the clip's own distance, and of the frame's width, for a contradiction
 TRACK_TIMES, TRACK_SHARE = 5.0, 0.1  # times the clip's own difference, and of the depth
 LITTLE = 0.35  # of a region measured
@@ -24,6 +24,7 @@ LEAST_REGIONS = 3  # that hang together: less is an object's outline
 WHOLE = 0.75  # of the frame
 BRIDGED = 2  # frames that a run goes on over
 SPOKEN = 3  # runs in the verdict
+OFTEN = 1 / 3  # of a run's frames in which a region is doubtful: it counts for where the run is doubtful
 
 MEASURED, UNCERTAIN, FLOW, TRACKS = "measured", "uncertain", "flow", "tracks"
 REASONS = {
@@ -73,7 +74,7 @@ class Run:
 
     Attributes:
         frames: their plate frame numbers, ascending.
-        where: the part of the frame, in words, that is doubtful in at least half of them.
+        where: the part of the frame, in words, that is doubtful in at least `OFTEN` of them.
         reason: most frequent key of `REASONS`.
         worst: the frame most of which is doubtful.
         weight: share of the frame that is doubtful, summed over the frames.
@@ -96,10 +97,15 @@ class Run:
         }
 
     @property
-    def span(self) -> str:
-        """ "frames 288-304", "frame 7"."""
+    def numbers(self) -> str:
+        """Such as "288-304" or "7"."""
         first, last = self.frames[0], self.frames[-1]
-        return f"frame {first}" if first == last else f"frames {first}-{last}"
+        return f"{first}" if first == last else f"{first}-{last}"
+
+    @property
+    def span(self) -> str:
+        """Such as "frames 288-304" or "frame 7"."""
+        return f"frame{'s' * (len(self.frames) > 1)} {self.numbers}"
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,15 @@ class Doubt:
         spoken += [f"Also in {run.span}: {run.where}, {REASONS[run.reason]}." for run in others]
         rest = sum(len(run.frames) for run in self.runs[SPOKEN:])
         return [*spoken, f"{rest} further {'frames are' if rest > 1 else 'frame is'} doubtful."] if rest else spoken
+
+    def warnings(self) -> list[str]:
+        """What the verdict has no room for."""
+        rest = sorted(self.runs[SPOKEN:], key=lambda run: run.frames)
+        if not rest:
+            return []
+        *first, last = (run.numbers for run in rest)
+        listed = f"{', '.join(first)} and {last}" if first else last
+        return [f"Depth is also doubtful in frame{'s' * (listed != str(rest[0].frames[0]))} {listed}."]
 
 
 def camera_sentence(warnings: Sequence[str]) -> list[str]:
@@ -256,7 +271,7 @@ def _runs(numbers: Sequence[int], frames: Mapping[int, tuple[Region, ...]]) -> t
 def _run(group: list[int], frames: Mapping[int, tuple[Region, ...]]) -> Run:
     shares = {number: sum(region.share for region in frames[number]) for number in group}
     masks = [np.any([region.mask for region in frames[number]], axis=0) for number in group]
-    often = np.mean(masks, axis=0) >= 0.5
+    often = np.mean(masks, axis=0) >= OFTEN
     weights: dict[str, float] = {}
     for number in group:
         for region in frames[number]:

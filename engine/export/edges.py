@@ -62,6 +62,8 @@ class EdgeSharpener:
         clip: gives cameras and the grid of the depth that will be sharpened.
         depth: gives the planar depth (h, w) of a plate frame number on the work grid, 0 = none.
         moving: gives what moves by itself in a plate frame, (h, w) on the work grid; None: nothing does.
+        known: gives where the depth of a plate frame is the artist's, (h, w) or None = nowhere: pictures and
+            neighbours have no say there, as on what moves.
     """
 
     def __init__(
@@ -71,7 +73,9 @@ class EdgeSharpener:
         clip: WorkClip,
         depth: Callable[[int], Array],
         moving: Callable[[int], Mask] | None = None,
+        known: Callable[[int], Mask | None] = lambda _: None,
     ) -> None:
+        self._known = known
         self._proxies, self._clip, self._depth, self._mask = proxies, clip, depth, moving
         factor = min(1.0, LONG_SIDE / max(plate.width, plate.height))
         distorted = plate.scaled(round(plate.width * factor), round(plate.height * factor))
@@ -98,7 +102,7 @@ class EdgeSharpener:
         near, far, jump = self._candidates(own, REACH[-1])
         if not jump.any():
             return own
-        row, moving = self._clip.index(frame), self._moving(frame)
+        row, moving = self._clip.index(frame), self._settled(frame)
         height = np.log(np.maximum(far / near, MIN_JUMP))
         place = np.log(own / near) / height
         votes = np.where(place > 0.5, OWN_VOTE, -OWN_VOTE).astype(np.float32)
@@ -128,7 +132,7 @@ class EdgeSharpener:
         if not known.all():
             return np.where(wide > 0, 1.0 / np.maximum(wide, 1e-9), 0.0).astype(np.float32)
         result = np.asarray(1.0 / wide, np.float32)
-        row, moving = self._clip.index(frame), self._moving(frame)
+        row, moving = self._clip.index(frame), self._settled(frame)
         picture = self._picture(frame)
         grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
         views = [(self._standing(int(self._clip.numbers[v])), self._view_from(row, v)) for v in self._views(row)]
@@ -167,10 +171,18 @@ class EdgeSharpener:
         return x.astype(np.float32), y.astype(np.float32), z
 
     def _enlarged_mask(self, frame: int) -> Mask:
-        size = (self.lens.width, self.lens.height)
         if self._mask is None:
-            return np.zeros(size[::-1], bool)
-        return np.asarray(cv2.resize(self._mask(frame).astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0)
+            return np.zeros((self.lens.height, self.lens.width), bool)
+        return self._enlarged(self._mask(frame))
+
+    def _enlarged(self, mask: Mask) -> Mask:
+        size = (self.lens.width, self.lens.height)
+        return np.asarray(cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0)
+
+    def _settled(self, frame: int) -> Mask:
+        """Where other frames have no say: what moves by itself, and what the artist has given."""
+        known = self._known(frame)
+        return self._moving(frame) if known is None else self._moving(frame) | self._enlarged(known)
 
     def _standing(self, frame: int) -> Array:
         """The picture with what moves by itself out of the picture, as what lies outside of it is."""

@@ -393,7 +393,7 @@ def _quality(
         "verdict": verdict(figures, warnings, track.motion, doubt),
         "motion": track.motion,
         "doubtful": [run.document() for run in doubt.runs],
-        "warnings": list(warnings),
+        "warnings": [*warnings, *doubt.warnings()],
         **figures,
     }
 

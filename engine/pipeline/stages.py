@@ -23,7 +23,7 @@ from engine.depth.cvd import Measured, solve_depth
 from engine.depth.data import Found, TrainingData
 from engine.depth.evidence import solve_evidence
 from engine.depth.guess import guess_depth
-from engine.depth.hinted import apply_hints, confirm, digests
+from engine.depth.hinted import apply_hints, confirm, digests, hinted_in
 from engine.depth.hints import content_of
 from engine.depth.scale import calibrate_scale
 from engine.export.edges import EdgeSharpener
@@ -206,7 +206,11 @@ def _export(solve: Solve, _folder: Path, _device: torch.device) -> None:
     def moving(frame: int) -> NDArray[np.bool_]:
         return load_dynamic(motion, frame, (work.lens.height, work.lens.width))
 
-    sharpener = EdgeSharpener(solve.proxies, track.lens, work, lambda frame: solve.depth.load(frame).values, moving)
+    depth = solve.depth
+    sharpener = EdgeSharpener(
+        solve.proxies, track.lens, work, lambda frame: depth.load(frame).values, moving,
+        lambda frame: hinted_in(depth, frame),
+    )  # fmt: skip
     artist = ArtistMasks.find(masks.path, clip.width, clip.height) if masks.path else None
     mattes = PlateMattes(motion, solve.masks, artist, track.lens, solve.clip.lens)
     export(

@@ -45,6 +45,8 @@ class Synthetic:
     unplaced: tuple[int, ...] = (1006,)  # plate but no camera
     moving: tuple[int, ...] = ()  # frames with a matte of something that moves by itself
     focals: dict[int, float] = field(default_factory=dict)
+    doubtful: tuple[tuple[int, int, int, str], ...] = ()  # runs: first, last, worst, where
+    unsure: bool = False  # with confidence files: 1 on the left half, .25 on the right
     folder: Path = Path()
     _plates: dict[tuple[int, bool, int], np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
@@ -99,6 +101,12 @@ class Synthetic:
     def depth(self, number: int) -> np.ndarray:
         return self.cast(number, self.rays(number))[0].astype(np.float32)
 
+    def confidence(self) -> np.ndarray:
+        """(H, W) float32."""
+        confidence = np.ones((self.height, self.width), np.float32)
+        confidence[:, self.width // 2 :] = 0.25
+        return confidence
+
     def dynamic(self, number: int) -> np.ndarray:
         """(H, W) uint8: a box that goes to the right, 255 = moves by itself."""
         matte = np.zeros((self.height, self.width), np.uint8)
@@ -131,6 +139,9 @@ class Synthetic:
                 write_png(folder / f"plate_{number:04d}.png", self.plate(number))
             if number in self.placed:
                 write_exr(self.folder / "depth" / f"{number:06d}.exr", self.depth(number))
+            if self.unsure and number in self.placed:
+                (self.folder / "confidence").mkdir(exist_ok=True)
+                write_exr(self.folder / "confidence" / f"{number:06d}.exr", self.confidence())
             if number in self.moving:
                 (self.folder / "dynamic").mkdir(exist_ok=True)
                 write_png(self.folder / "dynamic" / f"{number:06d}.png", self.dynamic(number))
@@ -161,7 +172,8 @@ class Synthetic:
                 "reason": None if placed else "the plate has no such frame" if number in self.missing else "no match",
                 "focal_px": self.focal(number) if placed else None,
                 "depth": f"depth/{number:06d}.exr" if placed else None,
-                "confidence": None,
+                "confidence": f"confidence/{number:06d}.exr" if placed and self.unsure else None,
+                "confident_share": 0.75 if placed and self.unsure else None,
                 "dynamic": f"dynamic/{number:06d}.png" if number in self.moving else None,
                 "reprojection_px": 0.4 if placed else None,
                 "consistency_px": 0.6 if placed else None,
@@ -208,7 +220,14 @@ class Synthetic:
                 "far": 11.0,
             },
             "points": "points.ply",
-            "quality": {"verdict": "Exact by construction.", "warnings": []},
+            "quality": {
+                "verdict": "Exact by construction.",
+                "warnings": [],
+                "doubtful": [
+                    {"first": first, "last": last, "worst": worst, "where": where, "reason": "measured"}
+                    for first, last, worst, where in self.doubtful
+                ],
+            },
             "engine": {"versions": {"engine": "0"}, "device": "cpu", "stages": {}},
         }
 

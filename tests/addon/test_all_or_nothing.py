@@ -16,6 +16,7 @@ from cvd_blender_addon.scene import (
     camera,
     compositor,
     depth_mesh,
+    doubt,
     fused,
     gaps,
     import_solve,
@@ -31,7 +32,7 @@ from tests.addon.snapshot import changes, snapshot
 from tests.addon.synthetic import Synthetic
 from tests.addon.typed import camera_of, group_of, ops, render_with_eevee, the, tree_of
 
-BUILDERS = (camera, gaps, plate, points, depth_mesh, fused, occlusion, compositor)
+BUILDERS = (camera, gaps, doubt, plate, points, depth_mesh, fused, occlusion, compositor)
 
 
 def quiet(_level: str, _message: str) -> None:
@@ -45,8 +46,9 @@ def quick_grid() -> None:
 
 @pytest.fixture
 def solve(make_solve: Callable[..., Synthetic], tmp_path: Path) -> Path:
-    """A solve that uses all that a build knows: mattes, a fused mesh, a zoom, gaps, a lens with distortion."""
-    truth = make_solve(k1=-0.1, moving=(1002, 1003), focals={n: 300.0 + n - 1001 for n in range(1001, 1009)})
+    """A solve that uses all that a build knows: mattes, a fused mesh, a zoom, gaps, doubt, a lens with distortion."""
+    focals, doubtful = {n: 300.0 + n - 1001 for n in range(1001, 1009)}, ((1002, 1003, 1002, "left half"),)
+    truth = make_solve(k1=-0.1, moving=(1002, 1003), focals=focals, doubtful=doubtful)
     folder = Path(shutil.copytree(truth.folder, tmp_path / "shot.solve"))
     return add_fused(folder)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ ADDS_EACH_TIME = {"drop_ball"}  # another one is what its user wants
 PASSING = {"name_full", "session_uid", "tag", "users", "is_updated", "is_updated_data", "original", "is_evaluated"}
 PASSING |= {"has_data", "is_dirty", "is_event_handling_break", "use_extra_user"}
 PASSING.add("use_nodes")  # to ask for it warns from 5.0 on
+TOGGLES = {"show_confidence"}  # the second time hides what the first has shown
 OF_CLIPS = {"use_clip", "distance_of_tracks"}
 OF_JOBS = ("job_", "mask_frames", "solve_folder")
 
@@ -51,9 +52,14 @@ def flags(name: str) -> set[str]:
 
 @pytest.fixture
 def ready(
-    scene: bpy.types.Scene, addon: None, synthetic: Synthetic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scene: bpy.types.Scene,
+    addon: None,
+    make_solve: Callable[..., Synthetic],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The state in which as many operators as possible can run; undo ends there."""
+    synthetic = make_solve(unsure=True, doubtful=((1002, 1003, 1003, "right half"),))
     camera_bodies.items(None, None)  # read once, from the real engine
     monkeypatch.setattr(preferences, "engine_root", lambda: FAKE)
     monkeypatch.setattr(preferences, "engine_python", lambda _context: Path(sys.executable))
@@ -184,7 +190,7 @@ def test_undo_brings_back_what_each_operator_changes(ready: None) -> None:
 
 def test_twice_is_once(ready: None) -> None:
     for name in operators():
-        if name in NOT_RUN | ADDS_EACH_TIME or run(name) != {"FINISHED"}:
+        if name in NOT_RUN | ADDS_EACH_TIME | TOGGLES or run(name) != {"FINISHED"}:
             continue
         once = file_data().keys()
         run(name)

@@ -158,7 +158,7 @@ def test_the_queue_shows_each_shot_and_what_can_be_done(scene: bpy.types.Scene, 
 def test_settings_lie_in_closed_panels_within_the_clip(addon: None) -> None:
     top = [name for name, _, _ in panels.SECTIONS if name not in panels.PARENTS]
     assert top[:2] == ["clip", "solve"]
-    classes: list[Any] = [cls for cls in panels.CLASSES[1:] if issubclass(cls, bpy.types.Panel)]
+    classes: list[Any] = [cls for cls in panels.CLASSES if issubclass(cls, bpy.types.Panel)]
     for cls in classes:
         within = getattr(cls, "bl_parent_id", "")
         assert "DEFAULT_CLOSED" in cls.bl_options or not within.endswith("_clip")

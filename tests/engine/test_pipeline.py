@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from engine.cameras.knowledge import what_is_known
+from engine.depth.hints import Hint, Polygons
 from engine.depth.settings import settings_of
 from engine.errors import Cancelled, WorkspaceError
 from engine.footage import Footage, probe
@@ -30,9 +31,12 @@ ALL = ["footage", "masks", "poses", "flow", "motion", "prior", "scale", "evidenc
 AFTER_POSES = ALL[3:]
 
 
-def stages(request=REQUEST, clip=CLIP, prior=PRIOR, given=GIVEN, device="cpu"):
+HINT = Hint("a", Polygons({2: np.zeros((3, 2))}), 2, 2, "distance", (1.0,))
+
+
+def stages(request=REQUEST, clip=CLIP, prior=PRIOR, given=GIVEN, device="cpu", hints=()):
     known = what_is_known(request.lens, clip)
-    inputs = Inputs(request, clip, settings_of(request), prior, given, known, identity(request, known))
+    inputs = Inputs(request, clip, settings_of(request), prior, given, known, identity(request, known), hints)
     return plan(Path("/cache"), inputs, device)
 
 
@@ -56,6 +60,7 @@ def keys(*args, **kwargs):
         (keys(device="cuda"), ["prior", "scale", "evidence", "depth", "export"]),
         (keys(replace(REQUEST, footage=replace(REQUEST.footage, baseline=0.06))), ALL[6:]),
         (keys(clip=replace(CLIP, path=Path("/elsewhere/a.mp4"))), ["export"]),
+        (keys(hints=[HINT]), ["export"]),
         (keys(replace(REQUEST, output=Path("/other.solve"))), []),
     ],
 )
@@ -71,10 +76,17 @@ def test_a_new_version_of_a_stage_redoes_it_and_what_reads_it_and_nothing_else(
     newer = tuple(replace(kind, version=kind.version + 1) if kind.name == name else kind for kind in KINDS)
     monkeypatch.setattr("engine.pipeline.run.KINDS", newer)
     redone = {name}
-    for kind in KINDS:
+    for kind in (kind for kind in KINDS if kind.name in ALL):
         if redone & set(kind.reads):
             redone.add(kind.name)
     assert {stage for stage, key in keys().items() if key != before[stage]} == redone & set(before)
+
+
+def test_hints_are_a_stage_of_their_own() -> None:
+    assert "hints" not in keys()
+    one, other = keys(hints=[HINT]), keys(hints=[replace(HINT, values=(2.0,))])
+    assert [name for name in one if one[name] != other[name]] == ["hints", "export"]
+    assert list(one) == [*ALL[:-1], "hints", "export"]
 
 
 def test_a_release_keeps_what_was_solved_by_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,6 +106,9 @@ def test_runs_are_merged_over_two_frames_and_the_worst_come_first() -> None:
         "Also in frames 150-151: upper left, little was measured there.",
         "2 further frames are doubtful.",
     ]
+    assert doubt.warnings() == ["Depth is also doubtful in frames 120 and 140."]
+    assert replace(doubt, runs=doubt.runs[:4]).warnings() == ["Depth is also doubtful in frame 120."]
+    assert not replace(doubt, runs=doubt.runs[:3]).warnings()
 
 
 def test_frames_that_are_missing_break_no_run() -> None:
