@@ -62,8 +62,7 @@ class EdgeSharpener:
         clip: gives cameras and the grid of the depth that will be sharpened.
         depth: gives the planar depth (h, w) of a plate frame number on the work grid, 0 = none.
         moving: gives what moves by itself in a plate frame, (h, w) on the work grid; None: nothing does.
-        known: gives where the depth of a plate frame is the artist's, (h, w) or None = nowhere: pictures and
-            neighbours have no say there, as on what moves.
+        known: gives where the depth of a plate frame is the artist's, (h, w) or None = nowhere: it stays as it is.
     """
 
     def __init__(
@@ -102,7 +101,7 @@ class EdgeSharpener:
         near, far, jump = self._candidates(own, REACH[-1])
         if not jump.any():
             return own
-        row, moving = self._clip.index(frame), self._settled(frame)
+        row, moving = self._clip.index(frame), self._moving(frame)
         height = np.log(np.maximum(far / near, MIN_JUMP))
         place = np.log(own / near) / height
         votes = np.where(place > 0.5, OWN_VOTE, -OWN_VOTE).astype(np.float32)
@@ -115,7 +114,7 @@ class EdgeSharpener:
         grey = cv2.cvtColor(self._picture(frame), cv2.COLOR_RGB2GRAY)
         is_far = guided_filter(grey, votes, VOTE_RADIUS, GUIDE_EPSILON) > 0
         result = _choose(own, near, far, jump, is_far)
-        return np.where(jump, cv2.medianBlur(result, MEDIAN), result)
+        return self._as_given(frame, np.where(jump, cv2.medianBlur(result, MEDIAN), result))
 
     def reads(self, frame: int) -> list[int]:
         """The plate frames whose depth decides what `sharpen` makes of a frame, itself included."""
@@ -124,15 +123,10 @@ class EdgeSharpener:
 
     def _decide(self, frame: int) -> Array:
         """Depth (H, W) with the edges that this frame decides for alone."""
-        depth = self._depth(frame)
-        known = depth > 0
-        disparity = np.where(known, 1.0 / np.where(known, depth, 1.0), 0.0).astype(np.float32)
-        size = (self.lens.width, self.lens.height)
-        wide = cv2.resize(disparity, size, interpolation=cv2.INTER_LINEAR)
-        if not known.all():
-            return np.where(wide > 0, 1.0 / np.maximum(wide, 1e-9), 0.0).astype(np.float32)
-        result = np.asarray(1.0 / wide, np.float32)
-        row, moving = self._clip.index(frame), self._settled(frame)
+        result = self._wide(frame)
+        if not (self._depth(frame) > 0).all():
+            return result
+        row, moving = self._clip.index(frame), self._moving(frame)
         picture = self._picture(frame)
         grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
         views = [(self._standing(int(self._clip.numbers[v])), self._view_from(row, v)) for v in self._views(row)]
@@ -146,7 +140,14 @@ class EdgeSharpener:
                 worse_near = np.where(moving, PULL * (place - 0.5), worse_near).astype(np.float32)
             is_far = guided_filter(grey, worse_near, GUIDE_RADIUS, GUIDE_EPSILON) > 0
             result = _choose(result, near, far, jump, is_far)
-        return result
+        return self._as_given(frame, result)
+
+    def _wide(self, frame: int) -> Array:
+        """The depth that will be sharpened, (H, W), interpolated by disparity; 0 = none."""
+        depth = self._depth(frame)
+        disparity = np.where(depth > 0, 1.0 / np.where(depth > 0, depth, 1.0), 0.0).astype(np.float32)
+        wide = cv2.resize(disparity, (self.lens.width, self.lens.height), interpolation=cv2.INTER_LINEAR)
+        return np.where(wide > 0, 1.0 / np.maximum(wide, 1e-9), 0.0).astype(np.float32)
 
     def _candidates(self, depth: Array, reach: float) -> tuple[Array, Array, Mask]:
         """Nearest and farthest depth within `reach` cells, and where the two are an edge rather than a slope."""
@@ -179,10 +180,13 @@ class EdgeSharpener:
         size = (self.lens.width, self.lens.height)
         return np.asarray(cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0)
 
-    def _settled(self, frame: int) -> Mask:
-        """Where other frames have no say: what moves by itself, and what the artist has given."""
+    def _as_given(self, frame: int, depth: Array) -> Array:
+        """`depth` with the artist's put back a cell inside of its border: planes are exact there, interpolated or not."""
         known = self._known(frame)
-        return self._moving(frame) if known is None else self._moving(frame) | self._enlarged(known)
+        if known is None:
+            return depth
+        inside = self._enlarged(cv2.erode(known.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
+        return np.where(inside, self._wide(frame), depth)
 
     def _standing(self, frame: int) -> Array:
         """The picture with what moves by itself out of the picture, as what lies outside of it is."""

@@ -265,5 +265,5 @@ KINDS = (
         "hints", 1, ("depth",), 0.05, lambda inputs, _: {"hints": content_of(inputs.hints)}, _hints,
         needed=lambda inputs: bool(inputs.hints),
     ),
-    StageKind("export", 1, ("depth", "hints"), 1.0, lambda inputs, _: {"path": str(inputs.clip.path)}, _export),
+    StageKind("export", 2, ("depth", "hints"), 1.0, lambda inputs, _: {"path": str(inputs.clip.path)}, _export),
 )  # fmt: skip
