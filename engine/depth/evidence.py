@@ -36,6 +36,8 @@ AROUND = (1, 2, 3)  # frames away: views that are asked whether they agree, besi
 ASKED = 8
 FARTHEST = 50.0  # times the clip's median depth: what is further away counts as that far
 KEPT = 80  # frames: views are up to 32 away, to either side
+FAR = 2.0  # times the clip's median depth: what is claimed to be further must be seen were it as much nearer
+UNTOLD = -1.0  # score of a depth that no view can tell from nearer ones
 SPECKLE = 40  # pixels: smaller islands are dropped
 SPECKLE_STEP = 0.05  # of log depth between neighbours of one island
 
@@ -101,7 +103,7 @@ def solve_evidence(
 
     def judge(row: int, raw: torch.Tensor, found: Agreement) -> torch.Tensor:
         sure = probability(features(pictures.grey(row), raw[0], raw[1], found))
-        return torch.where((found.votes > 0) & (sure > LEAST), sure, torch.zeros_like(sure))
+        return torch.where((found.votes > 0) & (sure > LEAST) & (raw[1] > UNTOLD), sure, torch.zeros_like(sure))
 
     asked = [_asked(plan, row, count) for row, plan in enumerate(plans)]
     confirm(clip, clip.lens, asked, judge, folder, device, checking)
@@ -152,7 +154,7 @@ def confirm(
 
 
 def _measure(clip: WorkClip, pictures: Pictures, row: int, plan: SweepPlan) -> Array:
-    """(2, H, W): depth and score of a frame by itself."""
+    """(2, H, W): depth and score of a frame by itself; the score is `UNTOLD` or from 0 to 1."""
     grey = pictures.grey(row)
     height, width = grey.shape
     unit = float(np.median(np.concatenate([depth for _, depth in clip.sparse])))
@@ -172,16 +174,20 @@ def _measure(clip: WorkClip, pictures: Pictures, row: int, plan: SweepPlan) -> A
         used,
     )
     chosen = choose_for(plan, row, coarse.cpu().numpy(), REFINED)
+    projection = Projection(height, width, _matrix(clip.lens, grey), view_from_frame[chosen])
     matcher = Matcher(
         pictures.fine(row),
         torch.stack([pictures.fine(int(plan.views[place])) for place in chosen]),
         grey,
         torch.stack([pictures.grey(int(plan.views[place])) for place in chosen]),
-        Projection(height, width, _matrix(clip.lens, grey), view_from_frame[chosen]),
+        projection,
         inverse_depths,
         used[:, chosen],
     )
     inverse, score = refine(matcher, coarse, height, width)
+    # Where only far depths lie within the views, nothing can show that they are wrong.
+    told = (inverse > 1.0 / (FAR * unit)) | projection.inside(inverse.new_tensor(FAR / unit)).any(0)
+    score = torch.where(told, score.clamp(0.0, 1.0), torch.full_like(score, UNTOLD))
     depth = 1.0 / inverse.clamp_min(1.0 / (FARTHEST * unit))
     return torch.stack([depth, score]).cpu().numpy()
 

@@ -72,6 +72,10 @@ class Projection:
         torch.mul(self._turned[:, 1] + moved[:, 1], scale, out=grid[..., 1])
         return grid
 
+    def inside(self, inverse_depth: torch.Tensor) -> torch.Tensor:
+        """(V, H, W): whether a pixel lies within a view at an inverse depth () or (H, W)."""
+        return (self.grid(inverse_depth).abs() < 1.0).all(dim=-1)
+
 
 def seen_through(grid: torch.Tensor, views: torch.Tensor) -> torch.Tensor:
     """Views (V, C, H, W) as a frame sees them through the grid (V, H, W, 2) of a `Projection`; 0 outside of a view."""

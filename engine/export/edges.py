@@ -181,7 +181,7 @@ class EdgeSharpener:
         return np.asarray(cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0)
 
     def _as_given(self, frame: int, depth: Array) -> Array:
-        """`depth` with the artist's put back a cell inside of its border: planes are exact there, interpolated or not."""
+        """`depth` with the artist's put back a cell inside of its border: planes are exact there, however scaled."""
         known = self._known(frame)
         if known is None:
             return depth

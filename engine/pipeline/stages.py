@@ -257,7 +257,7 @@ KINDS = (
         _scale,
     ),
     StageKind(
-        "evidence", 2, ("scale",), 0.9, _evidence_settings, _evidence,
+        "evidence", 3, ("scale",), 0.9, _evidence_settings, _evidence,
         needed=lambda inputs: inputs.settings.measured, possible=_measurable,
     ),
     StageKind("depth", 2, ("motion", "scale", "evidence"), 0.6, _depth_settings, _depth),

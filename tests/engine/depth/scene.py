@@ -37,13 +37,13 @@ def flow_between(lens, depth, here, there):
     return image[..., :2] / image[..., 2:] - pixel_centres(lens.height, lens.width)
 
 
-def plane_clip(count=6, width=128, height=96, seed=0, numbers=None):
+def plane_clip(count=6, width=128, height=96, seed=0, numbers=None, step=0.06):
     """WorkClip of the plane and its true depths (N, H, W); fx and fy differ, the principal point is off centre."""
     lens = Lens("PINHOLE", width, height, 1.02 * width, 0.98 * width, 0.53 * width, 0.46 * height)
     rng = np.random.default_rng(seed)
     noise = sum(cv2.GaussianBlur(rng.normal(size=(1200, 1200, 3)), (0, 0), s) * s for s in (2.0, 4.0, 12.0))
     noise = np.asarray((noise - noise.min()) / np.ptp(noise) * 255, np.float32)
-    poses, images, depths, sparse = cameras(count), [], [], []
+    poses, images, depths, sparse = cameras(count, step), [], [], []
     for pose in poses:
         depth = plane_depth(lens, pose)
         world = (plane_rays(lens) * depth[..., None]) @ pose[:3, :3].T + pose[:3, 3]

@@ -195,6 +195,32 @@ def test_what_passes_close_before_the_camera_is_measured_though_no_sparse_point_
     assert (np.abs(depth[inside] / truth[3][inside] - 1.0) < 0.05).mean() > 0.7
 
 
+def test_a_pixel_lies_within_a_view_or_not() -> None:
+    lens_matrix = torch.tensor([[20.0, 0.0, 10.0], [0.0, 20.0, 5.0], [0.0, 0.0, 1.0]])
+    view_from_frame = torch.eye(4)[None].clone()
+    view_from_frame[0, 0, 3] = -1.0  # the view stands to the right
+    inside = Projection(10, 20, lens_matrix, view_from_frame).inside
+    assert inside(torch.tensor(0.0)).all()
+    assert inside(torch.tensor(0.2))[0].sum(dim=-1).eq(16).all()  # 4 pixels are out of it to the left
+    assert not inside(torch.tensor(0.2))[0, :, :4].any()
+    assert not inside(torch.tensor(2.0)).any()
+
+
+def test_a_far_depth_that_no_view_could_contradict_is_not_measured(tmp_path: Path) -> None:
+    clip, depths = plane_clip(5, 192, 128, step=0.4)
+    texture = np.random.default_rng(5).uniform(0, 255, (600, 600, 3)).astype(np.float32)
+    texture, images = cv2.GaussianBlur(texture, (0, 0), 2) * 4 - 384, clip.images.copy()
+    spot = (slice(20, 108), slice(0, 9))  # no other frame sees what is there, unless it is very far
+    for row, pose in enumerate(clip.world_from_camera):
+        rays = plane_rays(clip.lens) @ pose[:3, :3].T
+        where = (rays[..., :2] / rays[..., 2:] * 200.0 + 300.0).astype(np.float32)
+        images[row][spot] = cv2.remap(texture, where, None, cv2.INTER_LINEAR)[spot].clip(0, 255)
+    solve_evidence(replace(clip, images=images), PRESETS["preview"], tmp_path, CPU, Silent())
+    depth = DepthFrames(tmp_path, clip.lens, "clip").load(int(clip.numbers[0])).values
+    assert (depth < 2.5 * depths[0].max()).all()
+    assert (depth[30:98, 40:150] > 0).mean() > 0.7
+
+
 @pytest.mark.parametrize("unit", [1e-3, 1.0, 1e4])
 def test_islands_are_dropped_and_surfaces_kept_in_any_unit(unit) -> None:
     depth = np.full((40, 60), 2.0 * unit, np.float32)
