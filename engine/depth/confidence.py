@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from engine.depth.agreement import Agreement
+from engine.depth.sweep import box_mean
 
 RIGHT = 0.05  # relative error of a depth that is right
 MEASURED = 0.5  # a depth that is more likely right than wrong is measured
@@ -23,6 +24,10 @@ CONTRAST = (1e-3, 0.01, 0.05)  # least, unit, most
 ROUGHNESS = (1e-3, 0.01, 0.1)
 WEIGHTS = (-1.483, 1.385, 1.673, 1.57, 0.04, -0.316)
 """Constant, score, share of the views that agree, how many of them, logarithms of contrast and roughness."""
+AROUND = 0.026  # of the grid's width: as far to each side counts what was measured around
+LEAST_AROUND = 3e-3
+COMPANY_WEIGHTS = (0.6, 0.8, 0.8)
+"""Constant, logarithm of the odds by itself, logarithm of the mean confidence around."""
 DISTANCE = (1e-3, 0.01, 0.1)
 GAP = (3e-3, 0.03, 1.0)
 GUESS_WEIGHTS = (-1.2, -0.455, -0.379, -0.374)
@@ -53,6 +58,16 @@ def probability(told: torch.Tensor) -> torch.Tensor:
     """Probability (H, W) that a depth is within `RIGHT` of the truth, from its `features` (5, H, W)."""
     weights = told.new_tensor(WEIGHTS)
     return torch.sigmoid(weights[0] + (weights[1:, None, None] * told).sum(0))
+
+
+def probability_in_company(confidence: torch.Tensor) -> torch.Tensor:
+    """Probability (B, H, W) that what was measured is right, from that of each pixel by itself (B, H, W), 0 = not
+    measured, and from how much was measured around: lone matches are wrong far more often than they look.
+    """
+    constant, by_itself, around = COMPANY_WEIGHTS
+    company = box_mean(confidence, round(AROUND * confidence.shape[-1])).clamp_min(LEAST_AROUND).log()
+    sure = torch.sigmoid(constant + by_itself * torch.logit(confidence, 1e-3) + around * company)
+    return torch.where(confidence > 0, sure, torch.zeros_like(sure))
 
 
 def guessed_probability(fused_log: torch.Tensor, network_log: torch.Tensor, measured: torch.Tensor) -> torch.Tensor:

@@ -15,9 +15,10 @@ from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool2d, interp
 from engine.clip.depth_map import DepthFrames
 from engine.clip.work import WorkClip
 from engine.depth import regions
-from engine.depth.confidence import MEASURED, guessed_probability
+from engine.depth.confidence import MEASURED, guessed_probability, probability_in_company
 from engine.depth.data import CONFIDENCE, LOG_DEPTH, WEIGHT, TrainingData, log_of
 from engine.depth.fuse import fuse
+from engine.depth.planes import plain_planes
 from engine.depth.result import Made, write_frames
 from engine.depth.settings import DepthSettings
 from engine.depth.training import train
@@ -30,6 +31,7 @@ from engine.networks.depth import DepthNetwork
 from engine.progress import Part, Progress
 
 TRAINING_SHARE = 0.85
+PLANE_WEIGHT = 0.3  # of a plane through a plain region, against measured pixels
 AGREE_PX = 1.0  # work pixels: flow and depth say the same
 
 
@@ -124,9 +126,9 @@ def _predict(
     evidence, weight, confidence = _fine_evidence(data, measured, rows, known)
     fused = fuse(log_depth, evidence, weight, measured.clip.colours(rows, device))
     alone = interpolate(log_depth[:, None], size=fused.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
-    there, trusted = confidence > 0, confidence > MEASURED
-    sure = torch.where(there, confidence, guessed_probability(fused, alone, there))
-    return (fused.exp() * data.unit).cpu().numpy(), sure.cpu().numpy(), trusted.cpu().numpy()
+    there, measured_right = confidence > 0, probability_in_company(confidence)
+    sure = torch.where(there, measured_right, guessed_probability(fused, alone, there))
+    return (fused.exp() * data.unit).cpu().numpy(), sure.cpu().numpy(), (measured_right > MEASURED).cpu().numpy()
 
 
 def _fine_evidence(
@@ -135,7 +137,7 @@ def _fine_evidence(
     """Log depth, its weight and the confidence (B, H, W) on the grid of `measured`.
 
     What moves by itself counts as not measured. Where nothing was measured around, sparse points, the prior and what is
-    said of moving objects are taken from `known` (B, 3, h, w).
+    said of moving objects are taken from `known` (B, 3, h, w); where there is none, planes through plain regions.
     """
     frames = measured.evidence
     depth = torch.from_numpy(np.stack([log_of(frames.load(data.numbers[r]).values, data.unit) for r in rows]))
@@ -146,11 +148,21 @@ def _fine_evidence(
     told = known[:, :CONFIDENCE] * (adaptive_max_pool2d(confidence[:, None], known.shape[-2:]) == 0)
     here = interpolate(told, size=size, mode="nearest")
     fill = (confidence == 0) & (here[:, WEIGHT] > 0)
-    return (
-        torch.where(fill, here[:, LOG_DEPTH], depth.to(known.device)),
-        torch.where(fill, here[:, WEIGHT], confidence**2),
-        confidence,
-    )
+    evidence = torch.where(fill, here[:, LOG_DEPTH], depth.to(known.device))
+    weight = torch.where(fill, here[:, WEIGHT], confidence**2)
+    on_plane, plane_weight = _planes(measured.clip.images[rows], evidence, confidence)
+    flat = (weight == 0) & (still > 0) & (plane_weight > 0)
+    return torch.where(flat, on_plane, evidence), torch.where(flat, PLANE_WEIGHT * plane_weight, weight), confidence
+
+
+def _planes(
+    images: NDArray[np.uint8], log_depth: torch.Tensor, confidence: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log depth of the planes through plain regions, and their weight (B, H, W) from 0 to 1."""
+    disparity, there = ((-log_depth).exp().cpu().numpy(), confidence.cpu().numpy())
+    found = [plain_planes(*frame) for frame in zip(images, disparity, there, strict=True)]
+    value, weight = (torch.from_numpy(np.stack(maps)).to(log_depth) for maps in zip(*found, strict=True))
+    return -value.clamp_min(1e-6).log(), weight
 
 
 def enlarged(values: torch.Tensor) -> torch.Tensor:

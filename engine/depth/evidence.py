@@ -38,6 +38,9 @@ FARTHEST = 50.0  # times the clip's median depth: what is further away counts as
 KEPT = 80  # frames: views are up to 32 away, to either side
 FAR = 2.0  # times the clip's median depth: what is claimed to be further must be seen were it as much nearer
 UNTOLD = -1.0  # score of a depth that no view can tell from nearer ones
+BEYOND = 4.0  # times the depth that 99 % of the clip's sparse points are nearer than: hardly anything is so far
+GAP = 9  # pixels
+BEYOND_SHARE = 0.01  # of the picture: less of it is a reflection, or chance
 SPECKLE = 40  # pixels: smaller islands are dropped
 SPECKLE_STEP = 0.05  # of log depth between neighbours of one island
 
@@ -101,9 +104,13 @@ def solve_evidence(
                 show_depth(raw[0], sweeping)
             sweeping.step(row + 1, count, f"measured frame {clip.numbers[row]}")
 
+    beyond = BEYOND * float(np.percentile(np.concatenate([depth for _, depth in clip.sparse]), 99.0))
+
     def judge(row: int, raw: torch.Tensor, found: Agreement) -> torch.Tensor:
         sure = probability(features(pictures.grey(row), raw[0], raw[1], found))
-        return torch.where((found.votes > 0) & (sure > LEAST) & (raw[1] > UNTOLD), sure, torch.zeros_like(sure))
+        good = (found.votes > 0) & (sure > LEAST) & (raw[1] > UNTOLD)
+        good &= ~small_parts(good & (found.depth > beyond), BEYOND_SHARE)
+        return torch.where(good, sure, torch.zeros_like(sure))
 
     asked = [_asked(plan, row, count) for row, plan in enumerate(plans)]
     confirm(clip, clip.lens, asked, judge, folder, device, checking)
@@ -201,6 +208,14 @@ def _asked(plan: SweepPlan, row: int, count: int) -> list[int]:
     near = [row + sign * step for step in AROUND for sign in (1, -1) if 0 <= row + sign * step < count]
     swept = [int(view) for view in plan.views[np.argsort(-plan.used.sum(axis=0), kind="stable")]]
     return sorted([*near, *(view for view in swept if view not in near)][:ASKED])
+
+
+def small_parts(mask: torch.Tensor, share: float) -> torch.Tensor:
+    """(H, W) bool: the parts of a mask (H, W) that cover less than a share of the picture. Gaps up to `GAP` join."""
+    there = mask.cpu().numpy().astype(np.uint8)
+    _, label = cv2.connectedComponents(cv2.dilate(there, np.ones((GAP, GAP), np.uint8)))
+    small = np.bincount(label.ravel(), there.ravel()) < share * there.size
+    return mask & torch.from_numpy(small[label]).to(mask.device)
 
 
 def without_speckles(depth: Array, confidence: Array) -> tuple[Array, Array]:

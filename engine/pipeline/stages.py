@@ -260,7 +260,7 @@ KINDS = (
         "evidence", 3, ("scale",), 0.9, _evidence_settings, _evidence,
         needed=lambda inputs: inputs.settings.measured, possible=_measurable,
     ),
-    StageKind("depth", 2, ("motion", "scale", "evidence"), 0.6, _depth_settings, _depth),
+    StageKind("depth", 3, ("motion", "scale", "evidence"), 0.6, _depth_settings, _depth),
     StageKind(
         "hints", 1, ("depth",), 0.05, lambda inputs, _: {"hints": content_of(inputs.hints)}, _hints,
         needed=lambda inputs: bool(inputs.hints),

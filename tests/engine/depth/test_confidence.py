@@ -5,7 +5,13 @@ import pytest
 import torch
 
 from engine.depth.agreement import agreement
-from engine.depth.confidence import MEASURED, features, guessed_probability, probability
+from engine.depth.confidence import (
+    MEASURED,
+    features,
+    guessed_probability,
+    probability,
+    probability_in_company,
+)
 from engine.geometry.arrays import Lens
 
 LENS = Lens("PINHOLE", 40, 30, 40.0, 40.0, 20.0, 15.0)
@@ -62,6 +68,15 @@ def test_agreeing_views_a_good_match_and_a_smooth_surface_make_a_depth_likely() 
     assert told(agreed) > told(alone)
     assert told(agreed) > told(agreed, score=0.1)
     assert told(agreed) > told(agreed, depth=rough)
+
+
+def test_a_lone_match_is_less_likely_right_than_one_among_many() -> None:
+    dense, lone = torch.full((1, 120, 160), 0.6), torch.zeros((1, 120, 160))
+    lone[0, 60, 80] = 0.6
+    among, alone = (probability_in_company(confidence)[0] for confidence in (dense, lone))
+    assert among[60, 80] == pytest.approx(0.6, abs=0.06)
+    assert alone[60, 80] < 0.2
+    assert (alone > 0).sum() == 1
 
 
 def test_a_guess_is_the_less_likely_the_farther_away_it_was_measured_and_the_more_the_network_differs() -> None:

@@ -12,7 +12,7 @@ from engine.clip.depth_map import DepthFrames
 from engine.clip.views import NEAREST, choose_views, inverse_depth_range, plan_sweep
 from engine.clip.work import WorkClip
 from engine.depth.confidence import LEAST, own_contrast
-from engine.depth.evidence import solve_evidence, without_speckles
+from engine.depth.evidence import small_parts, solve_evidence, without_speckles
 from engine.depth.refine import Matcher, choose_for, refine
 from engine.depth.settings import PRESETS
 from engine.depth.sweep import Projection, better_half, box_mean, normalised, semi_global, sweep
@@ -219,6 +219,31 @@ def test_a_far_depth_that_no_view_could_contradict_is_not_measured(tmp_path: Pat
     depth = DepthFrames(tmp_path, clip.lens, "clip").load(int(clip.numbers[0])).values
     assert (depth < 2.5 * depths[0].max()).all()
     assert (depth[30:98, 40:150] > 0).mean() > 0.7
+
+
+def test_parts_are_small_by_what_they_cover_together_across_gaps() -> None:
+    mask = torch.zeros((100, 100), dtype=torch.bool)
+    mask[5:15, 5:14] = True  # 0.9 %
+    mask[60:70, 60:80] = True  # 2 %
+    mask[60:70, 84:88] = True  # belongs to it
+    small = small_parts(mask, 0.01)
+    assert small[5:15, 5:14].all()
+    assert small.sum() == 90
+    assert not small_parts(torch.zeros_like(mask), 0.01).any()
+
+
+def test_little_that_is_far_beyond_everything_else_is_not_measured(tmp_path: Path) -> None:
+    clip, depths = plane_clip(5, 192, 128)
+    texture = np.random.default_rng(5).uniform(0, 255, (900, 900, 3)).astype(np.float32)
+    texture, images = cv2.GaussianBlur(texture, (0, 0), 2) * 4 - 384, clip.images.copy()
+    spot = (slice(56, 70), slice(90, 104))  # a reflection of what is infinitely far
+    for row, pose in enumerate(clip.world_from_camera):
+        rays = plane_rays(clip.lens) @ pose[:3, :3].T
+        where = (rays[..., :2] / rays[..., 2:] * 200.0 + 450.0).astype(np.float32)
+        images[row][spot] = cv2.remap(texture, where, None, cv2.INTER_LINEAR)[spot].clip(0, 255)
+    solve_evidence(replace(clip, images=images), PRESETS["preview"], tmp_path, CPU, Silent())
+    depth = DepthFrames(tmp_path, clip.lens, "clip").load(int(clip.numbers[2])).values
+    assert (depth < 4.0 * depths[2].max()).all()
 
 
 @pytest.mark.parametrize("unit", [1e-3, 1.0, 1e4])
