@@ -100,7 +100,7 @@ def _fit(points: Floats, trust: Floats, random: np.random.Generator) -> _Fit | N
     if len(points) < LEAST_CELLS:
         return None
     design, disparity = _design(points[:, 0], points[:, 1]), points[:, 2]
-    chosen = np.stack([random.choice(len(points), 3, replace=False) for _ in range(TRIES)])
+    chosen = random.integers(len(points), size=(TRIES, 3))  # those with one of them twice span nothing
     corners = design[chosen]
     spread = np.abs(np.linalg.det(corners / np.abs(design).max(axis=0))) > 1e-5
     if not spread.any():
@@ -133,9 +133,12 @@ def _measured(region: Mask, disparity: Array, confidence: Array) -> tuple[Floats
 
 def _plain(image: NDArray[np.uint8]) -> Mask:
     """(H, W): where no colour changes."""
-    smooth = cv2.GaussianBlur(image.astype(np.float32) / np.float32(255.0), (0, 0), NOISE)
-    across, down = (cv2.Sobel(smooth, cv2.CV_32F, *way, scale=1 / 8) for way in ((1, 0), (0, 1)))
-    return np.asarray(np.hypot(np.abs(across).max(axis=-1), np.abs(down).max(axis=-1)) < PLAIN)
+    plain = np.ones(image.shape[:2], bool)
+    for channel in cv2.split(image.astype(np.float32) / np.float32(255.0)):
+        smooth = cv2.GaussianBlur(channel, (0, 0), NOISE)
+        across, down = (cv2.Sobel(smooth, cv2.CV_32F, *way, scale=1 / 8) for way in ((1, 0), (0, 1)))
+        plain &= cv2.magnitude(across, down) < PLAIN
+    return plain
 
 
 def _dilated(mask: Mask) -> Mask:
