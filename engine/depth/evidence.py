@@ -19,7 +19,7 @@ from engine.clip.preview import show_depth
 from engine.clip.views import SweepPlan, plan_sweep
 from engine.clip.work import WorkClip
 from engine.depth.agreement import Agreement, agreement
-from engine.depth.confidence import LEAST, features, probability
+from engine.depth.confidence import LEAST, features, own_contrast, probability
 from engine.depth.refine import Matcher, choose_for, refine
 from engine.depth.settings import DepthSettings
 from engine.depth.sweep import Projection, normalised, sweep
@@ -39,6 +39,7 @@ KEPT = 80  # frames: views are up to 32 away, to either side
 FAR = 2.0  # times the clip's median depth: what is claimed to be further must be seen were it as much nearer
 UNTOLD = -1.0  # score of a depth that no view can tell from nearer ones
 BEYOND = 4.0  # times the depth that 99 % of the clip's sparse points are nearer than: hardly anything is so far
+STILL = 0.007  # of intensity: less contrast is codec blocks and dirt, which stand still as what is infinitely far does
 GAP = 9  # pixels
 BEYOND_SHARE = 0.01  # of the picture: less of it is a reflection, or chance
 SPECKLE = 40  # pixels: smaller islands are dropped
@@ -109,7 +110,9 @@ def solve_evidence(
     def judge(row: int, raw: torch.Tensor, found: Agreement) -> torch.Tensor:
         sure = probability(features(pictures.grey(row), raw[0], raw[1], found))
         good = (found.votes > 0) & (sure > LEAST) & (raw[1] > UNTOLD)
-        good &= ~small_parts(good & (found.depth > beyond), BEYOND_SHARE)
+        far = good & (found.depth > beyond)
+        stands_still = far & (own_contrast(pictures.grey(row)) < STILL)
+        good &= ~stands_still & ~small_parts(far & ~stands_still, BEYOND_SHARE)
         return torch.where(good, sure, torch.zeros_like(sure))
 
     asked = [_asked(plan, row, count) for row, plan in enumerate(plans)]

@@ -206,16 +206,21 @@ def test_a_pixel_lies_within_a_view_or_not() -> None:
     assert not inside(torch.tensor(2.0)).any()
 
 
-def test_a_far_depth_that_no_view_could_contradict_is_not_measured(tmp_path: Path) -> None:
-    clip, depths = plane_clip(5, 192, 128, step=0.4)
-    texture = np.random.default_rng(5).uniform(0, 255, (600, 600, 3)).astype(np.float32)
-    texture, images = cv2.GaussianBlur(texture, (0, 0), 2) * 4 - 384, clip.images.copy()
-    spot = (slice(20, 108), slice(0, 9))  # no other frame sees what is there, unless it is very far
+def infinitely_far(clip: WorkClip, spot: tuple[slice, slice], contrast: float) -> WorkClip:
+    """The clip with a texture in `spot` of all frames that is where it would be infinitely far away."""
+    texture = cv2.GaussianBlur(np.random.default_rng(5).normal(size=(900, 900, 3)), (0, 0), 2).astype(np.float32)
+    texture, images = 128.0 + contrast * 255.0 * texture / texture.std(), clip.images.copy()
     for row, pose in enumerate(clip.world_from_camera):
         rays = plane_rays(clip.lens) @ pose[:3, :3].T
-        where = (rays[..., :2] / rays[..., 2:] * 200.0 + 300.0).astype(np.float32)
-        images[row][spot] = cv2.remap(texture, where, None, cv2.INTER_LINEAR)[spot].clip(0, 255)
-    solve_evidence(replace(clip, images=images), PRESETS["preview"], tmp_path, CPU, Silent())
+        where = (rays[..., :2] / rays[..., 2:] * 200.0 + 450.0).astype(np.float32)
+        images[row][spot] = cv2.remap(texture, where, None, cv2.INTER_LINEAR)[spot].clip(0, 255).round()
+    return replace(clip, images=images)
+
+
+def test_a_far_depth_that_no_view_could_contradict_is_not_measured(tmp_path: Path) -> None:
+    clip, depths = plane_clip(5, 192, 128, step=0.4)
+    spot = np.s_[20:108, 0:9]  # no other frame sees what is there, unless it is very far
+    solve_evidence(infinitely_far(clip, spot, 0.2), PRESETS["preview"], tmp_path, CPU, Silent())
     depth = DepthFrames(tmp_path, clip.lens, "clip").load(int(clip.numbers[0])).values
     assert (depth < 2.5 * depths[0].max()).all()
     assert (depth[30:98, 40:150] > 0).mean() > 0.7
@@ -232,18 +237,22 @@ def test_parts_are_small_by_what_they_cover_together_across_gaps() -> None:
     assert not small_parts(torch.zeros_like(mask), 0.01).any()
 
 
-def test_little_that_is_far_beyond_everything_else_is_not_measured(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("spot", "contrast", "measured"),
+    [
+        pytest.param(np.s_[56:70, 90:104], 0.2, False, id="a reflection"),
+        pytest.param(np.s_[20:108, 40:150], 0.005, False, id="codec blocks and dirt"),
+        pytest.param(np.s_[20:108, 40:150], 0.2, True, id="hills"),
+    ],
+)
+def test_what_is_far_beyond_everything_else_is_measured_where_it_is_much_and_has_contrast(
+    spot, contrast, measured, tmp_path: Path
+) -> None:
     clip, depths = plane_clip(5, 192, 128)
-    texture = np.random.default_rng(5).uniform(0, 255, (900, 900, 3)).astype(np.float32)
-    texture, images = cv2.GaussianBlur(texture, (0, 0), 2) * 4 - 384, clip.images.copy()
-    spot = (slice(56, 70), slice(90, 104))  # a reflection of what is infinitely far
-    for row, pose in enumerate(clip.world_from_camera):
-        rays = plane_rays(clip.lens) @ pose[:3, :3].T
-        where = (rays[..., :2] / rays[..., 2:] * 200.0 + 450.0).astype(np.float32)
-        images[row][spot] = cv2.remap(texture, where, None, cv2.INTER_LINEAR)[spot].clip(0, 255)
-    solve_evidence(replace(clip, images=images), PRESETS["preview"], tmp_path, CPU, Silent())
+    solve_evidence(infinitely_far(clip, spot, contrast), PRESETS["preview"], tmp_path, CPU, Silent())
     depth = DepthFrames(tmp_path, clip.lens, "clip").load(int(clip.numbers[2])).values
-    assert (depth < 4.0 * depths[2].max()).all()
+    assert ((depth > 5.0 * depths[2].max()).mean() > 0.1) == measured
+    assert measured or (depth < 5.0 * depths[2].max()).all()
 
 
 @pytest.mark.parametrize("unit", [1e-3, 1.0, 1e4])
